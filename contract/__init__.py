@@ -1,0 +1,1 @@
+"""What all rooms of SARVIS share: topics, messages, errors, clock, settings, the MQTT session, telemetry."""

@@ -1,0 +1,172 @@
+"""The messages of the MQTT contract: frozen, validated where bytes become objects, unknown keys ignored."""
+
+import json
+import uuid
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from contract.errors import MessageError
+
+MAX_PAYLOAD_BYTES = 8 * 1024
+LEGACY_DEVICE = "legacy-http"
+"""The device id under which triggers of the legacy HTTP endpoint appear for operators."""
+
+DEVICE_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+UID_MAX_CHARACTERS = 128
+
+
+def check_uid(uid: str) -> str:
+    """Return a uid that is 1 to 128 printable characters without `/`; raises ValueError otherwise."""
+    if not uid.isprintable() or "/" in uid or not 1 <= len(uid) <= UID_MAX_CHARACTERS:
+        raise ValueError(f"must be 1 to {UID_MAX_CHARACTERS} printable characters without '/'")
+    return uid
+
+
+DeviceId = Annotated[str, StringConstraints(pattern=DEVICE_ID_PATTERN)]
+Uid = Annotated[str, AfterValidator(check_uid)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
+Text = Annotated[str, StringConstraints(max_length=1024)]
+
+OutcomeStatus = Literal["sent", "acked", "pushed", "expired", "user_not_connected", "rejected"]
+LogoutReason = Literal["heartbeat_timeout", "app", "http", "operator", "replaced"]
+EndReason = Literal["done", "replaced", "lapsed", "local"]
+AckStatus = Literal["done", "duplicate", "refused", "failed"]
+
+
+def new_id() -> str:
+    """A random id for a session, a message or a nonce; never a counter."""
+    return uuid.uuid4().hex
+
+
+class Message(BaseModel):
+    """A JSON object on the wire."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Validate a payload; raises MessageError that names the first fault."""
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise MessageError(f"{len(payload)} bytes, more than the {MAX_PAYLOAD_BYTES} allowed")
+        try:
+            return cls.model_validate_json(payload)
+        except ValidationError as error:
+            raise MessageError(first_fault(error)) from None
+
+    def encode(self) -> bytes:
+        """JSON in UTF-8, Hangul unescaped, absent values left out."""
+        return json.dumps(
+            self.model_dump(mode="json", exclude_none=True), ensure_ascii=False, separators=(",", ":")
+        ).encode()
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first fault of a validation as `key: what is wrong`, without the value."""
+    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "payload"
+    return f"{where}: {fault['msg']}"
+
+
+class Wake(Message):
+    """A device heard the wake word. The first three are the documented keys; the rest may be absent on receipt."""
+
+    uid: Uid
+    command: Text
+    timestamp: Text
+    v: int = 1
+    id: Id = Field(default_factory=new_id)
+    device_id: DeviceId | None = None
+    boot: int | None = None
+    seq: int | None = None
+    age_ms: int = Field(default=0, ge=0)
+    ttl_ms: int = Field(default=10_000, ge=0, le=60_000)
+    score: float | None = None
+    model: Text | None = None
+
+
+class Outcome(Message):
+    """What became of a wake; `latency_ms` is the bridge's own time from receipt to fate."""
+
+    id: Id
+    status: OutcomeStatus
+    latency_ms: float | None = None
+
+
+class EndedSession(Message):
+    """A session that ended on the device, and why."""
+
+    session_id: Id
+    reason: EndReason
+
+
+class Report(Message):
+    """What an edge knows of itself, the same in hello and ack."""
+
+    install_id: Id
+    boot: int = Field(ge=0)
+    seq: int = Field(ge=0)
+    session_id: Id | None = None
+    uid: Uid | None = None
+    generation: int = Field(default=0, ge=0)
+    claim_uid: Uid | None = None
+    ended: tuple[EndedSession, ...] = ()
+
+
+class Hello(Report):
+    """An edge asks where it stands; a login that answers carries the nonce in `re`."""
+
+    nonce: Id
+    v: int = 1
+    version: Text = ""
+    model: Text = ""
+
+
+class Ack(Report):
+    """An edge executed (or could not execute) the command `id`."""
+
+    id: Id
+    status: AckStatus
+
+
+class Login(Message):
+    """Grants or renews a session; without `re` it only asks the edge to say hello."""
+
+    id: Id
+    uid: Uid
+    action: Literal["login"] = "login"
+    session_id: Id | None = None
+    generation: int = 0
+    lease_s: float | None = None
+    re: Id | None = None
+    issued_at: Text = ""
+
+
+class Logout(Message):
+    """Ends a session. The documented keys suffice: without `session_id` it means whatever session that user holds."""
+
+    uid: Uid
+    action: Literal["logout"] = "logout"
+    id: Id = Field(default_factory=new_id)
+    session_id: Id | None = None
+    generation: int = 0
+    reason: LogoutReason = "operator"
+    issued_at: Text = ""
+
+
+class DeviceStatus(Message):
+    """Retained; also the edge's last will."""
+
+    state: Literal["online", "offline"]
+    boot: int = 0
+    seq: int = 0
+    session: Literal["active", "standby"] = "standby"
+    version: Text = ""
+
+
+class BridgeStatus(Message):
+    """Retained; also the bridge's last will."""
+
+    state: Literal["online", "offline"]
+    version: Text = ""
+    started_at: Text = ""

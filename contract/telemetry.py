@@ -1,0 +1,58 @@
+"""Logs and counters: an event word and fields, on standard error; no tokens, no audio."""
+
+import logging
+import sys
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from contract.settings import LogSettings
+
+REGISTRY = CollectorRegistry()
+"""What `/metrics` shows; uid and device id are never labels."""
+
+INVALID_MESSAGES = Counter(
+    "sarvis_mqtt_invalid_messages_total", "MQTT messages that were no valid message", ["kind"], registry=REGISTRY
+)
+MQTT_CONNECTED = Gauge(
+    "sarvis_mqtt_connected", "1 while the broker is reached and all subscriptions stand", registry=REGISTRY
+)
+MQTT_RECONNECTS = Counter(
+    "sarvis_mqtt_reconnects_total", "Connections to the broker that had to be made again", registry=REGISTRY
+)
+MQTT_UNSENT = Counter("sarvis_mqtt_unsent_total", "Messages not sent because no broker was reached", registry=REGISTRY)
+
+
+def configure_logging(settings: LogSettings) -> None:
+    """Set up structlog and the standard library's loggers; call once at start of a process."""
+    level = getattr(logging, settings.level.upper())
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if settings.format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer]
+        if settings.format == "json"
+        else [*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
+        )
+    )
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
+
+
+def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger; call it with an event word and fields."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(component=name)
+    return logger
