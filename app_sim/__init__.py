@@ -1,0 +1,1 @@
+"""The app: a client library and a terminal around it."""

@@ -1,0 +1,1 @@
+"""The bridge: MQTT on one side, the apps' WebSockets on the other, and the ledger of sessions between them."""

@@ -1,0 +1,1 @@
+"""The embedded MQTT broker: aMQTT, hardened for a house."""

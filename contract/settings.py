@@ -109,6 +109,16 @@ class EdgeSettings(Section):
     state_dir: Path = Path("~/.local/state/sarvis/edge")
 
 
+class AppSettings(Section):
+    """The app in a terminal."""
+
+    url: str = Field(default="ws://127.0.0.1:8000", pattern=r"^wss?://[^/]+$")
+    uid: Uid | None = None
+    client: str | None = Field(default=None, min_length=1, max_length=64)
+    heartbeat_interval_s: float | None = Field(default=None, gt=0)
+    reconnect_max_s: float = Field(default=30.0, gt=0)
+
+
 class LogSettings(Section):
     """Where diagnostics go: always to standard error."""
 
@@ -133,6 +143,7 @@ class Settings(BaseSettings):
     bridge: BridgeSettings = BridgeSettings()
     legacy: LegacySettings = LegacySettings()
     edge: EdgeSettings = EdgeSettings()
+    app: AppSettings = AppSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

@@ -1,0 +1,130 @@
+"""What an app says and hears on one connection; decides without I/O."""
+
+import json
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app_sim.events import EventKind
+
+DEFAULT_INTERVAL_S = 30.0
+MISSING_INTERVALS = 3
+MIN_SILENCE_S = 2.0
+"""A server may take a second to ack (it commits first), so very short intervals do not make it a dead one."""
+
+_INTERVAL_LIMITS_S = (0.1, 3600.0)
+_REMEMBERED_IDS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a frame from the server was, and the frame to answer it with, if any."""
+
+    kind: EventKind
+    message: dict[str, Any] | None = None
+    detail: str | None = None
+    answer: str | None = None
+
+
+class SeenIds:
+    """The last ids that came, so that each rings once; lives longer than a connection."""
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[str, None] = OrderedDict()
+
+    def add(self, new_id: str) -> bool:
+        """Remember an id; True when it was not known."""
+        known = new_id in self._ids
+        self._ids[new_id] = None
+        self._ids.move_to_end(new_id)
+        if len(self._ids) > _REMEMBERED_IDS:
+            self._ids.popitem(last=False)
+        return not known
+
+
+class Dialogue:
+    """One connection, with `sarvis.v2` or exactly as the first guide documents it."""
+
+    def __init__(self, *, v2: bool, seen: SeenIds, interval_s: float | None = None) -> None:
+        self.v2 = v2
+        self.established = False
+        self.interval_s = interval_s or DEFAULT_INTERVAL_S
+        self._follow_server = v2 and interval_s is None
+        self._seen = seen
+        self._sent = 0
+        self._unanswered = 0
+        self._waiting_since = 0.0
+
+    def hear(self, frame: str | bytes) -> Heard:
+        """Take a frame from the server; whatever it is, nothing is raised."""
+        message = _decode(frame)
+        if message is None:
+            return Heard("unknown", detail="a frame that is no JSON object")
+        match message.get("type"):
+            case "connection_established" if not self.established:
+                self.established = True
+                self._take_interval(message)
+                return Heard("connected", message)
+            case "heartbeat_ack":
+                self._unanswered = 0
+                return Heard("message", message)
+            case "voice_command" if isinstance(message.get("command"), str):
+                return self._ring(message)
+            case "connection_established" | "login_ack" | "logout_ack" | "session_ended" | "error":
+                return Heard("message", message)
+        return Heard("unknown", message, "a message that this app does not know")
+
+    def heartbeat(self, now: float) -> str | None:
+        """The next heartbeat; None when the server has left too many without an answer: it is dead.
+
+        Args:
+            now: monotonic seconds.
+        """
+        patience_s = max(MISSING_INTERVALS * self.interval_s, MIN_SILENCE_S)
+        if self._unanswered >= MISSING_INTERVALS and now - self._waiting_since >= patience_s:
+            return None
+        if self._unanswered == 0:
+            self._waiting_since = now
+        self._unanswered += 1
+        self._sent += 1
+        return encode({"type": "heartbeat", "seq": self._sent} if self.v2 else {"type": "heartbeat"})
+
+    def _ring(self, message: dict[str, Any]) -> Heard:
+        command_id = message.get("id")
+        if not self.v2 or not isinstance(command_id, str):
+            return Heard("voice_command", message)
+        answer = encode({"type": "ack", "id": command_id})
+        if self._seen.add(command_id):
+            return Heard("voice_command", message, answer=answer)
+        return Heard("message", message, "duplicate", answer)
+
+    def _take_interval(self, message: dict[str, Any]) -> None:
+        wanted = message.get("heartbeat_interval_s")
+        if self._follow_server and isinstance(wanted, int | float) and not isinstance(wanted, bool) and wanted > 0:
+            shortest, longest = _INTERVAL_LIMITS_S
+            self.interval_s = float(min(max(wanted, shortest), longest))
+
+
+def encode(message: Mapping[str, Any]) -> str:
+    """Compact JSON; non-ASCII is escaped, so that an id with a lone surrogate can be sent back."""
+    return json.dumps(message, separators=(",", ":"))
+
+
+def _decode(frame: str | bytes) -> dict[str, Any] | None:
+    """The JSON object in a text frame, or None; numbers that JSON cannot write are refused."""
+    if isinstance(frame, bytes):
+        return None
+    try:
+        message = json.loads(frame, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("no finite number")
+    return number

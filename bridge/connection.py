@@ -1,0 +1,106 @@
+"""One app's WebSocket: a reader, a writer, and a bounded amount of unsent bytes."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from bridge.app_protocol import CloseCode, Frames, Mode, close_reason
+from contract.telemetry import get_logger
+
+MAX_UNSENT_BYTES = 64 * 1024
+CLOSE_TIMEOUT_S = 5.0
+
+log = get_logger("connection")
+
+
+class AppConnection:
+    """Hands frames to a socket without ever waiting for it.
+
+    `send` and `close` may be called by anyone on the loop; `serve` owns the socket and ends when it is closed.
+    """
+
+    def __init__(self, websocket: WebSocket, uid: str, mode: Mode) -> None:
+        self.uid = uid
+        self.mode = mode
+        self.frames = Frames(mode)
+        self._websocket = websocket
+        self._unsent: deque[str] = deque()
+        self._unsent_bytes = 0
+        self._closing: tuple[CloseCode, str] | None = None
+        self._wake_up = asyncio.Event()
+        self._writer: asyncio.Task[None] | None = None
+
+    def send(self, frame: str) -> bool:
+        """Queue a frame; False when the socket is closing. One that reads too slowly is closed with 4001."""
+        if self._closing is not None:
+            return False
+        size = len(frame.encode())
+        if self._unsent_bytes + size > MAX_UNSENT_BYTES:
+            self._unsent.clear()
+            self.close(CloseCode.SLOW_CONSUMER, "too slow a reader")
+            return False
+        self._unsent_bytes += size
+        self._unsent.append(frame)
+        self._wake_up.set()
+        return True
+
+    def close(self, code: CloseCode, text: str) -> None:
+        """Close after what is queued; the first reason given stays."""
+        if self._closing is None:
+            self._closing = (code, close_reason(code, text))
+            self._wake_up.set()
+            asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._give_up)
+
+    async def serve(self, on_frame: Callable[[str | bytes], Awaitable[None]]) -> None:
+        """Read and write until either side closes; `on_frame` gets the frames one after another."""
+        reader = asyncio.create_task(self._read(on_frame), name=f"app-reader {id(self)}")
+        self._writer = asyncio.create_task(self._write(), name=f"app-writer {id(self)}")
+        try:
+            await asyncio.wait([reader, self._writer], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._closing = self._closing or (CloseCode.GOING_AWAY, "")
+            reader.cancel()
+            self._writer.cancel()
+            results = await asyncio.gather(reader, self._writer, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception) and not _is_end(result):
+                log.error("connection_failed", uid=self.uid, error=repr(result))
+
+    async def _read(self, on_frame: Callable[[str | bytes], Awaitable[None]]) -> None:
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            await on_frame(message["bytes"] if text is None else text)
+
+    async def _write(self) -> None:
+        while self._unsent or self._closing is None:
+            if not self._unsent:
+                self._wake_up.clear()
+                await self._wake_up.wait()
+                continue
+            frame = self._unsent.popleft()
+            await self._websocket.send_text(frame)  # waits while the peer does not read
+            self._unsent_bytes -= len(frame.encode())
+        code, reason = self._closing
+        await self._websocket.close(code, reason)
+
+    def _give_up(self) -> None:
+        """The peer reads nothing, so no close frame reaches it either: drop the socket."""
+        if self._writer is not None:
+            self._writer.cancel()
+
+
+def _is_end(error: Exception) -> bool:
+    """What Starlette raises when the peer went away first."""
+    return isinstance(error, WebSocketDisconnect | RuntimeError)
+
+
+async def refuse(websocket: WebSocket, code: CloseCode, text: str) -> None:
+    """Accept and close at once: only so does the app learn why."""
+    if websocket.client_state is WebSocketState.CONNECTING:
+        await websocket.accept()
+    await websocket.close(code, close_reason(code, text))

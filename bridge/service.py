@@ -1,0 +1,175 @@
+"""The bridge as a whole: hub, relay, sessions and the MQTT session, and the tasks that keep them going."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from prometheus_client import Counter, Gauge
+
+from bridge.app_protocol import CloseCode
+from bridge.connection import AppConnection
+from bridge.hub import Hub
+from bridge.ledger import Session
+from bridge.relay import Relay
+from bridge.sessions import Sessions
+from bridge.store import MemoryStore
+from contract.clock import Clock, SystemClock, iso
+from contract.messages import (
+    Ack,
+    BridgeStatus,
+    DeviceStatus,
+    Hello,
+    LogoutReason,
+    Wake,
+)
+from contract.mqtt import Incoming, MqttSession, Outgoing, Subscription
+from contract.settings import Settings
+from contract.telemetry import REGISTRY, get_logger
+from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, WAKE
+
+VERSION = version("sarvis")
+TICK_S = 0.5
+MAX_WAITING_REPORTS = 10_000
+
+CONNECTIONS = Gauge("sarvis_app_connections", "Apps' sockets that are open", registry=REGISTRY)
+REPORTS_REFUSED = Counter(
+    "sarvis_reports_refused_total", "Reports not taken because too many were waiting", registry=REGISTRY
+)
+
+log = get_logger("bridge")
+
+
+class Bridge:
+    """Everything between MQTT and the apps, without HTTP. Use it inside `async with bridge.running()`."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.hub: Hub[AppConnection] = Hub(settings.bridge.max_sockets_per_user)
+        self.draining = False
+        self._left = asyncio.Event()
+        self._started_at = iso(self.clock.utc_now())
+        self.mqtt = MqttSession(
+            settings.mqtt,
+            f"sarvis-bridge-{settings.bridge.instance}",
+            self.clock,
+            subscriptions=[Subscription(topic) for topic in (WAKE, HELLO, ACK, DEVICE_STATUS)],
+            on_message=self._received,
+            last_will=lambda: self._status("offline"),
+            on_connected=self._connected,
+        )
+        self.sessions = Sessions(
+            MemoryStore(),
+            settings.bridge,
+            self.clock,
+            send=self.mqtt.send,
+            on_ended=self._tell_ended,
+            on_gone=self._close_sockets,
+        )
+        self.relay = Relay(self.hub, self.clock, send=self.mqtt.send, user_of=self.sessions.user_of)
+        self._reports: asyncio.Queue[Incoming] = asyncio.Queue(MAX_WAITING_REPORTS)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """MQTT, deadlines and reports are looked after inside this block."""
+        CONNECTIONS.set_function(lambda: len(self.hub))
+        tasks = [
+            asyncio.create_task(self.mqtt.run(), name="mqtt"),
+            asyncio.create_task(self._tick(), name="tick"),
+            asyncio.create_task(self._take_reports(), name="reports"),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def drain(self) -> None:
+        """Ask every app to come back elsewhere or later; waits a little for them to go."""
+        self.draining = True
+        for connection in list(self.hub):
+            connection.close(CloseCode.DRAIN, "the server restarts")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.bridge.drain_s):
+                while len(self.hub):
+                    self._left.clear()
+                    await self._left.wait()
+
+    def join(self, connection: AppConnection, client: str | None) -> None:
+        """The socket hears its user's wakes from now on; others may have to go for it."""
+        for other, why in self.hub.join(connection.uid, connection, client):
+            if why == "replaced":
+                other.close(CloseCode.REPLACED, "the same client connected again")
+            else:
+                other.close(CloseCode.TOO_MANY, "too many sockets of this user")
+
+    def leave(self, connection: AppConnection) -> None:
+        """The socket is gone."""
+        self.hub.leave(connection.uid, connection)
+        self._left.set()
+
+    def _connected(self) -> None:
+        status = self._status("online")
+        self.mqtt.send(status.topic, status.owner, status.message)
+
+    def _status(self, state: str) -> Outgoing:
+        instance = self.settings.bridge.instance
+        message = BridgeStatus.model_validate({"state": state, "version": VERSION, "started_at": self._started_at})
+        return Outgoing(BRIDGE_STATUS, instance, message)
+
+    def _received(self, incoming: Incoming) -> None:
+        match incoming.message:
+            case Wake():
+                if not incoming.retained:
+                    self.relay.wake(incoming.owner, incoming.message)
+                incoming.ack()
+            case Hello() | Ack():
+                try:
+                    self._reports.put_nowait(incoming)
+                except asyncio.QueueFull:
+                    REPORTS_REFUSED.inc()  # not acknowledged; devices say hello again
+            case DeviceStatus():
+                self.sessions.device_seen(incoming.owner, online=incoming.message.state == "online")
+                incoming.ack()
+            case _:
+                incoming.ack()
+
+    async def _take_reports(self) -> None:
+        """One report after another: committed, answered, and only then acknowledged to the broker."""
+        while True:
+            incoming = await self._reports.get()
+            try:
+                if isinstance(incoming.message, Hello | Ack) and not incoming.retained:
+                    await self.sessions.report(incoming.owner, incoming.message)
+                incoming.ack()
+            except Exception:
+                log.exception("report_failed", device_id=incoming.owner)
+
+    async def _tick(self) -> None:
+        while True:
+            try:
+                await self.sessions.tick()
+            except Exception:
+                log.exception("tick_failed")
+            await asyncio.sleep(TICK_S)
+
+    def _tell_ended(self, session: Session) -> None:
+        timestamp = iso(self.clock.utc_now())
+        for connection in self.hub.of(session.uid):
+            frame = connection.frames.session_ended(timestamp, reason=session.ended or "", device_id=session.device_id)
+            if frame is not None:
+                connection.send(frame)
+
+    def _close_sockets(self, uid: str, reason: LogoutReason) -> None:
+        timestamp = iso(self.clock.utc_now())
+        timed_out = reason == "heartbeat_timeout"
+        for connection in self.hub.of(uid):
+            if reason == "app":
+                connection.send(connection.frames.logout_ack(timestamp, reason))
+            if timed_out:
+                connection.close(CloseCode.HEARTBEAT_TIMEOUT, "no heartbeat for too long")
+            else:
+                connection.close(CloseCode.LOGGED_OUT, f"logged out ({reason})")

@@ -1,0 +1,109 @@
+"""The documented HTTP contract that legacy callers keep using, and the small HTTP side of sessions."""
+
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request
+from pydantic import BaseModel, Field, ValidationError
+
+from bridge.service import Bridge
+from bridge.sessions import describe
+from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, Wake
+
+router = APIRouter()
+
+Reason = dict[int | str, dict[str, Any]]
+
+
+class Problem(BaseModel):
+    """Why a request was not carried out."""
+
+    detail: str
+
+
+BAD_INPUT: Reason = {
+    400: {"model": Problem, "description": "The body is no text in UTF-8"},
+    413: {"model": Problem, "description": "The body is too large"},
+}
+
+
+class Trigger(BaseModel):
+    """The documented body; `timestamp` is any string."""
+
+    uid: str
+    command: Text
+    timestamp: str
+
+
+class UserRequest(BaseModel):
+    """Names a user; more keys, like the documented `action`, are ignored."""
+
+    uid: Uid
+
+
+class LoginBody(BaseModel):
+    """Logs a user in on a device."""
+
+    uid: Uid
+    device_id: DeviceId = Field(description="as the device calls itself in its topics")
+
+
+class Result(BaseModel):
+    """The documented answer."""
+
+    success: bool
+    message: str
+
+
+class LoginResult(Result):
+    """The answer to a log-in."""
+
+    session: dict[str, str]
+
+
+class HeartbeatResult(BaseModel):
+    """The deadline moved."""
+
+    status: str
+    expires_in_s: float
+
+
+@router.post("/api/voice-command/trigger", responses=BAD_INPUT)
+async def trigger_voice_command(body: Trigger, request: Request) -> Result:
+    """Ring the user's apps; success when at least one socket took it."""
+    bridge: Bridge = request.app.state.bridge
+    try:
+        wake = Wake(uid=body.uid, command=body.command, timestamp=body.timestamp[:1024], device_id=LEGACY_DEVICE)
+    except ValidationError:
+        # No app can be connected under such a uid: the documented answer is still true.
+        return Result(success=False, message="User not connected")
+    if bridge.relay.trigger(wake):
+        return Result(success=True, message="Command sent")
+    return Result(success=False, message="User not connected")
+
+
+@router.post("/api/auth/logout", responses=BAD_INPUT)
+async def logout(body: UserRequest, request: Request) -> Result:
+    """End all sessions of the user; answered after the ledger has committed."""
+    bridge: Bridge = request.app.state.bridge
+    await bridge.sessions.logout(body.uid, "http")
+    return Result(success=True, message="Logged out successfully")
+
+
+@router.post("/api/auth/login", responses=BAD_INPUT)
+async def login(body: LoginBody, request: Request) -> LoginResult:
+    """Open a session of the user on the device; whoever was in is logged out."""
+    bridge: Bridge = request.app.state.bridge
+    if body.device_id == LEGACY_DEVICE:
+        raise HTTPException(422, f"device_id: {LEGACY_DEVICE} is reserved")
+    session = await bridge.sessions.login(body.uid, body.device_id, "http")
+    return LoginResult(success=True, message="Logged in successfully", session=describe(session))
+
+
+@router.post("/api/app/heartbeat", responses={**BAD_INPUT, 409: {"model": Problem, "description": "Not logged in"}})
+async def heartbeat(body: UserRequest, request: Request) -> HeartbeatResult:
+    """The heartbeat of a phone that cannot hold a socket."""
+    bridge: Bridge = request.app.state.bridge
+    expires_in_s = await bridge.sessions.heartbeat(body.uid)
+    if expires_in_s is None:
+        raise HTTPException(409, "this user is not logged in: connect or log in first")
+    return HeartbeatResult(status="active", expires_in_s=expires_in_s)

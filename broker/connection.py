@@ -1,0 +1,206 @@
+"""One client's connection: aMQTT's handler, but a packet is handled where it is read and no write ever waits."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
+
+from amqtt.adapters import StreamWriterAdapter
+from amqtt.mqtt.packet import DISCONNECT, PINGREQ, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBSCRIBE, UNSUBSCRIBE
+from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
+from amqtt.mqtt.puback import PubackPacket
+from amqtt.mqtt.pubcomp import PubcompPacket
+from amqtt.mqtt.pubrec import PubrecPacket
+from amqtt.mqtt.pubrel import PubrelPacket
+from amqtt.session import OutgoingApplicationMessage, Session
+
+from broker.framing import Framer, decode
+from broker.keepalive import KeepAlive
+from broker.limits import Limits
+from contract.errors import MessageError
+
+log = logging.getLogger(__name__)
+
+CHUNK_BYTES = 16_384
+
+
+class Router(Protocol):
+    """What a connection asks of the broker; nothing here waits."""
+
+    def client_publishes(self, session: Session, packet: Any) -> None:
+        """Hand a PUBLISH on."""
+        ...
+
+    def client_subscribes(self, session: Session, filters: list[tuple[str, int]]) -> list[int]:
+        """Subscribe, and return the codes of SUBACK."""
+        ...
+
+    def replay_retained(self, session: Session, granted: list[tuple[str, int]]) -> None:
+        """Send what is retained under filters that were granted just now."""
+        ...
+
+    def client_unsubscribes(self, session: Session, filters: list[str]) -> None:
+        """Forget filters."""
+        ...
+
+
+async def packets(reader: asyncio.StreamReader, limits: Limits) -> AsyncGenerator[bytes, None]:
+    """Whole packets until the client's end of file; raises MessageError when the stream cannot be MQTT."""
+    framer = Framer(limits.max_packet_bytes)
+    while data := await reader.read(CHUNK_BYTES):
+        framer.feed(data)
+        while (packet := framer.next_packet()) is not None:
+            yield packet
+        if len(data) == CHUNK_BYTES:
+            # A reader whose buffer is full does not wait: the other clients get their turn here.
+            await asyncio.sleep(0)
+
+
+class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no type information
+    """A connected client, open from `open` to `close`; `ended` is set when its last will has been seen to."""
+
+    def open(self, session: Session, writer: asyncio.StreamWriter, router: Router, limits: Limits) -> None:
+        """Begin to speak for a session; only once."""
+        self.attach(session, None, StreamWriterAdapter(writer))
+        self.ended = asyncio.Event()
+        self.ended_at: float | None = None
+        self.dropped = 0
+        self._transport: asyncio.WriteTransport = writer.transport
+        self._router = router
+        self._limits = limits
+        self._keepalive = KeepAlive(session.keep_alive, self._loop.time())
+        self._timer: asyncio.TimerHandle | None = None
+        self._handlers = {
+            PUBLISH: self.handle_publish,
+            PUBACK: self.handle_puback,
+            PUBREC: self.handle_pubrec,
+            PUBREL: self.handle_pubrel,
+            PUBCOMP: self.handle_pubcomp,
+            SUBSCRIBE: self.handle_subscribe,
+            UNSUBSCRIBE: self.handle_unsubscribe,
+            PINGREQ: self.handle_pingreq,
+        }
+
+    async def run(self, stream: AsyncGenerator[bytes, None]) -> bool:
+        """Serve the client to its end; True if it said DISCONNECT. Raises MessageError at its first wrong packet."""
+        self._watch()
+        try:
+            async for data in stream:
+                self._keepalive.heard(self._loop.time())
+                packet = await decode(data)
+                kind = packet.fixed_header.packet_type
+                if kind == DISCONNECT:
+                    return True
+                if kind not in self._handlers:
+                    raise MessageError("a second CONNECT")
+                await self._handlers[kind](packet)
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+        return False
+
+    def close(self, reason: str) -> None:
+        """Cut the connection at once; what was not sent yet is lost."""
+        if self.is_open:
+            log.warning("connection_closed client_id=%s reason=%s", self.session.client_id, reason)
+            self._transport.abort()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what is published now can still reach the client."""
+        return not self._transport.is_closing()
+
+    def publish(self, topic: str, data: bytes, qos: int, *, retain: bool = False) -> bool:
+        """Send a message without waiting; False if the client was or is now cut off, and has not got it."""
+        if not self.is_open:
+            return False
+        crowded = self._transport.get_write_buffer_size() > self._limits.max_unsent_bytes
+        if crowded and not qos:
+            self.dropped += 1
+            return True
+        if crowded or len(self.session.inflight_out) >= self._limits.max_unacked:
+            self.close("reads or acknowledges too slowly")
+            return False
+        packet_id = self.session.next_packet_id if qos else None
+        message = OutgoingApplicationMessage(packet_id, topic, qos, data, retain)
+        if qos:
+            self.session.inflight_out[packet_id] = message
+        self._write(message.build_publish_packet())
+        return True
+
+    def resume(self) -> None:
+        """Send what an earlier connection of this session left unacknowledged, then what came meanwhile."""
+        for message in list(self.session.inflight_out.values()):
+            released = message.pubrec_packet is not None
+            self._write(PubrelPacket.build(message.packet_id) if released else message.build_publish_packet(dup=True))
+        while not self.session.retained_messages.empty():
+            waiting = self.session.retained_messages.get_nowait()
+            self.publish(waiting.topic, waiting.data, waiting.qos)
+
+    async def handle_publish(self, packet: Any) -> None:
+        """Hand on, then acknowledge; QoS 2 is handed on when its id is first seen."""
+        if packet.qos < 2:  # noqa: PLR2004  # QoS 2
+            self._router.client_publishes(self.session, packet)
+            if packet.qos:
+                self._write(PubackPacket.build(packet.packet_id))
+            return
+        if packet.packet_id not in self.session.inflight_in:
+            self.session.inflight_in[packet.packet_id] = None
+            self._router.client_publishes(self.session, packet)
+        self._write(PubrecPacket.build(packet.packet_id))
+
+    async def handle_pubrel(self, packet: Any) -> None:
+        """The id of a QoS 2 message may be used again."""
+        self.session.inflight_in.pop(packet.packet_id, None)
+        self._write(PubcompPacket.build(packet.packet_id))
+
+    async def handle_puback(self, packet: Any) -> None:
+        """The client has a QoS 1 message."""
+        self.session.inflight_out.pop(packet.variable_header.packet_id, None)
+
+    async def handle_pubrec(self, packet: Any) -> None:
+        """The client has a QoS 2 message."""
+        message = self.session.inflight_out.get(packet.packet_id)
+        if message is not None:
+            message.pubrec_packet = packet
+        self._write(PubrelPacket.build(packet.packet_id))
+
+    async def handle_pubcomp(self, packet: Any) -> None:
+        """The id of a QoS 2 message is free again."""
+        self.session.inflight_out.pop(packet.packet_id, None)
+
+    async def handle_subscribe(self, packet: Any) -> None:
+        """SUBACK first, then what is retained under the filters of this packet, and of no other."""
+        filters = packet.payload.topics
+        codes = self._router.client_subscribes(self.session, filters)
+        await self.mqtt_acknowledge_subscription(packet.variable_header.packet_id, codes)
+        granted = [(name, code) for (name, _), code in zip(filters, codes, strict=True) if code < 0x80]  # noqa: PLR2004
+        self._router.replay_retained(self.session, granted)
+
+    async def handle_unsubscribe(self, packet: Any) -> None:
+        """Nothing is sent under these filters after UNSUBACK."""
+        self._router.client_unsubscribes(self.session, packet.payload.topics)
+        await self.mqtt_acknowledge_unsubscription(packet.variable_header.packet_id)
+
+    async def start(self) -> None:
+        """Nothing: aMQTT would start a reading task here, `run` reads."""
+
+    async def stop(self) -> None:
+        """Called by aMQTT for what is left at shutdown."""
+        self._transport.abort()
+
+    async def _send_packet(self, packet: Any) -> None:
+        self._write(packet)
+
+    def _write(self, packet: Any) -> None:
+        if self.is_open:
+            self._transport.write(packet.to_bytes())
+
+    def _watch(self) -> None:
+        left_s = self._keepalive.left_s(self._loop.time())
+        if left_s is None:
+            return
+        if left_s <= 0:
+            self.close("silent for 1.5 x its keep-alive")
+        else:
+            self._timer = self._loop.call_later(left_s, self._watch)

@@ -1,0 +1,108 @@
+"""From one publisher to all who hear: aMQTT's broker without its broadcast queue, loop and tasks."""
+
+import logging
+from typing import Any
+
+from amqtt.broker import Broker, RetainedApplicationMessage
+from amqtt.contexts import BrokerConfig, ListenerConfig
+from amqtt.session import ApplicationMessage, Session
+
+from broker.access import Access
+from broker.framing import MAX_QOS
+from broker.limits import Limits
+from broker.subscriptions import Subscriptions, matches, valid_filter, valid_topic
+
+log = logging.getLogger(__name__)
+
+REFUSED = 0x80
+
+
+class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
+    """Routes within one call without an await: no table can change under a message, and order is kept."""
+
+    def __init__(self, access: Access, limits: Limits) -> None:
+        # aMQTT's default listener is 0.0.0.0:1883; without an address it opens none, EmbeddedBroker does.
+        super().__init__(BrokerConfig(listeners={"default": ListenerConfig(bind=None)}, plugins={}))
+        self.filters = Subscriptions()
+        self.access = access
+        self.limits = limits
+
+    def route(self, topic: str, data: bytes, qos: int) -> None:
+        """Deliver to every client that hears the topic, once, at the lower of both QoS."""
+        for client_id, granted in self.filters.matching(topic).items():
+            session, connection = self._sessions[client_id]
+            try:
+                self._deliver(session, connection, topic, data, min(qos, granted))
+            except Exception:
+                log.exception("delivery_failed client_id=%s", client_id)
+                connection.close("a message could not be delivered")
+
+    def client_publishes(self, session: Session, packet: Any) -> None:
+        """Hand a PUBLISH on; what the client may not publish is dropped."""
+        self.publish_for(session, packet.topic_name, packet.data, packet.qos, retain=packet.retain_flag)
+
+    def publish_for(self, session: Session, topic: str, data: bytes, qos: int, *, retain: bool) -> None:
+        """Publish in the name of a client, its last will too."""
+        allowed = valid_topic(topic) and self.access.may_publish(session.client_id, session.username, topic)
+        if not allowed:
+            log.warning("publish_refused client_id=%s topic=%r", session.client_id, topic)
+            return
+        if retain:
+            self._retain(topic, data, qos)
+        self.route(topic, data, qos)
+
+    def client_subscribes(self, session: Session, filters: list[tuple[str, int]]) -> list[int]:
+        """Subscribe, and return the codes of SUBACK."""
+        return [self._subscribe(session, topic_filter, qos) for topic_filter, qos in filters]
+
+    def client_unsubscribes(self, session: Session, filters: list[str]) -> None:
+        """Forget filters."""
+        for topic_filter in filters:
+            self.filters.remove(session.client_id, topic_filter)
+
+    def replay_retained(self, session: Session, granted: list[tuple[str, int]]) -> None:
+        """Send what is retained under filters that were granted just now, each topic once."""
+        connection = self._sessions[session.client_id][1]
+        for topic, retained in list(self._retained_messages.items()):
+            wanted = [qos for topic_filter, qos in granted if matches(topic_filter, topic)]
+            if wanted:
+                connection.publish(topic, retained.data, min(retained.qos, max(wanted)), retain=True)
+
+    def _subscribe(self, session: Session, topic_filter: str, qos: int) -> int:
+        allowed = valid_filter(topic_filter) and self.access.may_subscribe(
+            session.client_id, session.username, topic_filter
+        )
+        if not allowed:
+            log.warning("subscribe_refused client_id=%s filter=%r", session.client_id, topic_filter)
+            return REFUSED
+        self.filters.add(session.client_id, topic_filter, qos)
+        return qos
+
+    def _deliver(self, session: Session, connection: Any, topic: str, data: bytes, qos: int) -> None:
+        if connection.publish(topic, data, qos) or session.clean_session or not qos:
+            return
+        waiting = session.retained_messages
+        if waiting.qsize() >= self.limits.max_offline:
+            waiting.get_nowait()
+        waiting.put_nowait(ApplicationMessage(None, topic, qos, data, retain=False))
+
+    def _retain(self, topic: str, data: bytes, qos: int) -> None:
+        if not data:
+            self._retained_messages.pop(topic, None)
+        elif topic in self._retained_messages or len(self._retained_messages) < self.limits.max_retained:
+            self._retained_messages[topic] = RetainedApplicationMessage(None, topic, data, qos)
+        else:
+            log.warning("not_retained topic=%r retained=%d", topic, len(self._retained_messages))
+
+    async def _broadcast_message(
+        self, _session: Session | None, topic: str, data: bytes, force_qos: int | None = None
+    ) -> None:
+        """What aMQTT's own parts publish goes the same way."""
+        self.route(topic, bytes(data), MAX_QOS if force_qos is None else force_qos)
+
+    async def _broadcast_loop(self) -> None:
+        """Nothing to do: `route` has no queue. aMQTT starts this and waits for its end."""
+        await self._broadcast_shutdown_waiter
+
+    async def _del_all_subscriptions(self, session: Session) -> None:
+        self.filters.drop(session.client_id)

@@ -1,0 +1,122 @@
+"""Bytes to MQTT packets: the stream is cut before aMQTT's codecs see it, so that no packet reads into the next."""
+
+import struct
+from typing import Any
+
+from amqtt.adapters import BufferReader
+from amqtt.errors import AMQTTError, CodecError, MQTTError, NoDataError
+from amqtt.mqtt import packet_class
+from amqtt.mqtt.packet import (
+    CONNECT,
+    DISCONNECT,
+    PINGREQ,
+    PUBACK,
+    PUBCOMP,
+    PUBLISH,
+    PUBREC,
+    PUBREL,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+    MQTTFixedHeader,
+)
+
+from contract.errors import MessageError
+
+MAX_LENGTH_BYTES = 4
+MAX_QOS = 2
+
+_FLAGS = {
+    CONNECT: 0,
+    PUBACK: 0,
+    PUBREC: 0,
+    PUBREL: 2,
+    PUBCOMP: 0,
+    SUBSCRIBE: 2,
+    UNSUBSCRIBE: 2,
+    PINGREQ: 0,
+    DISCONNECT: 0,
+}
+_BODY_BYTES = {PUBACK: 2, PUBREC: 2, PUBREL: 2, PUBCOMP: 2, PINGREQ: 0, DISCONNECT: 0}
+_CODEC_ERRORS = (AMQTTError, MQTTError, NoDataError, CodecError, ValueError, struct.error)
+
+
+class Framer:
+    """Cuts what one client sends into packets, in whatever pieces it comes."""
+
+    def __init__(self, max_packet_bytes: int) -> None:
+        self._max_packet_bytes = max_packet_bytes
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream."""
+        self._buffer += data
+
+    def next_packet(self) -> bytes | None:
+        """The next whole packet, None while there is none; raises MessageError when the stream cannot be MQTT."""
+        end = self._end_of_packet()
+        if end is None or end > len(self._buffer):
+            return None
+        packet = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        return packet
+
+    def _end_of_packet(self) -> int | None:
+        if self._buffer and not _known(self._buffer[0]):
+            raise MessageError(f"0x{self._buffer[0]:02x} begins no packet that a client sends")
+        length = 0
+        for index, byte in enumerate(self._buffer[1 : 1 + MAX_LENGTH_BYTES]):
+            length |= (byte & 0x7F) << 7 * index
+            if byte < 0x80:  # noqa: PLR2004  # the continuation bit
+                end = 2 + index + length
+                if end > self._max_packet_bytes:
+                    raise MessageError(f"a packet of {end} bytes is longer than {self._max_packet_bytes}")
+                return end
+        if len(self._buffer) > MAX_LENGTH_BYTES:
+            raise MessageError("a remaining length takes at most 4 bytes")
+        return None
+
+
+async def decode(packet: bytes) -> Any:
+    """The aMQTT packet in the bytes of a whole one; raises MessageError when it breaks MQTT 3.1.1. Never waits."""
+    header, body = split(packet)
+    if len(body) != _BODY_BYTES.get(header.packet_type, len(body)):
+        raise MessageError(f"{len(body)} bytes are no body of packet type {header.packet_type}")
+    try:
+        decoded = await packet_class(header).from_stream(BufferReader(body), fixed_header=header)
+        _check(header.packet_type, decoded, body)
+    except _CODEC_ERRORS as error:
+        raise MessageError(f"packet type {header.packet_type} is malformed: {error!r}") from error
+    return decoded
+
+
+def split(packet: bytes) -> tuple[Any, bytes]:
+    """Fixed header and body of a whole packet."""
+    start = 1
+    while packet[start] >= 0x80:  # noqa: PLR2004  # the continuation bit
+        start += 1
+    body = packet[start + 1 :]
+    return MQTTFixedHeader(packet[0] >> 4, packet[0] & 0x0F, len(body)), body
+
+
+def _known(first_byte: int) -> bool:
+    kind, flags = first_byte >> 4, first_byte & 0x0F
+    if kind == PUBLISH:
+        return flags >> 1 & 3 <= MAX_QOS
+    return _FLAGS.get(kind) == flags
+
+
+def _check(kind: int, packet: Any, body: bytes) -> None:
+    if kind == PUBLISH:
+        # aMQTT turns a topic that is not UTF-8 into the text "b'...'".
+        if packet.topic_name.encode() != body[2 : 2 + int.from_bytes(body[:2])]:
+            raise ValueError("the topic is not UTF-8")
+    elif kind in (SUBSCRIBE, UNSUBSCRIBE):
+        if not packet.payload.topics:
+            raise ValueError("no topic filter")
+        # aMQTT reads on over lengths that lie; what it understood must be what was sent.
+        if packet.variable_header.to_bytes() + packet.payload.to_bytes() != body:
+            raise ValueError("lengths or UTF-8 are wrong")
+        if kind == SUBSCRIBE and any(qos > MAX_QOS for _, qos in packet.payload.topics):
+            raise ValueError("a QoS above 2")
+    if packet.variable_header is not None and getattr(packet.variable_header, "packet_id", None) == 0:
+        raise ValueError("packet id 0")

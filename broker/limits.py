@@ -1,0 +1,32 @@
+"""What one client may cost the broker."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on time, bytes and messages; what happens at each bound is said beside it."""
+
+    connect_timeout_s: float = 10.0
+    """A socket that has not sent CONNECT by then is closed."""
+
+    close_timeout_s: float = 1.0
+    """A socket that has not taken its last bytes by then is aborted."""
+
+    max_packet_bytes: int = 1 << 20
+    """A client that announces a longer packet is disconnected."""
+
+    max_unsent_bytes: int = 8 << 20
+    """A client that leaves more unread loses QoS 0 messages, and its connection at the next QoS 1 message."""
+
+    max_unacked: int = 10_000
+    """A client that leaves more messages unacknowledged is disconnected."""
+
+    max_offline: int = 1_000
+    """Messages kept for an absent persistent session; the oldest is dropped."""
+
+    max_retained: int = 10_000
+    """Retained topics; a message to one more is delivered but not retained."""
+
+    session_expiry_s: int = 24 * 3600
+    """An absent persistent session is forgotten after that."""

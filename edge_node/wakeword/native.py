@@ -1,0 +1,75 @@
+"""SARVIS's own engine: openWakeWord's features and any openWakeWord head, on numpy and onnxruntime."""
+
+from collections import deque
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from contract.errors import SettingsError
+from edge_node.wakeword.detector import Frame
+from edge_node.wakeword.features import EMBEDDING_SIZE, EmbeddingStream, Floats, open_session
+
+HEAD_EMBEDDINGS = 16
+SHIPPED_MODEL = "ssabiseu_proto.onnx"
+
+_EXPECTED = f"a wake-word head in ONNX with one input (1, {HEAD_EMBEDDINGS}, {EMBEDDING_SIZE}) and one output (1, 1)"
+
+
+class NativeDetector:
+    """A `Detector` for one audio stream: its first score comes with the 25th frame, after 2 s.
+
+    Raises SettingsError if `model_path` (default: the shipped prototype) is no readable head of the expected shape.
+    """
+
+    def __init__(self, model_path: Path | None = None) -> None:
+        path = model_path or shipped_model_path()
+        self.model = path.stem
+        self._head = _open_head(path)
+        self._input: str = self._head.get_inputs()[0].name
+        self._embed = EmbeddingStream()
+        self._window: deque[Floats] = deque(maxlen=HEAD_EMBEDDINGS)
+
+    def feed(self, frame: Frame) -> float | None:
+        """The score of the 1.96 s that end with this frame; see `Detector.feed`."""
+        embedding = self._embed.feed(frame)
+        if embedding is not None:
+            self._window.append(embedding)
+        if len(self._window) < HEAD_EMBEDDINGS:
+            return None
+        window = np.stack(self._window)[np.newaxis]
+        return float(self._head.run(None, {self._input: window})[0][0, 0])
+
+
+def shipped_model_path() -> Path:
+    """The prototype that is installed with this package."""
+    return Path(str(files("edge_node.wakeword") / "models" / SHIPPED_MODEL))
+
+
+def _open_head(path: Path) -> ort.InferenceSession:
+    try:
+        session = open_session(path)
+    except Exception as error:  # onnxruntime has a dozen unrelated ones for a bad file
+        raise SettingsError(f"{path}: cannot be read as a model; expected {_EXPECTED}") from error
+    if not _is_head(session):
+        found = ", ".join(str(tuple(part.shape)) for part in (*session.get_inputs(), *session.get_outputs()))
+        raise SettingsError(f"{path}: has inputs and outputs {found}; expected {_EXPECTED}")
+    return session
+
+
+def _is_head(session: ort.InferenceSession) -> bool:
+    """Whether the shapes fit; a size that the model leaves open, named or None, fits as well."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    return (
+        len(inputs) == len(outputs) == 1
+        and inputs[0].type == outputs[0].type == "tensor(float)"
+        and _fits(inputs[0].shape, (1, HEAD_EMBEDDINGS, EMBEDDING_SIZE))
+        and _fits(outputs[0].shape, (1, 1))
+    )
+
+
+def _fits(shape: list[int | str | None], wanted: tuple[int, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        size == want or not isinstance(size, int) for size, want in zip(shape, wanted, strict=True)
+    )

@@ -1,0 +1,5 @@
+"""`python -m sarvis`."""
+
+from sarvis.cli import main
+
+main()

@@ -1,0 +1,128 @@
+"""A real sound server with a virtual microphone, recorded through PortAudio."""
+
+import importlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from edge_node.audio import open_source
+from edge_node.gate import Gate, Trigger
+from edge_node.listener import Listener
+from edge_node.microphone import MicrophoneLostError
+from edge_node.wakeword.native import NativeDetector
+
+CLIP = Path(__file__).parents[2] / "sarvis" / "clips" / "ssabiseu.wav"
+TIMEOUT_S = 30.0
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"timed out: {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def sound_server(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[subprocess.Popen[bytes]]:
+    """PulseAudio with nothing but a sink that records what is played into it; PortAudio sees it as device `pulse`."""
+    for program in ("pulseaudio", "pactl", "paplay"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    try:
+        sounddevice = importlib.import_module("sounddevice")
+    except OSError:
+        pytest.skip("PortAudio (libportaudio2) is not installed")
+
+    # A socket's path may have 108 bytes: the name of this folder is short.
+    home = tmp_path_factory.mktemp("pa")
+    home.chmod(0o700)
+    for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
+    monkeypatch.setenv("PULSE_SERVER", f"unix:{home}/native")
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [
+                "pulseaudio",
+                "-n",
+                "--daemonize=no",
+                "--exit-idle-time=-1",
+                "--use-pid-file=no",
+                "--realtime=no",
+                "--high-priority=no",
+                f"--load=module-native-protocol-unix auth-anonymous=1 socket={home}/native",
+                "--load=module-null-sink sink_name=room",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_until(lambda: server.poll() is not None or _answers(), "pulseaudio's start")
+        assert server.poll() is None, (home / "log").read_text()
+        subprocess.run(["pactl", "set-default-source", "room.monitor"], check=True, timeout=TIMEOUT_S)
+        # PortAudio lists the devices once, when it is initialised.
+        sounddevice._terminate()
+        sounddevice._initialize()
+        if all(device["name"] != "pulse" for device in sounddevice.query_devices()):
+            pytest.skip("the ALSA plug-in for PulseAudio (libasound2-plugins) is not installed")
+        yield server
+    finally:
+        server.kill()
+        server.wait(TIMEOUT_S)
+
+
+def _answers() -> bool:
+    return subprocess.run(["pactl", "info"], check=False, capture_output=True, timeout=TIMEOUT_S).returncode == 0
+
+
+class Ear:
+    """A listener on the microphone, and what it reported."""
+
+    def __init__(self) -> None:
+        self.triggers: list[Trigger] = []
+        self.ends: list[BaseException | None] = []
+        self.triggered = threading.Event()
+        self.ended = threading.Event()
+        self.listener = Listener(open_source("mic:pulse"), NativeDetector(), Gate(), self._trigger, self._end)
+
+    def __enter__(self) -> Self:
+        self.listener.start()
+        wait_until(lambda: self.listener.scored > 0, "the first score")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.listener.stop()
+
+    def _trigger(self, trigger: Trigger) -> None:
+        self.triggers.append(trigger)
+        self.triggered.set()
+
+    def _end(self, error: BaseException | None) -> None:
+        self.ends.append(error)
+        self.ended.set()
+
+
+@pytest.mark.usefixtures("sound_server")
+def test_the_wake_word_in_the_room_triggers_the_listener() -> None:
+    with Ear() as ear:
+        subprocess.run(["paplay", str(CLIP)], check=True, timeout=TIMEOUT_S)
+        assert ear.triggered.wait(TIMEOUT_S)
+    assert ear.ends == [None]
+    assert len(ear.triggers) == 1
+
+
+def test_a_sound_server_that_dies_ends_the_listener_with_an_error(sound_server: subprocess.Popen[bytes]) -> None:
+    with Ear() as ear:
+        os.kill(sound_server.pid, signal.SIGTERM)
+        assert ear.ended.wait(TIMEOUT_S)
+    assert isinstance(ear.ends[0], MicrophoneLostError)

@@ -1,0 +1,151 @@
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pytest
+
+from edge_node.audio import AudioSource, SourceOptions, open_source
+from edge_node.gate import Gate, Trigger
+from edge_node.listener import Listener
+from edge_node.wakeword.detector import FRAME_SAMPLES, Detector, Frame
+from edge_node.wakeword.native import NativeDetector
+
+CLIP = Path(__file__).parents[3] / "sarvis" / "clips" / "ssabiseu.wav"
+TIMEOUT_S = 20.0
+
+
+class Frames:
+    """A source that ends, or blocks until it is closed."""
+
+    def __init__(self, count: int, *, blocks: bool = False) -> None:
+        self.closed = threading.Event()
+        self._count = count
+        self._blocks = blocks
+
+    def __iter__(self) -> Iterator[Frame]:
+        yield from np.zeros((self._count, FRAME_SAMPLES), np.int16)
+        if self._blocks:
+            self.closed.wait(TIMEOUT_S)
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Script:
+    """A detector that says what it is told; an exception in the script is raised."""
+
+    model = "script"
+
+    def __init__(self, scores: Iterable[float | BaseException | None]) -> None:
+        self._scores = iter(scores)
+
+    def feed(self, frame: Frame) -> float | None:
+        assert frame.shape == (FRAME_SAMPLES,)
+        score = next(self._scores)
+        if isinstance(score, BaseException):
+            raise score
+        return score
+
+
+class Heard:
+    """A listener and what it reported."""
+
+    def __init__(self, source: AudioSource, detector: Detector) -> None:
+        self.triggers: list[Trigger] = []
+        self.ends: list[BaseException | None] = []
+        self.ended = threading.Event()
+        self.listener = Listener(source, detector, Gate(), self.triggers.append, self._end)
+
+    def run(self) -> Self:
+        self.listener.start()
+        assert self.ended.wait(TIMEOUT_S)
+        self.listener.stop()
+        return self
+
+    def _end(self, error: BaseException | None) -> None:
+        self.ends.append(error)
+        self.ended.set()
+
+
+def test_a_source_that_ends_is_a_normal_end() -> None:
+    heard = Heard(Frames(3), Script([None, 0.1, 0.2])).run()
+    assert heard.ends == [None]
+    assert heard.triggers == []
+
+
+def test_it_counts_frames_and_those_that_got_a_score() -> None:
+    listener = Heard(Frames(5), Script([None, None, 0.1, None, 0.0])).run().listener
+    assert (listener.frames, listener.scored) == (5, 2)
+
+
+def test_a_trigger_carries_the_time_of_the_audio_clock() -> None:
+    heard = Heard(Frames(4), Script([None, 0.1, 0.98, 0.99])).run()
+    assert heard.triggers == [Trigger(at_s=0.32, score=0.99)]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("engine"), SystemExit(1)], ids=["exception", "exit"])
+def test_whatever_ends_the_detector_is_reported_and_the_source_closed(error: BaseException) -> None:
+    source = Frames(3)
+    heard = Heard(source, Script([0.1, error])).run()
+    assert heard.ends == [error]
+    assert source.closed.is_set()
+
+
+def test_an_error_of_the_trigger_callback_is_reported_as_well() -> None:
+    ends: list[BaseException | None] = []
+    ended = threading.Event()
+    error = ValueError("callback")
+
+    def on_trigger(_trigger: Trigger) -> None:
+        raise error
+
+    def on_end(caught: BaseException | None) -> None:
+        ends.append(caught)
+        ended.set()
+
+    Listener(Frames(2), Script([1.0, 1.0]), Gate(), on_trigger, on_end).start()
+    assert ended.wait(TIMEOUT_S)
+    assert ends == [error]
+
+
+def test_stop_ends_a_source_that_waits_and_returns_after_the_end_was_reported() -> None:
+    heard = Heard(Frames(1, blocks=True), Script([0.1]))
+    heard.listener.start()
+    heard.listener.stop()
+    heard.listener.stop()
+    assert heard.ends == [None]
+
+
+def test_stop_without_start_closes_the_source() -> None:
+    source = Frames(1)
+    Heard(source, Script([])).listener.stop()
+    assert source.closed.is_set()
+
+
+def test_a_trigger_may_stop_its_own_listener() -> None:
+    ended = threading.Event()
+    source = Frames(2, blocks=True)
+    listener = Listener(
+        source, Script([1.0, 1.0]), Gate(), lambda _trigger: listener.stop(), lambda _error: ended.set()
+    )
+    listener.start()
+    assert ended.wait(TIMEOUT_S)
+
+
+def test_a_recording_fires_at_the_same_time_in_each_run() -> None:
+    runs = [
+        Heard(open_source(f"wav:{CLIP}", SourceOptions(pace=False)), NativeDetector()).run().triggers for _ in range(2)
+    ]
+    assert len(runs[0]) == 1
+    assert runs[0] == runs[1]
