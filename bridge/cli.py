@@ -1,11 +1,7 @@
 """`sarvis bridge`: serve until SIGINT or SIGTERM, then drain."""
 
 import asyncio
-import contextlib
-import logging
 import signal
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +11,9 @@ import uvicorn
 from bridge.app import create_app
 from bridge.app_protocol import MAX_FRAME_BYTES
 from bridge.service import Bridge
-from contract.errors import StartError
 from contract.settings import Settings, load
 from contract.telemetry import configure_logging
+from contract.web import Server, address, listen
 
 app = typer.Typer(add_completion=False)
 
@@ -26,7 +22,7 @@ PING_TIMEOUT_S = 20.0
 BACKLOG = 2048
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def bridge(
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
     port: Annotated[int | None, typer.Option(help="port to listen on; 0 takes a free one")] = None,
@@ -36,13 +32,12 @@ def bridge(
     """Turn MQTT into pushes to apps, and keep the ledger of sessions."""
     settings = load(config, bridge__host=host, bridge__port=port, mqtt__url=mqtt_url)
     configure_logging(settings.log)
-    logging.getLogger("uvicorn.error").addFilter(_one_line)
     asyncio.run(serve(settings))
 
 
 async def serve(settings: Settings) -> None:
     """Run the bridge; raises StartError when its address is not to be had."""
-    listening = _listen(settings.bridge.host, settings.bridge.port)
+    listening = listen("the bridge", settings.bridge.host, settings.bridge.port, option="--port")
     the_bridge = Bridge(settings)
     config = uvicorn.Config(
         create_app(the_bridge),
@@ -58,53 +53,17 @@ async def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=5,
         backlog=BACKLOG,
     )
-    server = _Server(config)
+    server = Server(config)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stopping.set)
     async with the_bridge.running():
         serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
-        print(f"bridge listening on http://{_address(listening)}", flush=True)
+        print(f"bridge listening on http://{address(listening)}", flush=True)
         stop = asyncio.create_task(stopping.wait(), name="stop")
         await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         await the_bridge.drain()
         server.should_exit = True
         await serving
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, but the signals are ours: sockets are drained before it closes them with 1012."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        raise StartError(
-            f"the bridge cannot listen on {host} port {port}: {error.strerror}; "
-            "stop what uses it or choose another with --port"
-        ) from None
-    sock.setblocking(False)
-    return sock
-
-
-def _address(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _one_line(record: logging.LogRecord) -> bool:
-    """What a client does wrong is one line, not a traceback; what we do wrong stays one."""
-    if str(record.msg).startswith("Invalid UTF-8"):
-        record.exc_info = None
-    return True

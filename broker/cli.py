@@ -31,5 +31,5 @@ async def serve(host: str, port: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with EmbeddedBroker(host, port) as running:
-        print(f"broker listening on {running.url}", flush=True)  # noqa: T201  # scripts wait for this line
+        print(f"broker listening on {running.url}", flush=True)  # scripts wait for this line
         await stop.wait()

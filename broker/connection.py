@@ -114,7 +114,7 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         """Send a message without waiting; False if the client was or is now cut off, and has not got it."""
         if not self.is_open:
             return False
-        crowded = self._transport.get_write_buffer_size() > self._limits.max_unsent_bytes
+        crowded = self._unsent_bytes() > self._limits.max_unsent_bytes
         if crowded and not qos:
             self.dropped += 1
             return True
@@ -195,6 +195,11 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
     def _write(self, packet: Any) -> None:
         if self.is_open:
             self._transport.write(packet.to_bytes())
+            if self._unsent_bytes() > 2 * self._limits.max_unsent_bytes:
+                self.close("reads no answers")
+
+    def _unsent_bytes(self) -> int:
+        return self._transport.get_write_buffer_size()
 
     def _watch(self) -> None:
         left_s = self._keepalive.left_s(self._loop.time())

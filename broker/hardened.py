@@ -28,16 +28,17 @@ class HardenedBroker(FanOut):
 
     def __init__(self, access: Access, limits: Limits) -> None:
         super().__init__(access, limits)
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._served: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
+        self._stopping = False
 
     async def serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve an accepted socket to its end; what a client does wrong ends here, in one line of log."""
         task = asyncio.current_task()
         peer = writer.get_extra_info("peername")
         if task is None or peer is None:  # it was gone before it was served
-            writer.transport.abort()
+            _abort(writer)
             return
-        self._tasks.add(task)
+        self._served[task] = writer
         try:
             async with aclosing(packets(reader, self.limits)) as stream:
                 await self._serve(stream, writer)
@@ -47,14 +48,17 @@ class HardenedBroker(FanOut):
             log.info("connection_lost peer=%s reason=%r", peer, error)
         finally:
             await self._hang_up(writer)
-            self._tasks.discard(task)
+            del self._served[task]
 
     async def shutdown(self) -> None:
         """End every connection, then what aMQTT itself runs; publishes no wills."""
+        self._stopping = True
         await asyncio.sleep(0)  # a socket accepted just now gets its task
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for end in (asyncio.StreamWriter.close, _abort):
+            for writer in self._served.values():
+                end(writer)
+            if self._served:
+                await asyncio.wait(self._served, timeout=self.limits.close_timeout_s)
         await super().shutdown()
 
     def forget_expired(self, now: float) -> None:
@@ -75,11 +79,8 @@ class HardenedBroker(FanOut):
             await connection.mqtt_connack_authorize(authorize=True)
             connection.resume()
             goodbye = await connection.run(stream)
-        except asyncio.CancelledError:
-            goodbye = True
-            raise
         finally:
-            self._leave(connection, session, goodbye=goodbye)
+            self._leave(connection, session, goodbye=goodbye or self._stopping)
 
     async def _handshake(
         self, stream: AsyncGenerator[bytes, None], writer: asyncio.StreamWriter
@@ -121,6 +122,8 @@ class HardenedBroker(FanOut):
     def _leave(self, connection: Any, session: Session, *, goodbye: bool) -> None:
         """Publish the last will of a client that did not say DISCONNECT, and keep or forget its session."""
         connection.ended_at = self._loop.time()
+        if connection.dropped:
+            log.warning("qos_0_dropped client_id=%s count=%d", session.client_id, connection.dropped)
         try:
             if session.clean_session:
                 self._forget(session.client_id)
@@ -148,9 +151,13 @@ class HardenedBroker(FanOut):
         except OSError as error:
             log.debug("hang_up reason=%r", error)
         finally:
-            writer.transport.abort()
+            _abort(writer)
 
     async def _session_monitor(self) -> None:
         while True:
             await asyncio.sleep(EXPIRY_SWEEP_S)
             self.forget_expired(self._loop.time())
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()

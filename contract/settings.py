@@ -79,7 +79,6 @@ class BridgeSettings(Section):
     heartbeat_interval_s: float = Field(default=30.0, gt=0)
     heartbeat_timeout_s: float = Field(default=3600.0, gt=0)
     lease_grace_s: float = Field(default=120.0, gt=0)
-    offline_grace_s: float = Field(default=10.0, ge=0)
     max_sockets_per_user: int = Field(default=8, ge=1)
     max_body_bytes: int = Field(default=64 * 1024, ge=1024)
     drain_s: float = Field(default=2.0, ge=0)
@@ -105,7 +104,6 @@ class EdgeSettings(Section):
     wake_ttl_ms: int = Field(default=10_000, ge=100, le=60_000)
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=5000, ge=0, le=65535)
-    http_enabled: bool = True
     state_dir: Path = Path("~/.local/state/sarvis/edge")
 
 

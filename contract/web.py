@@ -1,0 +1,130 @@
+"""What every HTTP server of ours shares: its address, its limits, errors that are always JSON, and our own signals."""
+
+import contextlib
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from contract.errors import StartError
+from contract.telemetry import get_logger
+
+log = get_logger("http")
+
+
+def listen(who: str, host: str, port: int, *, option: str) -> socket.socket:
+    """A bound TCP socket, the caller closes it; raises StartError that names the port and the option to change it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise StartError(
+            f"{who} cannot listen on {host} port {port}: {error.strerror or error}; "
+            f"stop what uses it or choose another with {option}"
+        ) from None
+    sock.setblocking(False)
+    return sock
+
+
+def address(sock: socket.socket) -> str:
+    """`host:port` of a bound socket."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """uvicorn, but the process's signals stay ours."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        logging.getLogger("uvicorn.error").addFilter(_one_line)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def harden(app: FastAPI, *, max_body_bytes: int) -> None:
+    """Limit bodies and answer every fault with JSON that repeats no input."""
+    app.add_exception_handler(RequestValidationError, _unprocessable)
+    app.add_exception_handler(Exception, _failed)
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
+
+
+class BodyLimit:
+    """Refuses a body over `max_bytes` with 413, by its announced length or as soon as it grows too long."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = await self._read(scope, receive)
+        if body is None:
+            response = JSONResponse({"detail": f"the body is larger than {self._max_bytes} bytes"}, 413)
+            response.headers["connection"] = "close"
+            await response(scope, receive, send)
+            return
+        await self._app(scope, _replay(body, receive), send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > self._max_bytes:
+            return None
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return bytes(body)
+            body += message.get("body", b"")
+            if len(body) > self._max_bytes:
+                return None
+            if not message.get("more_body", False):
+                return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
+    """Give the body once, then whatever the server says."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+async def _unprocessable(_request: Request, error: Exception) -> Response:
+    """What was wrong, without repeating the input: it may be a secret, or not even be encodable."""
+    faults: list[Any] = list(error.errors()) if isinstance(error, RequestValidationError) else []
+    detail = [{"type": fault["type"], "loc": fault["loc"], "msg": fault["msg"]} for fault in faults]
+    return JSONResponse({"detail": detail}, 422)
+
+
+async def _failed(_request: Request, error: Exception) -> Response:
+    log.error("request_failed", error=repr(error))
+    return JSONResponse({"detail": "something went wrong here; the server's log says more"}, 500)
+
+
+def _one_line(record: logging.LogRecord) -> bool:
+    """What a client does wrong is one line, not a traceback; what we do wrong stays one."""
+    if str(record.msg).startswith("Invalid UTF-8"):
+        record.exc_info = None
+    return True

@@ -1,0 +1,131 @@
+"""`sarvis edge`: listen until SIGINT or SIGTERM, or until the source ends."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvicorn
+
+from contract.clock import SystemClock
+from contract.errors import SarvisError, SettingsError
+from contract.settings import Settings, load
+from contract.telemetry import configure_logging
+from contract.web import Server, address, listen
+from edge_node.audio import open_source
+from edge_node.events import ConsoleIndicator, Events
+from edge_node.gate import Gate, GateSettings, Trigger
+from edge_node.listener import Listener
+from edge_node.node import EdgeNode
+from edge_node.state import StateFile
+from edge_node.wakeword.native import NativeDetector
+from edge_node.web import create_app
+
+app = typer.Typer(add_completion=False)
+
+SETTLE_S = 5.0
+
+
+class ListenerFailedError(SarvisError):
+    """The node hears nothing any more; whoever supervises the process should start it again."""
+
+
+@app.command()
+def edge(
+    *,
+    device_id: Annotated[str | None, typer.Option(help="this device's name: letters, digits, _ and -")] = None,
+    uid: Annotated[
+        str | None, typer.Option(help="log this user in whenever nobody is and the user's app lives")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="mic, mic:NAME, wav:FILE, stdin or silence")] = None,
+    mqtt_url: Annotated[str | None, typer.Option(help="the broker, mqtt://HOST:PORT")] = None,
+    http_port: Annotated[
+        int | None, typer.Option(help="port of the local log-out endpoint; 0 takes a free one")
+    ] = None,
+    state_dir: Annotated[Path | None, typer.Option(help="folder of the device's durable state")] = None,
+    config: Annotated[Path | None, typer.Option(help="settings file instead of ./sarvis.toml")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print events as JSON lines")] = False,
+) -> None:
+    """Hear the wake word, tell the bridge, obey its log-outs."""
+    settings = load(
+        config,
+        edge__device_id=device_id,
+        edge__uid=uid,
+        edge__source=source,
+        mqtt__url=mqtt_url,
+        edge__http_port=http_port,
+        edge__state_dir=state_dir,
+    )
+    configure_logging(settings.log)
+    if settings.edge.device_id is None:
+        raise SettingsError("setting edge.device_id is missing: name this device with --device-id")
+    asyncio.run(serve(settings, settings.edge.device_id, Events(sys.stdout, as_json=as_json)))
+
+
+async def serve(settings: Settings, device_id: str, events: Events) -> None:
+    """Run the node; raises SettingsError or StartError before it listens, ListenerFailedError when it turns deaf."""
+    edge = settings.edge
+    clock = SystemClock()
+    detector = NativeDetector(edge.model)
+    gate = Gate(GateSettings(threshold=edge.threshold, patience=edge.patience, refractory_s=edge.refractory_s))
+    source = open_source(edge.source)
+    listening = listen("the edge's log-out endpoint", edge.http_host, edge.http_port, option="--http-port")
+    state_file = StateFile(edge.state_dir, device_id)
+    node = EdgeNode(
+        settings,
+        device_id,
+        detector.model,
+        clock=clock,
+        state_file=state_file,
+        events=events,
+        indicator=ConsoleIndicator(events),
+    )
+    loop = asyncio.get_running_loop()
+    deaf: asyncio.Future[BaseException | None] = loop.create_future()
+
+    def on_trigger(trigger: Trigger) -> None:
+        loop.call_soon_threadsafe(node.heard, trigger, clock.monotonic())
+
+    def on_end(error: BaseException | None) -> None:
+        loop.call_soon_threadsafe(deaf.set_result, error)
+
+    listener = Listener(source, detector, gate, on_trigger, on_end)
+    server = Server(uvicorn.Config(create_app(node), log_config=None, access_log=False, lifespan="off", ws="none"))
+    tasks: list[asyncio.Task[None]] = [
+        asyncio.create_task(server.serve(sockets=[listening]), name="http"),
+        asyncio.create_task(node.run(), name="node"),
+        asyncio.create_task(_signalled(), name="signals"),
+    ]
+    listener.start()
+    events.emit("listening", device_id=device_id, source=edge.source, model=detector.model, http=address(listening))
+    ends: list[asyncio.Future[Any]] = [deaf, *tasks]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    if deaf.done() and deaf.result() is None:
+        await node.settle(SETTLE_S)
+    await asyncio.to_thread(listener.stop)
+    server.should_exit = True
+    await asyncio.wait(tasks[:1])
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    state_file.close()
+    _raise_failure(await deaf, results)
+
+
+def _raise_failure(why_deaf: BaseException | None, results: list[BaseException | None]) -> None:
+    """End the process with what ended the node, if it was a fault."""
+    if why_deaf is not None:
+        raise ListenerFailedError(f"the node hears nothing any more: {why_deaf}") from why_deaf
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+async def _signalled() -> None:
+    """Wait for SIGINT or SIGTERM."""
+    stopping = asyncio.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+    await stopping.wait()

@@ -1,0 +1,249 @@
+"""The node: the listener's triggers out as wakes, the bridge's commands in, the session shown by a light."""
+
+import asyncio
+import contextlib
+import random
+from importlib.metadata import version
+
+from contract.clock import Clock, iso
+from contract.messages import BridgeStatus, DeviceStatus, Login, Logout, Outcome, Wake, new_id
+from contract.mqtt import Incoming, MqttSession, Outgoing, Subscription
+from contract.settings import Settings
+from contract.telemetry import get_logger
+from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, LOGIN, LOGOUT, OUTCOME, WAKE
+from edge_node.events import Events, Indicator, Light
+from edge_node.gate import Trigger
+from edge_node.outbox import WakeOutbox
+from edge_node.session import Decision, EdgeSession
+from edge_node.state import StateFile
+
+VERSION = version("sarvis")
+LOOK_EVERY_S = 0.25
+
+LIGHTS: dict[str, Light] = {
+    "sent": "wake_sent",
+    "acked": "app_answered",
+    "pushed": "wake_sent",
+    "user_not_connected": "nobody_there",
+    "expired": "nobody_there",
+    "rejected": "nobody_there",
+}
+
+log = get_logger("edge")
+
+
+class EdgeNode:
+    """One device. Everything here runs on the event loop; `heard` is what the audio thread calls through it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        device_id: str,
+        model: str,
+        *,
+        clock: Clock,
+        state_file: StateFile,
+        events: Events,
+        indicator: Indicator,
+    ) -> None:
+        self._settings = settings.edge
+        self._device_id = device_id
+        self._model = model
+        self._clock = clock
+        self._state_file = state_file
+        self._events = events
+        self._indicator = indicator
+        self._session = EdgeSession(
+            state_file.open(), settings.edge.uid, clock.monotonic(), new_id=new_id, jitter=random.random
+        )
+        self._outbox = WakeOutbox()
+        self._look = asyncio.Event()
+        self._fate = asyncio.Event()
+        self._bridges: set[str] = set()
+        self._mqtt = MqttSession(
+            settings.mqtt,
+            f"sarvis-{device_id}",
+            clock,
+            subscriptions=[
+                Subscription(LOGIN, device_id),
+                Subscription(LOGOUT, device_id),
+                Subscription(OUTCOME, device_id),
+                Subscription(BRIDGE_STATUS),
+            ],
+            on_message=self._received,
+            last_will=lambda: self._status("offline"),
+            on_connected=self._connected,
+            on_disconnected=self._disconnected,
+        )
+
+    async def run(self) -> None:
+        """Live until cancelled."""
+        self._indicator.show("starting")
+        connection = asyncio.create_task(self._mqtt.run(), name="mqtt")
+        try:
+            self._show_session()
+            while True:
+                self._do_what_is_due()
+                self._look.clear()
+                try:
+                    async with asyncio.timeout(LOOK_EVERY_S):
+                        await self._look.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            connection.cancel()
+            await asyncio.gather(connection, return_exceptions=True)
+
+    async def settle(self, within_s: float) -> None:
+        """Wait until the fate of every wake is known, or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while len(self._outbox):
+                    self._fate.clear()
+                    await self._fate.wait()
+
+    def heard(self, trigger: Trigger, heard_at: float) -> None:
+        """The wake word; `heard_at` is monotonic."""
+        uid = self._session.active_uid
+        if uid is None:
+            self._events.emit("ignored", reason="standby", score=round(trigger.score, 4))
+            return
+        wake = Wake(
+            uid=uid,
+            command=self._settings.command,
+            timestamp=iso(self._clock.utc_now()),
+            device_id=self._device_id,
+            boot=self._session.state.boot,
+            seq=self._session.next_seq(),
+            ttl_ms=self._settings.wake_ttl_ms,
+            score=round(trigger.score, 4),
+            model=self._model,
+        )
+        self._outbox.add(wake, heard_at)
+        self._events.emit("wake", id=wake.id, uid=uid, score=wake.score, at_s=round(trigger.at_s, 2))
+        self._do_what_is_due()
+
+    # The local HTTP endpoint
+
+    def local_logout(self, uid: str) -> bool:
+        """Log out; False when another user is logged in. Raises OSError when it could not be stored."""
+        decision = self._session.local_logout(uid, self._clock.monotonic())
+        if decision is None:
+            return False
+        if not self._carry_out(decision):
+            raise OSError
+        return True
+
+    def local_login(self, uid: str) -> None:
+        """Wish for a session; the bridge decides."""
+        self._session.local_login(uid, self._clock.monotonic())
+        self._look.set()
+
+    # MQTT
+
+    def _connected(self) -> None:
+        self._session.connected(self._clock.monotonic())
+        self._events.emit("connected", broker=f"{self._mqtt.settings.host}:{self._mqtt.settings.port}")
+        self._publish_status()
+        self._show_session()
+        self._do_what_is_due()
+
+    def _disconnected(self) -> None:
+        self._session.disconnected()
+        self._bridges.clear()
+        self._events.emit("disconnected", reason=self._mqtt.problem)
+        self._show_session()
+
+    def _received(self, incoming: Incoming) -> None:
+        now = self._clock.monotonic()
+        decision = Decision()
+        match incoming.message:
+            case Login() if not incoming.retained:
+                decision = self._session.login(incoming.message, now)
+            case Logout() if not incoming.retained:
+                decision = self._session.logout(incoming.message, now)
+            case Outcome():
+                self._take_outcome(incoming.message, now)
+            case BridgeStatus():
+                self._take_bridge_status(incoming.owner, incoming.message, now)
+            case _:
+                log.warning("retained_command_ignored", kind=incoming.topic.kind)
+        if not self._carry_out(decision):
+            return  # not acknowledged: the broker or the next hello brings it again
+        incoming.ack()
+        if decision.ack is not None:
+            self._mqtt.send(ACK, self._device_id, self._session.ack(*decision.ack))
+        self._do_what_is_due()
+
+    def _take_outcome(self, outcome: Outcome, now: float) -> None:
+        heard_at = self._outbox.settled(outcome.id)
+        self._fate.set()
+        if heard_at is None and outcome.status not in {"acked", "pushed"}:
+            return
+        took_ms = None if heard_at is None else round((now - heard_at) * 1000, 1)
+        self._events.emit(
+            "outcome", id=outcome.id, status=outcome.status, bridge_ms=outcome.latency_ms, round_trip_ms=took_ms
+        )
+        self._indicator.show(LIGHTS[outcome.status])
+
+    def _take_bridge_status(self, instance: str, status: BridgeStatus, now: float) -> None:
+        born = f"{instance} {status.started_at}"
+        if status.state == "online" and born not in self._bridges:
+            self._bridges.add(born)
+            self._session.bridge_born(now)
+
+    # Doing
+
+    def _do_what_is_due(self) -> None:
+        now = self._clock.monotonic()
+        self._carry_out(self._session.tick(now))
+        if not self._mqtt.connected:
+            return
+        for wake in self._outbox.due(now):
+            if self._mqtt.send(WAKE, self._device_id, wake):
+                self._outbox.sent(wake.id, now)
+        if self._session.hello_due(now):
+            self._mqtt.send(HELLO, self._device_id, self._session.hello(now, version=VERSION, model=self._model))
+
+    def _carry_out(self, decision: Decision) -> bool:
+        """Durable first, then visible (E1); False when it could not be stored: then the device is switched off."""
+        if decision.save is not None:
+            try:
+                self._state_file.save(decision.save)
+            except OSError as error:
+                log.error("state_not_stored", error=error.strerror)
+                self._session.suspend()
+                self._outbox.clear()
+                self._show_session()
+                return False
+        if decision.ended is not None:
+            self._outbox.clear()
+            self._events.emit("logged_out", reason=decision.ended)
+        if decision.began is not None:
+            self._events.emit("logged_in", uid=decision.began)
+        if decision.ended is not None or decision.began is not None:
+            self._show_session()
+            self._publish_status()
+        return True
+
+    def _show_session(self) -> None:
+        if self._session.active_uid is not None and not self._mqtt.connected:
+            self._indicator.show("offline")
+        else:
+            self._indicator.show(self._session.mode)
+
+    def _publish_status(self) -> None:
+        status = self._status("online")
+        self._mqtt.send(status.topic, status.owner, status.message)
+
+    def _status(self, state: str) -> Outgoing:
+        message = DeviceStatus.model_validate(
+            {
+                "state": state,
+                "boot": self._session.state.boot,
+                "seq": self._session.next_seq(),
+                "session": self._session.mode,
+                "version": VERSION,
+            }
+        )
+        return Outgoing(DEVICE_STATUS, self._device_id, message)

@@ -1,0 +1,234 @@
+"""Who is logged in on this device: rules E1 to E5 of docs/sessions.md. No I/O; time and ids are given.
+
+Every input returns a Decision. The caller writes `save` durably first, then shows the new state, then acknowledges,
+then reports (E1). Times are monotonic seconds of a clock that counts a machine's sleep.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from contract.messages import Ack, AckStatus, EndedSession, EndReason, Hello, Login, Logout
+
+ENDED_KEPT = 8
+HELLO_EVERY_S = 300.0
+HELLO_AT_LEAST_S = 10.0
+HELLO_FIRST_AGAIN_S = 2.0
+HELLO_AFTER_REFUSAL_S = 0.5
+BIRTH_SPREAD_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The session this device runs."""
+
+    session_id: str
+    uid: str
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeState:
+    """What survives a restart."""
+
+    install_id: str
+    boot: int = 0
+    generation: int = 0
+    held: Held | None = None
+    ended: tuple[EndedSession, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, in the order of the fields."""
+
+    save: EdgeState | None = None
+    began: str | None = None
+    """The user who is logged in now."""
+    ended: EndReason | None = None
+    """Why a session ended."""
+    ack: tuple[str, AckStatus] | None = None
+    """Answer the command of this id with this status."""
+
+
+class EdgeSession:
+    """The device's own judgement of its session.
+
+    Args:
+        state: as loaded; `boot` is already this boot's number.
+        configured_uid: who is claimed whenever nobody is logged in.
+        jitter: a random number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        state: EdgeState,
+        configured_uid: str | None,
+        now: float,
+        *,
+        new_id: Callable[[], str],
+        jitter: Callable[[], float],
+    ) -> None:
+        self.state = state
+        self._wish = configured_uid
+        self._new_id = new_id
+        self._jitter = jitter
+        self._seq = 0
+        self._nonce: str | None = None
+        self._nonce_at = now
+        # E4: held but suspended until a grant; it lapses after the lease that was stored last.
+        self._granted = False
+        self._lease_ends = now + state.held.lease_s if state.held else now
+        self._unanswered = 0
+        self._next_hello: float | None = None
+
+    @property
+    def active_uid(self) -> str | None:
+        """Whose wakes are published; None in standby. The lease is watched by `tick`."""
+        return self.state.held.uid if self.state.held is not None and self._granted else None
+
+    @property
+    def mode(self) -> Literal["active", "standby"]:
+        """As it appears in the device's status."""
+        return "standby" if self.active_uid is None else "active"
+
+    def next_seq(self) -> int:
+        """The order of what this boot says."""
+        self._seq += 1
+        return self._seq
+
+    # When to say hello (E5)
+
+    def connected(self, now: float) -> None:
+        """The broker is reached: say hello at once."""
+        self._unanswered = 0
+        self._next_hello = now
+
+    def disconnected(self) -> None:
+        """Nobody would hear a hello."""
+        self._next_hello = None
+
+    def bridge_born(self, now: float) -> None:
+        """A bridge came up: say hello, not all devices at the same moment."""
+        self._hello_by(now + self._jitter() * BIRTH_SPREAD_S)
+
+    def hello_due(self, now: float) -> bool:
+        """Is it time to say hello?"""
+        return self._next_hello is not None and self._next_hello <= now
+
+    def hello(self, now: float, *, version: str, model: str) -> Hello:
+        """A report with a fresh nonce; only an answer to this one will count."""
+        self._nonce, self._nonce_at = self._new_id(), now
+        backoff = min(HELLO_FIRST_AGAIN_S * 2 ** min(self._unanswered, 16), HELLO_EVERY_S)
+        self._unanswered += 1
+        self._next_hello = now + backoff * (0.5 + self._jitter() / 2)
+        return Hello(**self._report(), nonce=self._nonce, version=version, model=model)
+
+    def ack(self, command_id: str, status: AckStatus) -> Ack:
+        """A report that answers a command."""
+        return Ack(**self._report(), id=command_id, status=status)
+
+    # What happens
+
+    def login(self, login: Login, now: float) -> Decision:
+        """A grant or a renewal (E2), or a poke."""
+        if login.re is None:
+            self._hello_by(now)
+            return Decision()
+        held = self.state.held
+        lease_s = login.lease_s or 0.0
+        lease_ends = self._nonce_at + lease_s
+        over = {entry.session_id for entry in self.state.ended}
+        if login.re != self._nonce or login.session_id is None or login.session_id in over or lease_ends <= now:
+            self._hello_by(now + HELLO_AFTER_REFUSAL_S)
+            return Decision()
+        self._nonce = None
+        self._unanswered = 0
+        begins = held is None or held.session_id != login.session_id
+        ended = self.state.ended
+        if begins and held is not None:
+            ended = _add(ended, held.session_id, "replaced")
+        was_active = self.active_uid is not None and not begins
+        self.state = replace(
+            self.state,
+            generation=max(self.state.generation, login.generation),
+            held=Held(login.session_id, login.uid, lease_s),
+            ended=ended,
+        )
+        self._granted = True
+        self._lease_ends = lease_ends
+        self._next_hello = now + max(min(HELLO_EVERY_S, (lease_ends - now) / 3), HELLO_AT_LEAST_S)
+        return Decision(
+            save=self.state,
+            began=None if was_active else login.uid,
+            ended="replaced" if begins and held is not None else None,
+        )
+
+    def logout(self, logout: Logout, now: float) -> Decision:
+        """A log-out of the held session is done, of any other a duplicate; both are remembered (E3)."""
+        self.state = replace(self.state, generation=max(self.state.generation, logout.generation))
+        held = self.state.held
+        if logout.session_id is None:
+            # The documented form names only the user.
+            if held is None or held.uid != logout.uid:
+                return Decision(ack=(logout.id, "duplicate" if held is None else "refused"))
+            return self._end("done", now, ack=(logout.id, "done"))
+        if held is not None and held.session_id == logout.session_id:
+            return self._end("done", now, ack=(logout.id, "done"))
+        if any(entry.session_id == logout.session_id for entry in self.state.ended):
+            return Decision(ack=(logout.id, "duplicate"))
+        self.state = replace(self.state, ended=_add(self.state.ended, logout.session_id, "done"))
+        return Decision(save=self.state, ack=(logout.id, "duplicate"))
+
+    def tick(self, now: float) -> Decision:
+        """A lease that ran out ends the session (E3)."""
+        if self.state.held is not None and self._lease_ends <= now:
+            return self._end("lapsed", now)
+        return Decision()
+
+    def local_logout(self, uid: str, now: float) -> Decision | None:
+        """Someone beside the device asks; None when another user is logged in: nothing changed."""
+        held = self.state.held
+        if held is not None and held.uid != uid:
+            return None
+        if self._wish == uid:
+            self._wish = None
+        return Decision() if held is None else self._end("local", now)
+
+    def local_login(self, uid: str, now: float) -> None:
+        """A wish that the next hello carries."""
+        self._wish = uid
+        self._hello_by(now)
+
+    def suspend(self) -> None:
+        """What was decided could not be stored: standby until a grant."""
+        self._granted = False
+
+    def _end(self, reason: EndReason, now: float, ack: tuple[str, AckStatus] | None = None) -> Decision:
+        held = self.state.held
+        assert held is not None  # noqa: S101 - callers checked
+        self.state = replace(self.state, held=None, ended=_add(self.state.ended, held.session_id, reason))
+        self._granted = False
+        self._hello_by(now)
+        return Decision(save=self.state, ended=reason, ack=ack)
+
+    def _hello_by(self, at: float) -> None:
+        if self._next_hello is not None:
+            self._next_hello = min(self._next_hello, at)
+
+    def _report(self) -> dict[str, object]:
+        held = self.state.held
+        return {
+            "install_id": self.state.install_id,
+            "boot": self.state.boot,
+            "seq": self.next_seq(),
+            "session_id": held.session_id if held else None,
+            "uid": held.uid if held else None,
+            "generation": self.state.generation,
+            "claim_uid": self._wish,
+            "ended": self.state.ended,
+        }
+
+
+def _add(ended: tuple[EndedSession, ...], session_id: str, reason: EndReason) -> tuple[EndedSession, ...]:
+    return (*ended, EndedSession(session_id=session_id, reason=reason))[-ENDED_KEPT:]

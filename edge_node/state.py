@@ -1,0 +1,81 @@
+"""The edge's small durable state: one JSON file per device, replaced as a whole, held by one process."""
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import IO
+
+from pydantic import TypeAdapter, ValidationError
+
+from contract.errors import StartError
+from contract.messages import new_id
+from contract.telemetry import get_logger
+from edge_node.session import EdgeState
+
+log = get_logger("state")
+
+_ADAPTER = TypeAdapter(EdgeState)
+
+
+class StateFile:
+    """Loads and stores an EdgeState; hold it open for the life of the process."""
+
+    def __init__(self, folder: Path, device_id: str) -> None:
+        self._folder = folder.expanduser()
+        self._path = self._folder / f"{device_id}.json"
+        self._lock: IO[str] | None = None
+
+    def open(self) -> EdgeState:
+        """This boot's state, its number already stored; raises StartError when it cannot be kept or is in use."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock = self._path.with_suffix(".lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(f"another process already runs this device: {self._path} is locked") from None
+        except OSError as error:
+            raise StartError(f"the state cannot be kept in {self._folder}: {error.strerror}") from None
+        loaded = self._load()
+        state = replace(loaded, boot=loaded.boot + 1)
+        try:
+            self.save(state)
+        except OSError as error:
+            raise StartError(f"the state cannot be written to {self._path}: {error.strerror}") from None
+        return state
+
+    def save(self, state: EdgeState) -> None:
+        """Durable when it returns; raises OSError and leaves the old file when it cannot."""
+        document = {**asdict(state), "ended": [entry.model_dump() for entry in state.ended]}
+        temporary = self._path.with_suffix(".new")
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(document, file, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def close(self) -> None:
+        """Let another process have the device."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _load(self) -> EdgeState:
+        try:
+            return _ADAPTER.validate_json(self._path.read_bytes())
+        except FileNotFoundError:
+            return EdgeState(install_id=new_id())
+        except ValidationError:
+            # To the bridge this is a new installation: a wiped edge. The file is kept for a human.
+            kept = self._path.with_suffix(".damaged")
+            self._path.replace(kept)
+            log.error("state_damaged", kept=str(kept))
+            return EdgeState(install_id=new_id())
+        except OSError as error:
+            raise StartError(f"the state in {self._path} cannot be read: {error.strerror}") from None

@@ -1,0 +1,80 @@
+"""The device's own HTTP endpoint: the documented log-out that a server may call, and its counterpart."""
+
+from typing import Any, Protocol
+
+from fastapi import FastAPI, HTTPException
+from pydantic import BaseModel
+
+from contract.messages import Uid
+from contract.web import harden
+
+MAX_BODY_BYTES = 16 * 1024
+
+
+class Node(Protocol):
+    """What the endpoint may ask of the node."""
+
+    def local_logout(self, uid: str) -> bool:
+        """Log out; False when another user is logged in. Raises OSError when it could not be stored."""
+        ...
+
+    def local_login(self, uid: str) -> None:
+        """Wish for a session; the bridge decides."""
+        ...
+
+
+class UserRequest(BaseModel):
+    """Names a user; more keys, like the documented `action`, are ignored."""
+
+    uid: Uid
+
+
+class Result(BaseModel):
+    """The documented answer."""
+
+    success: bool
+    message: str
+
+
+class Problem(BaseModel):
+    """Why a request was not carried out."""
+
+    detail: str
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The body is no text in UTF-8"},
+    409: {"model": Problem, "description": "Another user is logged in; nothing changed"},
+    413: {"model": Problem, "description": "The body is too large"},
+    503: {"model": Problem, "description": "The state could not be stored"},
+}
+
+
+def create_app(node: Node) -> FastAPI:
+    """The application that answers for this node."""
+    app = FastAPI(title="SARVIS edge", docs_url=None, redoc_url=None, strict_content_type=False)
+
+    @app.post("/api/auth/logout", responses=PROBLEMS)
+    async def logout(body: UserRequest) -> Result:
+        """Switch off the light, delete the session, go to standby."""
+        try:
+            done = node.local_logout(body.uid)
+        except OSError:
+            raise HTTPException(503, "the log-out could not be stored on this device; try again") from None
+        if not done:
+            raise HTTPException(409, "another user is logged in here")
+        return Result(success=True, message="Logged out successfully")
+
+    @app.post("/api/auth/login", responses=PROBLEMS)
+    async def login(body: UserRequest) -> Result:
+        """Ask the bridge for a session."""
+        node.local_login(body.uid)
+        return Result(success=True, message="Login requested")
+
+    @app.get("/livez", include_in_schema=False)
+    async def livez() -> dict[str, str]:
+        """The process runs."""
+        return {"status": "alive"}
+
+    harden(app, max_body_bytes=MAX_BODY_BYTES)
+    return app
