@@ -133,9 +133,10 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         for message in list(self.session.inflight_out.values()):
             released = message.pubrec_packet is not None
             self._write(PubrelPacket.build(message.packet_id) if released else message.build_publish_packet(dup=True))
-        while not self.session.retained_messages.empty():
-            waiting = self.session.retained_messages.get_nowait()
-            self.publish(waiting.topic, waiting.data, waiting.qos)
+        queue = self.session.retained_messages
+        for waiting in [queue.get_nowait() for _ in range(queue.qsize())]:
+            if not self.publish(waiting.topic, waiting.data, waiting.qos):
+                queue.put_nowait(waiting)
 
     async def handle_publish(self, packet: Any) -> None:
         """Hand on, then acknowledge; QoS 2 is handed on when its id is first seen."""

@@ -17,10 +17,10 @@ class Limits:
     """A client that announces a longer packet is disconnected."""
 
     max_unsent_bytes: int = 8 << 20
-    """A client that leaves more unread loses QoS 0 messages, and its connection at the next QoS 1 message or at twice that."""
+    """A client that leaves more unread loses QoS 0 messages; at the next QoS 1 message, or at twice that, it is cut off."""
 
     max_unacked: int = 20_000
-    """A client that leaves more messages unacknowledged is disconnected; more than `max_retained`, which come at once."""
+    """A client that leaves more messages unacknowledged is cut off; above `max_retained`, for those come at once."""
 
     max_offline: int = 1_000
     """Messages kept for an absent persistent session; the oldest is dropped."""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from amqtt.mqtt.pingreq import PingReqPacket
 from amqtt.plugins.manager import PluginManager
-from amqtt.session import Session
+from amqtt.session import ApplicationMessage, Session
 
 from broker.access import OpenAccess
 from broker.connection import Connection, packets
@@ -84,6 +84,17 @@ async def test_answers_that_nobody_reads_cut_the_connection(opened: Opened) -> N
         await connection.handle_pingreq(PingReqPacket())
     assert transport.aborted
     assert len(transport.written) <= 2 * LIMITS.max_unsent_bytes + 2
+
+
+async def test_what_an_absent_client_missed_waits_on_when_it_is_cut_off_again(opened: Opened) -> None:
+    connection, transport = opened
+    queue = connection.session.retained_messages
+    for data in (b"0", b"1", b"2", b"3", b"4"):
+        queue.put_nowait(ApplicationMessage(None, "m", 1, data, retain=False))
+    connection.resume()
+    assert transport.aborted
+    assert [message.data for message in connection.session.inflight_out.values()] == [b"0", b"1", b"2"]
+    assert [queue.get_nowait().data for _ in range(queue.qsize())] == [b"3", b"4"]
 
 
 async def test_nothing_is_written_to_a_closed_connection(opened: Opened) -> None:

@@ -1,0 +1,147 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from tests.support.waiting import PATIENCE_S, wait_for
+
+STOP_WITHIN_S = 10.0
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class Sarvis:
+    """One running `sarvis` command; its lines are collected, and it is ended by its own pid."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        cwd: Path,
+        settings: Mapping[str, str] | None = None,
+        stdin: int | IO[bytes] | None = None,
+    ) -> None:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("SARVIS_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sarvis", *arguments],
+            cwd=cwd,
+            env={**inherited, "PYTHONUTF8": "1", "SARVIS_LOG__FORMAT": "json", **(settings or {})},
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._collect, args=(self.process.stdout, self.out), daemon=True),
+            threading.Thread(target=self._collect, args=(self.process.stderr, self.err), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        code = self.stop()
+        if kind is None:
+            assert code in {0, -9}, f"exit code {code}\n" + "\n".join(self.err)
+            assert "Traceback" not in "\n".join(self.err), "\n".join(self.err)
+
+    @staticmethod
+    def _collect(stream: IO[bytes] | None, lines: list[str]) -> None:
+        assert stream is not None
+        with stream:
+            for raw in stream:
+                lines.append(raw.decode(errors="replace").rstrip("\n"))
+
+    def stop(self) -> int:
+        """SIGTERM, then the exit code; SIGKILL when it does not obey."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            code = self.process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        for reader in self._readers:
+            reader.join()
+        return code
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def events(self) -> list[dict[str, Any]]:
+        """The JSON objects among its lines, those of standard error (the log) after those of standard output."""
+        found = []
+        for line in [*self.out, *self.err]:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                found.append(event)
+        return found
+
+    def event(
+        self, what: str, wanted: Callable[[dict[str, Any]], bool], *, nth: int = 1, within_s: float = PATIENCE_S
+    ) -> dict[str, Any]:
+        """Wait for the nth JSON line that is wanted."""
+
+        def look() -> dict[str, Any] | None:
+            found = [event for event in self.events() if wanted(event)]
+            if len(found) >= nth:
+                return found[nth - 1]
+            assert self.process.poll() is None or self._readers[0].is_alive(), (
+                f"ended with {self.process.poll()} before: {what}\n" + "\n".join(self.err)
+            )
+            return None
+
+        try:
+            return wait_for(what, look, within_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n" + "\n".join([*self.out, *self.err])) from None
+
+    def line_after(self, words: str) -> str:
+        """Wait for a line of standard output that begins with these words; the rest of it."""
+
+        def look() -> str | None:
+            rest = [line.removeprefix(words) for line in self.out if line.startswith(words)]
+            if rest:
+                return rest[0].strip()
+            assert self.process.poll() is None, f"ended with {self.process.poll()}\n" + "\n".join(self.err)
+            return None
+
+        return wait_for(f"a line that begins with {words!r}", look, 40.0)
+
+
+def run_sarvis(
+    *arguments: str, cwd: Path, settings: Mapping[str, str] | None = None, within_s: float = 60.0
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("SARVIS_")}
+    return subprocess.run(
+        [sys.executable, "-m", "sarvis", *arguments],
+        cwd=cwd,
+        env={**inherited, "PYTHONUTF8": "1", **(settings or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=within_s,
+        check=False,
+    )
