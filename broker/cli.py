@@ -2,26 +2,30 @@
 
 import asyncio
 import signal
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from broker.embedded import EmbeddedBroker
+from contract.settings import load
+from contract.telemetry import configure_logging
 
-app = typer.Typer(name="broker", no_args_is_help=False)
+app = typer.Typer(add_completion=False)
 
 
 @app.callback(invoke_without_command=True)
 def broker(
     context: typer.Context,
-    host: Annotated[str, typer.Option(help="The address to listen on; everybody who reaches it may do everything.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one and prints it.")] = 1883,
+    host: Annotated[str | None, typer.Option(help="address to listen on; whoever reaches it may do everything")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on; 0 takes a free one")] = None,
+    config: Annotated[Path | None, typer.Option(help="settings file instead of ./sarvis.toml")] = None,
 ) -> None:
     """Run the embedded MQTT broker until it is interrupted; nothing is stored."""
     if context.invoked_subcommand is None:
-        asyncio.run(serve(host, port))
+        settings = load(config, broker__host=host, broker__port=port)
+        configure_logging(settings.log)
+        asyncio.run(serve(settings.broker.host, settings.broker.port))
 
 
 async def serve(host: str, port: int) -> None:

@@ -17,7 +17,7 @@ class Limits:
     """A client that announces a longer packet is disconnected."""
 
     max_unsent_bytes: int = 8 << 20
-    """A client that leaves more unread loses QoS 0 messages; at the next QoS 1 message, or at twice that, it is cut off."""
+    """Above, QoS 0 messages to the client are dropped; its next QoS 1 message, or twice as much, cuts it off."""
 
     max_unacked: int = 20_000
     """A client that leaves more messages unacknowledged is cut off; above `max_retained`, for those come at once."""

@@ -178,7 +178,9 @@ def load(config: Path | None = None, **arguments: Any) -> Settings:
         raise SettingsError(_explain(error, path)) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
-    except (SourceError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not a text file in UTF-8") from None
+    except SourceError as error:
         raise SettingsError(f"the settings cannot be read: {error}") from None
     assert isinstance(settings, Settings)  # noqa: S101 - tells mypy what type() made
     return settings

@@ -64,8 +64,8 @@ class Sarvis:
     def _collect(stream: IO[bytes] | None, lines: list[str]) -> None:
         assert stream is not None
         with stream:
-            for raw in stream:
-                lines.append(raw.decode(errors="replace").rstrip("\n"))
+            # A generator: each line is there as soon as it was read.
+            lines.extend(raw.decode(errors="replace").rstrip("\n") for raw in stream)
 
     def stop(self) -> int:
         """SIGTERM, then the exit code; SIGKILL when it does not obey."""

@@ -1,0 +1,103 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.app_protocol import (
+    MAX_REASON_BYTES,
+    CloseCode,
+    Frames,
+    Heartbeat,
+    LoginRequest,
+    LogoutRequest,
+    Mode,
+    Refused,
+    WakeAck,
+    close_reason,
+    parse,
+)
+
+MODES = st.sampled_from(["legacy", "v2"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "id", "seq", "x"]), inner),
+    max_leaves=10,
+)
+NOW = "2026-01-01T00:00:00+00:00"
+
+
+@given(mode=MODES, frame=st.text(max_size=100) | st.binary(max_size=100) | JSON.map(json.dumps))
+def test_whatever_an_app_sends_is_a_request(mode: Mode, frame: str | bytes) -> None:
+    assert isinstance(parse(mode, frame), Heartbeat | WakeAck | LoginRequest | LogoutRequest | Refused)
+
+
+@given(message=st.fixed_dictionaries({"type": st.sampled_from(["heartbeat", "logout", "ack", "login", "dance"])},
+    optional={"seq": JSON, "id": JSON, "device_id": JSON}), mode=MODES)  # fmt: skip
+def test_requests_are_understood_like_the_plain_table(message: dict[str, Any], mode: Mode) -> None:
+    request = parse(mode, json.dumps(message))
+    match message["type"]:
+        case "heartbeat":
+            assert isinstance(request, Heartbeat)
+            assert request.seq is None or request.seq == message["seq"]
+        case "logout":
+            assert request == LogoutRequest()
+        case "ack" if mode == "v2":
+            good = isinstance(message.get("id"), str) and 1 <= len(message["id"]) <= 64
+            assert request == WakeAck(message["id"]) if good else isinstance(request, Refused)
+        case "login" if mode == "v2":
+            assert isinstance(request, LoginRequest | Refused)
+        case _:
+            assert isinstance(request, Refused)
+
+
+@pytest.mark.parametrize(
+    "frame", ["[" * 10_000, '{"type":' * 3000, "9" * 10_000, '{"type":"heartbeat","seq":' + "9" * 5000 + "}"]
+)
+def test_deep_and_long_json_does_no_harm(frame: str) -> None:
+    assert isinstance(parse("v2", frame), Refused)
+
+
+@pytest.mark.parametrize("seq", [True, 1.5, "1", 2**60, [], None])
+def test_only_a_whole_number_is_echoed(seq: object) -> None:
+    assert parse("v2", json.dumps({"type": "heartbeat", "seq": seq})) == Heartbeat(None)
+
+
+def test_the_documented_protocol_knows_no_ack_and_no_login() -> None:
+    for message in ({"type": "ack", "id": "x"}, {"type": "login", "device_id": "jetson"}):
+        assert isinstance(parse("legacy", json.dumps(message)), Refused)
+
+
+def test_legacy_frames_hold_exactly_the_documented_keys() -> None:
+    frames = Frames("legacy")
+    established = frames.established("alice", NOW, interval_s=30, timeout_s=3600, sessions=[])
+    assert established == (
+        '{"type":"connection_established","message":"Connected to SARVIS Server",'
+        f'"connection_uuid":"alice","timestamp":"{NOW}"}}'
+    )
+    assert frames.heartbeat_ack(NOW, seq=3, expires_in_s=1) == (
+        f'{{"type":"heartbeat_ack","timestamp":"{NOW}","status":"active"}}'
+    )
+    assert frames.voice_command("싸비스", NOW, wake_id="w", device_id="d", ttl_ms=1) == (
+        f'{{"type":"voice_command","command":"싸비스","timestamp":"{NOW}"}}'
+    )
+    assert frames.session_ended(NOW, reason="app", device_id="d") is None
+    assert frames.error(NOW, code="x", message="y", temporary=False) is None
+
+
+def test_v2_frames_hold_the_documented_keys_and_more() -> None:
+    frames = Frames("v2")
+    command = json.loads(frames.voice_command("c", NOW, wake_id="w", device_id="d", ttl_ms=9))
+    assert command == {
+        "type": "voice_command", "command": "c", "timestamp": NOW, "id": "w", "device_id": "d", "ttl_ms": 9,
+    }  # fmt: skip
+    ack = json.loads(frames.heartbeat_ack(NOW, seq=None, expires_in_s=3600))
+    assert ack == {"type": "heartbeat_ack", "timestamp": NOW, "status": "active", "expires_in_s": 3600}
+
+
+@given(text=st.text(max_size=300), code=st.sampled_from(CloseCode))
+def test_a_close_reason_is_json_that_fits_its_frame(text: str, code: CloseCode) -> None:
+    reason = close_reason(code, text)
+    assert len(reason.encode()) <= MAX_REASON_BYTES
+    assert json.loads(reason)["code"] == code.name.lower()

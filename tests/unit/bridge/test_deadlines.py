@@ -1,0 +1,78 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.deadlines import Deadlines, ServiceTime
+
+UIDS = st.sampled_from(["a", "b", "c"])
+STEPS = st.one_of(
+    st.tuples(st.just("raise"), UIDS, st.integers(1, 50)),
+    st.tuples(st.just("remove"), UIDS, st.just(0)),
+    st.tuples(st.just("sweep"), st.just(""), st.integers(0, 20)),
+)
+
+
+@given(steps=st.lists(STEPS, max_size=60))
+def test_deadlines_behave_like_a_plain_table(steps: list[tuple[str, str, int]]) -> None:
+    deadlines, table, now = Deadlines(), dict[str, float](), 0.0
+    for step, uid, number in steps:
+        if step == "raise":
+            deadlines.raise_to(uid, now + number)
+            table[uid] = max(table.get(uid, 0.0), now + number)
+        elif step == "remove":
+            assert deadlines.remove(uid) == (table.pop(uid, None) is not None)
+        else:
+            now += number
+            due = deadlines.pop_due(now)
+            assert sorted(due) == sorted(uid for uid, at in table.items() if at <= now)
+            assert [table[uid] for uid in due] == sorted(table[uid] for uid in due), "oldest first"
+            table = {uid: at for uid, at in table.items() if uid not in due}
+        assert {uid: deadlines.get(uid) for uid in deadlines} == table
+        assert len(deadlines) == len(table)
+
+
+@given(rounds=st.integers(1, 200))
+def test_a_user_who_logs_in_and_out_for_ever_costs_nothing(rounds: int) -> None:
+    deadlines = Deadlines()
+    for number in range(rounds):
+        deadlines.raise_to("a", 3600.0 + number)
+        deadlines.remove("a")
+        deadlines.raise_to("a", 3600.0 + number)
+    assert len(deadlines._heap) == 1
+
+
+def test_a_heartbeat_moves_the_deadline() -> None:
+    deadlines = Deadlines()
+    deadlines.raise_to("alice", 10)
+    deadlines.raise_to("alice", 20)
+    assert deadlines.pop_due(19.9) == []
+    assert deadlines.pop_due(20) == ["alice"]
+
+
+def test_an_earlier_deadline_takes_nothing_away() -> None:
+    deadlines = Deadlines()
+    deadlines.raise_to("alice", 20)
+    deadlines.raise_to("alice", 10)
+    assert deadlines.get("alice") == 20
+
+
+def test_a_sweep_with_nothing_due_looks_at_one_entry_of_many() -> None:
+    deadlines = Deadlines()
+    for number in range(10_000):
+        deadlines.raise_to(str(number), 100.0 + number)
+    before = list(deadlines._heap)
+    assert deadlines.pop_due(99.0) == []
+    assert deadlines._heap == before
+
+
+@given(steps=st.lists(st.floats(-1e9, 1e9, allow_nan=False), max_size=50))
+def test_service_time_never_goes_back_nor_leaps(steps: list[float]) -> None:
+    time = ServiceTime(0.0)
+    for monotonic in steps:
+        before = time.now
+        assert 0.0 <= time.advance(monotonic) - before <= 2.0
+
+
+def test_an_hour_of_sleep_counts_as_two_seconds() -> None:
+    time = ServiceTime(100.0)
+    time.advance(101.0)
+    assert time.advance(3701.0) == 3.0

@@ -1,0 +1,75 @@
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.errors import MessageError
+from contract.messages import MAX_PAYLOAD_BYTES, Hello, Logout, Message, Wake, check_uid
+from contract.topics import TABLE
+
+MODELS = [topic.model for topic in TABLE]
+
+
+@given(payload=st.binary(max_size=200), model=st.sampled_from(MODELS))
+def test_bytes_that_are_no_message_are_a_message_error(payload: bytes, model: type[Message]) -> None:
+    with pytest.raises(MessageError):
+        model.decode(payload)
+
+
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*Hello.model_fields]), inner),
+        max_leaves=20,
+    ),
+    model=st.sampled_from(MODELS),
+)
+def test_any_json_is_a_message_or_a_message_error(value: object, model: type[Message]) -> None:
+    with contextlib.suppress(MessageError):
+        message = model.decode(json.dumps(value).encode())
+        assert model.decode(message.encode()) == message
+
+
+def test_the_documented_keys_of_a_wake_are_enough() -> None:
+    wake = Wake.decode(b'{"uid":"alice","command":"wake_up","timestamp":"any string"}')
+    assert (wake.uid, wake.command, wake.age_ms, wake.ttl_ms) == ("alice", "wake_up", 0, 10_000)
+    assert wake.id
+
+
+def test_the_documented_keys_of_a_logout_are_enough() -> None:
+    logout = Logout.decode(b'{"uid":"alice","action":"logout"}')
+    assert (logout.uid, logout.session_id) == ("alice", None)
+
+
+def test_unknown_keys_are_ignored() -> None:
+    assert Wake.decode(b'{"uid":"a","command":"c","timestamp":"t","new":{"x":1}}').uid == "a"
+
+
+def test_hangul_travels_unescaped() -> None:
+    wake = Wake(uid="영희", command="싸비스", timestamp="t")
+    assert "싸비스".encode() in wake.encode()
+    assert Wake.decode(wake.encode()) == wake
+
+
+def test_a_payload_of_more_than_8_kib_is_refused_by_its_size() -> None:
+    with pytest.raises(MessageError, match="8192"):
+        Wake.decode(b" " * (MAX_PAYLOAD_BYTES + 1))
+
+
+def test_the_fault_is_named_without_the_value() -> None:
+    with pytest.raises(MessageError, match=r"^uid: ") as caught:
+        Wake.decode(b'{"uid":["secret"],"command":"c","timestamp":"t"}')
+    assert "secret" not in caught.value.reason
+
+
+@pytest.mark.parametrize("uid", ["a", "영희", "a b", "x" * 128, "😀", "uid:with@signs+#"])
+def test_printable_characters_make_a_uid(uid: str) -> None:
+    assert check_uid(uid) == uid
+
+
+@pytest.mark.parametrize("uid", ["", "a/b", "x" * 129, "a\nb", "\x00", "\ud800", "\u2028"])
+def test_everything_else_makes_none(uid: str) -> None:
+    with pytest.raises(ValueError, match="printable"):
+        check_uid(uid)

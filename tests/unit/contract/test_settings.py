@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+
+from contract.errors import SettingsError
+from contract.settings import Settings, load
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    settings = load()
+    assert (settings.mqtt.host, settings.mqtt.port) == ("127.0.0.1", 1883)
+    assert (settings.bridge.host, settings.bridge.port) == ("127.0.0.1", 8000)
+    assert (settings.edge.http_host, settings.edge.http_port) == ("127.0.0.1", 5000)
+    assert settings.bridge.heartbeat_timeout_s == 3600
+
+
+def test_arguments_beat_environment_beats_file_beats_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[bridge]\nhost = "10.0.0.1"\nport = 1\ninstance = "filed"\n')
+    monkeypatch.setenv("SARVIS_BRIDGE__PORT", "2")
+    monkeypatch.setenv("SARVIS_BRIDGE__HOST", "10.0.0.2")
+    bridge = load(file, bridge__host="10.0.0.3").bridge
+    assert (bridge.host, bridge.port, bridge.instance, bridge.drain_s) == ("10.0.0.3", 2, "filed", 2.0)
+
+
+def test_the_file_of_the_working_folder_is_read(tmp_path: Path) -> None:
+    (tmp_path / "sarvis.toml").write_text("[broker]\nport = 7\n")
+    assert load().broker.port == 7
+
+
+def test_an_argument_that_was_not_given_changes_nothing() -> None:
+    assert load(bridge__port=None).bridge.port == 8000
+
+
+@pytest.mark.parametrize("name", ["SARVIS_BRIDGE__PROT", "SARVIS_NOPE", "SARVIS_NOPE__PORT", "SARVIS_BRIDGE"])
+def test_an_unknown_variable_is_an_error_that_names_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(SettingsError, match=name):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"), [("[bridge]\nprot = 1\n", "bridge.prot"), ("[brigde]\nport = 1\n", "brigde")]
+)
+def test_an_unknown_setting_in_the_file_is_an_error_that_names_it(text: str, named: str, tmp_path: Path) -> None:
+    (tmp_path / "sarvis.toml").write_text(text)
+    with pytest.raises(SettingsError, match=rf"unknown setting {named} .*sarvis\.toml"):
+        load()
+
+
+def test_a_file_that_is_no_toml_or_no_text_or_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    for content in (b"[bridge", b"\xff\xfe"):
+        file.write_bytes(content)
+        with pytest.raises(SettingsError, match=r"bad\.toml"):
+            load(file)
+    with pytest.raises(SettingsError, match=r"gone\.toml"):
+        load(tmp_path / "gone.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("mqtt__url", "http://127.0.0.1"),
+        ("mqtt__url", "mqtt://"),
+        ("mqtt__url", "mqtt://host:notaport"),
+        ("bridge__port", 70000),
+        ("edge__device_id", "with space"),
+        ("edge__uid", "a/b"),
+        ("edge__threshold", 1.5),
+    ],
+)
+def test_a_value_that_cannot_be_is_an_error_that_names_its_setting(name: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=name.replace("__", r"\.")):
+        load(None, **{name: value})
+
+
+def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(mqtt__url="mqtt://user:hunter2@host")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SARVIS_MQTT__PASSWORD", "hunter2")
+    assert "hunter2" not in repr(load())
+
+
+def test_settings_do_not_change_once_read() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().bridge.port = 1  # type: ignore[misc]
