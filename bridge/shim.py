@@ -1,15 +1,18 @@
 """The documented HTTP contract that legacy callers keep using, and the small HTTP side of sessions."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Request
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, StringConstraints
 
 from bridge.service import Bridge
 from bridge.sessions import describe
-from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, Wake
+from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, Wake, check_uid
 
 router = APIRouter()
+
+MAX_TEXT = 2**20
+MIRRORED_CHARACTERS = 1024
 
 Reason = dict[int | str, dict[str, Any]]
 
@@ -26,12 +29,16 @@ BAD_INPUT: Reason = {
 }
 
 
-class Trigger(BaseModel):
-    """The documented body; `timestamp` is any string."""
+AnyText = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
+"""Any text that UTF-8 can carry; the body's limit is far below this one."""
 
-    uid: str
+
+class Trigger(BaseModel):
+    """The documented body; `timestamp` is any text, unparsed."""
+
+    uid: AnyText
     command: Text
-    timestamp: str
+    timestamp: AnyText
 
 
 class UserRequest(BaseModel):
@@ -72,10 +79,12 @@ async def trigger_voice_command(body: Trigger, request: Request) -> Result:
     """Ring the user's apps; success when at least one socket took it."""
     bridge: Bridge = request.app.state.bridge
     try:
-        wake = Wake(uid=body.uid, command=body.command, timestamp=body.timestamp[:1024], device_id=LEGACY_DEVICE)
-    except ValidationError:
-        # No app can be connected under such a uid: the documented answer is still true.
+        check_uid(body.uid)
+    except ValueError:
+        # No app can be connected under such a uid: the documented answer is true.
         return Result(success=False, message="User not connected")
+    timestamp = body.timestamp[:MIRRORED_CHARACTERS]
+    wake = Wake(uid=body.uid, command=body.command, timestamp=timestamp, device_id=LEGACY_DEVICE)
     if bridge.relay.trigger(wake):
         return Result(success=True, message="Command sent")
     return Result(success=False, message="User not connected")

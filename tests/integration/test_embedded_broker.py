@@ -33,7 +33,7 @@ from broker.cli import app
 from broker.connection import Connection
 from broker.embedded import EmbeddedBroker
 from broker.limits import Limits
-from contract.errors import StartError
+from contract.errors import SettingsError, StartError
 
 HOST = "127.0.0.1"
 PATIENCE_S = 8.0
@@ -642,7 +642,8 @@ def test_the_command_raises_start_error_for_the_roof_to_print(running: Running) 
 
 
 def test_a_port_that_is_none_is_a_usage_error() -> None:
-    assert CliRunner().invoke(app, ["--port", "70000"]).exit_code == 2
+    with pytest.raises(SettingsError, match=r"broker\.port"):
+        CliRunner().invoke(app, ["--port", "70000"], catch_exceptions=False)
 
 
 # --- an operator's tools ---
