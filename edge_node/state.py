@@ -34,15 +34,17 @@ class StateFile:
             self._lock = self._path.with_suffix(".lock").open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self.close()
             raise StartError(f"another process already runs this device: {self._path} is locked") from None
         except OSError as error:
             raise StartError(f"the state cannot be kept in {self._folder}: {error.strerror}") from None
-        loaded = self._load()
-        state = replace(loaded, boot=loaded.boot + 1)
         try:
+            loaded = self._load()
+            state = replace(loaded, boot=loaded.boot + 1)
             self.save(state)
         except OSError as error:
-            raise StartError(f"the state cannot be written to {self._path}: {error.strerror}") from None
+            self.close()
+            raise StartError(f"the state cannot be kept in {self._path}: {error.strerror}") from None
         return state
 
     def save(self, state: EdgeState) -> None:
@@ -77,5 +79,3 @@ class StateFile:
             self._path.replace(kept)
             log.error("state_damaged", kept=str(kept))
             return EdgeState(install_id=new_id())
-        except OSError as error:
-            raise StartError(f"the state in {self._path} cannot be read: {error.strerror}") from None

@@ -1,0 +1,185 @@
+from typing import Any
+
+import pytest
+
+from bridge.ledger import Session
+from bridge.sessions import Sessions
+from bridge.store import MemoryStore
+from contract.messages import Ack, EndedSession, Hello, Login, Logout, LogoutReason, Message
+from contract.settings import BridgeSettings
+from contract.topics import Topic
+from tests.support.clock import ManualClock
+from tests.support.plain import run
+
+T = 3600.0
+
+
+class Town:
+    """A Sessions on a memory store, what it sent and what it told."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.sent: list[tuple[str, Message]] = []
+        self.ended: list[Session] = []
+        self.gone: list[tuple[str, LogoutReason]] = []
+        self.store = MemoryStore()
+        self.sessions = Sessions(
+            self.store,
+            BridgeSettings(),
+            self.clock,
+            send=self._send,
+            on_ended=self.ended.append,
+            on_gone=lambda uid, reason: self.gone.append((uid, reason)),
+        )
+        self._seq = 0
+
+    def _send(self, topic: Topic, owner: str, message: Message) -> bool:
+        assert topic.model is type(message)
+        self.sent.append((owner, message))
+        return True
+
+    def take(self) -> list[Message]:
+        messages = [message for _, message in self.sent]
+        self.sent.clear()
+        return messages
+
+    def hello(self, device_id: str = "jetson", **changes: Any) -> list[Message]:
+        self._seq += 1
+        self.take()
+        report = Hello.model_validate({"install_id": "i", "boot": 1, "seq": self._seq, "nonce": "n", **changes})
+        run(self.sessions.report(device_id, report))
+        return self.take()
+
+    def live(self, seconds: float) -> None:
+        """Time passes, in the steps in which the service looks at it."""
+        for _ in range(round(seconds)):
+            self.clock.advance(1)
+            run(self.sessions.tick())
+
+
+@pytest.fixture
+def town() -> Town:
+    return Town()
+
+
+def test_a_device_that_claims_a_user_is_asked_when_the_user_connects(town: Town) -> None:
+    assert town.hello(claim_uid="alice") == []
+    run(town.sessions.connected("alice"))
+    (poke,) = town.take()
+    assert isinstance(poke, Login)
+    assert poke.re is None
+    (grant,) = town.hello(claim_uid="alice")
+    assert isinstance(grant, Login)
+    assert (grant.re, grant.uid, grant.lease_s) == ("n", "alice", T + 120)
+    assert town.sessions.user_of("jetson") == "alice"
+
+
+def test_silence_for_the_whole_time_out_logs_out(town: Town) -> None:
+    run(town.sessions.connected("alice"))
+    run(town.sessions.login("alice", "jetson", "app"))
+    town.live(T - 1)
+    assert town.gone == []
+    town.live(1)
+    assert town.gone == [("alice", "heartbeat_timeout")]
+    logouts = [m for m in town.take() if isinstance(m, Logout)]
+    assert [m.reason for m in logouts] == ["heartbeat_timeout"]
+    assert town.sessions.user_of("jetson") is None
+
+
+def test_a_heartbeat_moves_the_deadline(town: Town) -> None:
+    run(town.sessions.connected("alice"))
+    town.live(T - 1)
+    assert run(town.sessions.heartbeat("alice")) == T
+    town.live(T - 1)
+    assert town.gone == []
+    town.live(1)
+    assert town.gone == [("alice", "heartbeat_timeout")]
+
+
+def test_a_heartbeat_of_someone_who_left_is_not_answered_and_revives_nobody(town: Town) -> None:
+    run(town.sessions.connected("alice"))
+    run(town.sessions.logout("alice", "app"))
+    assert run(town.sessions.heartbeat("alice")) is None
+    assert not town.sessions.alive("alice")
+
+
+def test_an_hour_asleep_is_no_silence_of_the_user(town: Town) -> None:
+    run(town.sessions.connected("alice"))
+    town.clock.advance(T)
+    run(town.sessions.tick())
+    assert town.gone == []
+
+
+def test_a_claim_never_logs_an_absent_user_in_again(town: Town) -> None:
+    run(town.sessions.connected("alice"))
+    town.hello(claim_uid="alice")
+    run(town.sessions.logout("alice", "app"))
+    session_id = town.ended[-1].session_id
+    answers = town.hello(claim_uid="alice", ended=[EndedSession(session_id=session_id, reason="done").model_dump()])
+    assert answers == []
+
+
+def test_a_log_out_is_repeated_at_every_hello_until_the_device_lists_it(town: Town) -> None:
+    run(town.sessions.login("alice", "jetson", "app"))
+    run(town.sessions.logout("alice", "http"))
+    session_id = town.ended[-1].session_id
+    for _ in range(3):
+        (again,) = town.hello(session_id=session_id, uid="alice")
+        assert isinstance(again, Logout)
+        assert again.session_id == session_id
+    assert town.hello(ended=[{"session_id": session_id, "reason": "done"}]) == []
+    assert town.hello() == []
+
+
+def test_a_log_out_is_repeated_to_a_device_that_is_online(town: Town) -> None:
+    run(town.sessions.login("alice", "jetson", "app"))
+    town.sessions.device_seen("jetson", online=True)
+    run(town.sessions.logout("alice", "http"))
+    town.take()
+    town.live(10)
+    repeated = [m for m in town.take() if isinstance(m, Logout)]
+    assert len(repeated) >= 2
+    assert len({m.id for m in repeated}) == 1
+    run(town.sessions.report("jetson", Ack.model_validate({
+        "install_id": "i", "boot": 1, "seq": 1, "id": repeated[0].id, "status": "done",
+        "ended": [{"session_id": repeated[0].session_id, "reason": "done"}]})))  # fmt: skip
+    town.live(200)
+    assert not [m for m in town.take() if isinstance(m, Logout)]
+
+
+def test_another_users_login_replaces_and_tells_the_first(town: Town) -> None:
+    run(town.sessions.login("alice", "jetson", "app"))
+    run(town.sessions.login("bob", "jetson", "app"))
+    assert [(s.uid, s.ended) for s in town.ended] == [("alice", "replaced")]
+    assert town.sessions.user_of("jetson") == "bob"
+    assert town.gone == []
+
+
+def test_one_user_may_use_several_devices_and_leaves_all(town: Town) -> None:
+    for device_id in ("kitchen", "hall"):
+        run(town.sessions.login("alice", device_id, "app"))
+    assert run(town.sessions.logout("alice", "http")) == 2
+    assert sorted(owner for owner, m in town.sent if isinstance(m, Logout)) == ["hall", "kitchen"]
+
+
+def test_logging_out_someone_unknown_ends_nothing(town: Town) -> None:
+    assert run(town.sessions.logout("nobody", "http")) == 0
+    assert town.gone == [("nobody", "http")]
+
+
+def test_an_adopted_session_gets_a_deadline_of_its_own(town: Town) -> None:
+    (grant,) = town.hello(session_id="s9", uid="alice", generation=4)
+    assert isinstance(grant, Login)
+    assert grant.session_id == "s9"
+    town.live(T)
+    assert town.gone == [("alice", "heartbeat_timeout")]
+    assert [s.session_id for s in town.ended] == ["s9"]
+
+
+def test_every_change_leaves_an_audit_line(town: Town) -> None:
+    run(town.sessions.login("alice", "jetson", "app"))
+    run(town.sessions.logout("alice", "http"))
+    town.hello(ended=[{"session_id": town.ended[0].session_id, "reason": "done"}])
+    assert [(line.event, line.reason) for line in town.store.audit] == [
+        ("opened", "app"), ("ended", "http"), ("settled", "done"),
+    ]  # fmt: skip
