@@ -55,7 +55,7 @@ class Deadlines:
 
     def pop_due(self, now: float) -> list[str]:
         """Take out the users whose deadline is past, oldest first."""
-        due: list[str] = []
+        due: list[tuple[float, str]] = []
         while self._heap and self._heap[0][0] <= now:
             at, uid = heapq.heappop(self._heap)
             if self._entry.get(uid) != at:
@@ -68,8 +68,8 @@ class Deadlines:
                 self._push(deadline, uid)
             else:
                 del self._deadline[uid]
-                due.append(uid)
-        return due
+                due.append((deadline, uid))
+        return [uid for _, uid in sorted(due)]
 
     def _push(self, at: float, uid: str) -> None:
         self._entry[uid] = at
