@@ -84,12 +84,6 @@ class BridgeSettings(Section):
     drain_s: float = Field(default=2.0, ge=0)
 
 
-class LegacySettings(Section):
-    """What callers and devices of the first guide need."""
-
-    logout_url: str | None = None
-
-
 class EdgeSettings(Section):
     """The node on the Jetson."""
 
@@ -139,7 +133,6 @@ class Settings(BaseSettings):
     mqtt: MqttSettings = MqttSettings()
     broker: BrokerSettings = BrokerSettings()
     bridge: BridgeSettings = BridgeSettings()
-    legacy: LegacySettings = LegacySettings()
     edge: EdgeSettings = EdgeSettings()
     app: AppSettings = AppSettings()
     log: LogSettings = LogSettings()
