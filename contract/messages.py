@@ -27,6 +27,10 @@ DeviceId = Annotated[str, StringConstraints(pattern=DEVICE_ID_PATTERN)]
 Uid = Annotated[str, AfterValidator(check_uid)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
 Text = Annotated[str, StringConstraints(max_length=1024)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""A counter that every JSON reader can hold."""
+Reported = Annotated[int, Field(ge=0, le=2**52)]
+"""A counter that a device reports, and that the bridge must be able to count on from."""
 
 OutcomeStatus = Literal["sent", "acked", "pushed", "expired", "user_not_connected", "rejected"]
 LogoutReason = Literal["heartbeat_timeout", "app", "http", "operator", "replaced"]
@@ -77,9 +81,9 @@ class Wake(Message):
     v: int = 1
     id: Id = Field(default_factory=new_id)
     device_id: DeviceId | None = None
-    boot: int | None = None
-    seq: int | None = None
-    age_ms: int = Field(default=0, ge=0)
+    boot: Count | None = None
+    seq: Count | None = None
+    age_ms: Count = 0
     ttl_ms: int = Field(default=10_000, ge=0, le=60_000)
     score: float | None = None
     model: Text | None = None
@@ -104,11 +108,11 @@ class Report(Message):
     """What an edge knows of itself, the same in hello and ack."""
 
     install_id: Id
-    boot: int = Field(ge=0)
-    seq: int = Field(ge=0)
+    boot: Count
+    seq: Count
     session_id: Id | None = None
     uid: Uid | None = None
-    generation: int = Field(default=0, ge=0)
+    generation: Reported = 0
     claim_uid: Uid | None = None
     ended: tuple[EndedSession, ...] = ()
 
@@ -136,7 +140,7 @@ class Login(Message):
     uid: Uid
     action: Literal["login"] = "login"
     session_id: Id | None = None
-    generation: int = 0
+    generation: Count = 0
     lease_s: float | None = None
     re: Id | None = None
     issued_at: Text = ""
@@ -149,7 +153,7 @@ class Logout(Message):
     action: Literal["logout"] = "logout"
     id: Id = Field(default_factory=new_id)
     session_id: Id | None = None
-    generation: int = 0
+    generation: Count = 0
     reason: LogoutReason = "operator"
     issued_at: Text = ""
 
@@ -158,8 +162,8 @@ class DeviceStatus(Message):
     """Retained; also the edge's last will."""
 
     state: Literal["online", "offline"]
-    boot: int = 0
-    seq: int = 0
+    boot: Count = 0
+    seq: Count = 0
     session: Literal["active", "standby"] = "standby"
     version: Text = ""
 

@@ -21,7 +21,8 @@ log = get_logger("http")
 def listen(who: str, host: str, port: int, *, option: str) -> socket.socket:
     """A bound TCP socket, the caller closes it; raises StartError that names the port and the option to change it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sets TCP_NODELAY only where the protocol is named: else answers wait 40 ms for a delayed acknowledgement.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))

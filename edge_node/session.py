@@ -172,6 +172,8 @@ class EdgeSession:
             # The documented form names only the user.
             if held is None or held.uid != logout.uid:
                 return Decision(ack=(logout.id, "duplicate" if held is None else "refused"))
+            # A person asks, not the ledger: a standing wish would undo it in the same second.
+            self._withdraw(logout.uid)
             return self._end("done", now, ack=(logout.id, "done"))
         if held is not None and held.session_id == logout.session_id:
             return self._end("done", now, ack=(logout.id, "done"))
@@ -191,8 +193,7 @@ class EdgeSession:
         held = self.state.held
         if held is not None and held.uid != uid:
             return None
-        if self._wish == uid:
-            self._wish = None
+        self._withdraw(uid)
         return Decision() if held is None else self._end("local", now)
 
     def local_login(self, uid: str, now: float) -> None:
@@ -203,6 +204,10 @@ class EdgeSession:
     def suspend(self) -> None:
         """What was decided could not be stored: standby until a grant."""
         self._granted = False
+
+    def _withdraw(self, uid: str) -> None:
+        if self._wish == uid:
+            self._wish = None
 
     def _end(self, reason: EndReason, now: float, ack: tuple[str, AckStatus] | None = None) -> Decision:
         held = self.state.held

@@ -205,6 +205,16 @@ def test_generations_never_go_down() -> None:
     assert it.device.generation == 9
 
 
+def test_the_highest_generation_that_can_be_reported_leaves_room_for_a_log_out() -> None:
+    with pytest.raises(ValueError, match="generation"):
+        report(generation=2**52 + 1)
+    it = desk(active=SESSION)
+    it.answer(report(generation=2**52), "nonce", Townsfolk(alice=100))
+    row = it.end("app")
+    assert row is not None
+    assert row.command().generation == 2**52 + 1
+
+
 def test_an_older_report_of_the_same_installation_changes_nothing() -> None:
     it = desk(Device("jetson", install_id="i", boot=2, seq=5), active=SESSION)
     for boot, seq in ((2, 4), (1, 99)):

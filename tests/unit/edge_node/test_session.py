@@ -141,6 +141,18 @@ def test_the_documented_log_out_names_only_the_user() -> None:
     assert it.active_uid is None
 
 
+def test_the_documented_log_out_withdraws_the_claim_or_it_would_last_some_milliseconds() -> None:
+    it = logged_in()
+    it.logout(Logout(uid="alice"), 1)
+    assert it.hello(1, version="v", model="m").claim_uid is None
+
+
+def test_the_ledgers_log_out_leaves_the_claim_for_the_users_return() -> None:
+    it = logged_in()
+    it.logout(Logout(uid="alice", session_id="s1"), 1)
+    assert it.hello(1, version="v", model="m").claim_uid == "alice"
+
+
 def test_after_a_restart_it_is_suspended_until_a_grant() -> None:
     it = edge(EdgeState("i", boot=2, held=Held("s1", "alice", LEASE_S)), now=50)
     assert it.active_uid is None
