@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from contract.errors import StartError
 from edge_node.wakeword.detector import SAMPLE_RATE_HZ, Frame
+from edge_node.wakeword.runtime import open_model
 
 MEL_BINS = 32
 EMBEDDING_SIZE = 96
@@ -57,7 +57,7 @@ class EmbeddingStream:
     def __init__(self) -> None:
         self._mel = MelStream()
         self._rows: Floats = np.empty((0, MEL_BINS), np.float32)
-        self._session = open_session(embedding_model_path())
+        self._session = open_model(embedding_model_path())
         self._input: str = self._session.get_inputs()[0].name
 
     def feed(self, frame: Frame) -> Floats | None:
@@ -68,16 +68,6 @@ class EmbeddingStream:
         window = self._rows.reshape(1, WINDOW_ROWS, MEL_BINS, 1)
         embedding: Floats = self._session.run(None, {self._input: window})[0].reshape(EMBEDDING_SIZE)
         return embedding
-
-
-def open_session(model: Path) -> ort.InferenceSession:
-    """The model on one CPU thread that sleeps between frames; raises onnxruntime's own errors."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
 def embedding_model_path() -> Path:

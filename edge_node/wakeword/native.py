@@ -5,11 +5,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from contract.errors import SettingsError
 from edge_node.wakeword.detector import Frame
-from edge_node.wakeword.features import EMBEDDING_SIZE, EmbeddingStream, Floats, open_session
+from edge_node.wakeword.features import EMBEDDING_SIZE, EmbeddingStream, Floats
+from edge_node.wakeword.runtime import Model, open_model
 
 HEAD_EMBEDDINGS = 16
 SHIPPED_MODEL = "ssabiseu_proto.onnx"
@@ -47,9 +47,9 @@ def shipped_model_path() -> Path:
     return Path(str(files("edge_node.wakeword") / "models" / SHIPPED_MODEL))
 
 
-def _open_head(path: Path) -> ort.InferenceSession:
+def _open_head(path: Path) -> Model:
     try:
-        session = open_session(path)
+        session = open_model(path)
     except Exception as error:  # onnxruntime has a dozen unrelated ones for a bad file
         raise SettingsError(f"{path}: cannot be read as a model; expected {_EXPECTED}") from error
     if not _is_head(session):
@@ -58,7 +58,7 @@ def _open_head(path: Path) -> ort.InferenceSession:
     return session
 
 
-def _is_head(session: ort.InferenceSession) -> bool:
+def _is_head(session: Model) -> bool:
     """Whether the shapes fit; a size that the model leaves open, named or None, fits as well."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     return (

@@ -10,7 +10,8 @@ import soundfile
 from contract.errors import StartError
 from edge_node.wakeword import features
 from edge_node.wakeword.detector import FRAME_SAMPLES, Frame
-from edge_node.wakeword.features import EmbeddingStream, MelStream, embedding_model_path, log_mel, open_session
+from edge_node.wakeword.features import EmbeddingStream, MelStream, embedding_model_path, log_mel
+from edge_node.wakeword.runtime import open_model
 
 CLIP = Path(__file__).parents[3] / "sarvis" / "clips" / "ssabiseu.wav"
 
@@ -25,7 +26,7 @@ def noise_frames(count: int) -> list[Frame]:
 
 
 def test_mel_rows_of_a_stream_equal_those_of_the_original_network() -> None:
-    session = open_session(embedding_model_path().with_name("melspectrogram.onnx"))
+    session = open_model(embedding_model_path().with_name("melspectrogram.onnx"))
     stream, frames = MelStream(), clip_frames()
     chunks = [frames[0], *(np.concatenate((before[-480:], frame)) for before, frame in pairwise(frames))]
     for chunk, frame in zip(chunks, frames, strict=True):
@@ -66,7 +67,7 @@ def test_an_embedding_is_that_of_the_last_76_rows() -> None:
     frames = noise_frames(11)
     last = [stream.feed(frame) for frame in frames][-1]
     rows: npt.NDArray[np.float32] = np.concatenate([mel.feed(frame) for frame in frames])[-76:]
-    reference = open_session(embedding_model_path()).run(None, {"input_1": rows.reshape(1, 76, 32, 1)})[0]
+    reference = open_model(embedding_model_path()).run(None, {"input_1": rows.reshape(1, 76, 32, 1)})[0]
     assert last is not None
     assert last.shape == (96,)
     assert last.dtype == np.float32
