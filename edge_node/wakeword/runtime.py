@@ -6,12 +6,13 @@ them, unless ORT_DISABLE_TELEMETRY is set when it is imported. So it is imported
 
 import os
 from pathlib import Path
+from typing import TypeAlias
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
 
-Model = onnxruntime.InferenceSession
+Model: TypeAlias = onnxruntime.InferenceSession
 
 
 def open_model(path: Path) -> Model:

@@ -77,6 +77,9 @@ class Sarvis:
             self.process.kill()
             self.process.wait()
             raise
+        finally:
+            if self.process.stdin is not None:
+                self.process.stdin.close()
         for reader in self._readers:
             reader.join()
         return code
