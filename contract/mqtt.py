@@ -99,6 +99,7 @@ class MqttSession:
     connected: bool = field(default=False, init=False)
     problem: str | None = field(default="not connected yet", init=False)
     _client: paho.Client | None = field(default=None, init=False)
+    _was_up: bool = field(default=False, init=False)
     _quiet_until: dict[str, float] = field(default_factory=dict, init=False)
 
     def send(self, topic: Topic, owner: str, message: Message) -> bool:
@@ -121,8 +122,13 @@ class MqttSession:
             started = self.clock.monotonic()
             try:
                 await self._live_once()
-            except (_ConnectionLost, OSError, TimeoutError) as error:
+            except (_ConnectionLost, OSError, TimeoutError, UnicodeError) as error:
+                # UnicodeError: a host name that cannot be one.
                 self._say(str(error) or "the broker did not answer")
+            finally:
+                was_up, self._was_up = self._was_up, False
+                if was_up:
+                    self.on_disconnected()
             stood = self.clock.monotonic() - started
             attempt = 0 if stood > STABLE_AFTER_S else attempt + 1
             MQTT_RECONNECTS.inc()
@@ -150,7 +156,7 @@ class MqttSession:
                 await asyncio.wait([ready, lost], return_when=asyncio.FIRST_COMPLETED)
             if lost.done():
                 lost.result()
-            self._client, self.connected, self.problem = client, True, None
+            self._client, self.connected, self._was_up, self.problem = client, True, True, None
             MQTT_CONNECTED.set(1)
             log.info("mqtt_connected", host=self.settings.host, port=self.settings.port, client_id=self.client_id)
             self.on_connected()
@@ -160,13 +166,11 @@ class MqttSession:
                 _farewell(client, self.last_will(), self.settings.prefix)
             raise
         finally:
-            was_connected, self.connected, self._client = self.connected, False, None
+            self.connected, self._client = False, None
             MQTT_CONNECTED.set(0)
             _close(client)
             for future in (ready, lost):
                 future.cancel()
-            if was_connected:
-                self.on_disconnected()
 
     def _make_client(self, ready: asyncio.Future[None], lost: asyncio.Future[None]) -> paho.Client:
         client = paho.Client(

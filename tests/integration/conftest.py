@@ -1,0 +1,47 @@
+"""Real brokers and bridges, one of each for a module: tests in it do not disturb one another."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from tests.support.world import BROKERS, Bridge, Broker, Mqtt
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that a test calls in this process leaves loggers behind that write to that test's standard error."""
+    structlog_was = structlog.get_config()
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    structlog.configure(**structlog_was)
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+@pytest.fixture(scope="module", params=list(BROKERS))
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    running = BROKERS[request.param](tmp_path_factory.mktemp("broker"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def broker_url(broker: Broker) -> str:
+    return broker.url
+
+
+@pytest.fixture(scope="module")
+def bridge(broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
+    running = Bridge(tmp_path_factory.mktemp("bridge"), broker_url)
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def mqtt(broker: Broker) -> Iterator[Mqtt]:
+    with Mqtt(broker.port) as client:
+        yield client

@@ -1,0 +1,398 @@
+"""Brokers that can be killed and started again on their port, and clients of every side."""
+
+import json
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+from uuid import uuid4
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from tests.support.processes import Sarvis, free_port
+from tests.support.waiting import PATIENCE_S, wait_for
+
+HOST = "127.0.0.1"
+PREFIX = "sarvis/v1"
+CLIPS = Path(__file__).parents[1] / "data"
+WORD = CLIPS / "ssabiseu_em_alex.wav"
+SAMPLE_RATE_HZ = 16_000
+QUICK: Mapping[str, str] = {"SARVIS_MQTT__RECONNECT_MAX_S": "0.5"}
+
+Json = dict[str, Any]
+
+
+def unique(kind: str) -> str:
+    return f"{kind}-{uuid4().hex[:10]}"
+
+
+def anything(_: Json) -> bool:
+    return True
+
+
+class Broker(Protocol):
+    """A real broker on a port of its own."""
+
+    port: int
+
+    @property
+    def url(self) -> str: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+class EmbeddedBroker:
+    """`sarvis broker`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = 0
+        self._folder = folder
+        self._sarvis: Sarvis | None = None
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://{HOST}:{self.port}"
+
+    def start(self) -> None:
+        self._sarvis = Sarvis("broker", "--port", str(self.port), cwd=self._folder)
+        told = self._sarvis.line_after("broker listening on mqtt://")
+        self.port = int(told.rsplit(":", 1)[1])
+
+    def stop(self) -> None:
+        if self._sarvis is not None:
+            self._sarvis.__exit__(None, None, None)
+
+    def kill(self) -> None:
+        assert self._sarvis is not None
+        self._sarvis.kill()
+        self.stop()
+
+
+class Mosquitto:
+    """Debian's mosquitto; skips by name when it is absent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+        self._config = folder / "mosquitto.conf"
+        self._process: subprocess.Popen[bytes] | None = None
+        if self._program is None:
+            pytest.skip("mosquitto is not installed")
+        self._config.write_text(f"listener {self.port} {HOST}\nallow_anonymous true\npersistence false\n")
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://{HOST}:{self.port}"
+
+    def start(self) -> None:
+        assert self._program is not None
+        self._process = subprocess.Popen(
+            [self._program, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_for("mosquitto's port", lambda: accepts(self.port))
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            assert self._process.wait(PATIENCE_S) == 0
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+
+BROKERS: dict[str, Callable[[Path], Broker]] = {"embedded": EmbeddedBroker, "mosquitto": Mosquitto}
+
+
+def accepts(port: int) -> bool:
+    import socket  # noqa: PLC0415 - the only use
+
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+class Bridge:
+    """`sarvis bridge`, which can be killed and started again on its port."""
+
+    def __init__(self, folder: Path, mqtt_url: str, settings: Mapping[str, str] | None = None) -> None:
+        self.port = 0
+        self.mqtt_url = mqtt_url
+        self._folder = folder
+        self._settings = {**QUICK, **(settings or {})}
+        self.sarvis: Sarvis
+        self.http = httpx.Client(trust_env=False, timeout=10)
+
+    def start(self, *, ready: bool = True) -> None:
+        self.sarvis = Sarvis(
+            "bridge", "--port", str(self.port), "--mqtt-url", self.mqtt_url, cwd=self._folder, settings=self._settings
+        )
+        self.port = int(self.sarvis.line_after("bridge listening on http://").rsplit(":", 1)[1])
+        if ready:
+            self.wait_ready()
+
+    def stop(self) -> None:
+        self.http.close()
+        self.sarvis.__exit__(None, None, None)
+
+    def kill(self) -> None:
+        self.sarvis.kill()
+        self.sarvis.__exit__(None, None, None)
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def wait_ready(self) -> None:
+        wait_for("the bridge is ready", lambda: self.readiness()[0] == 200)
+
+    def readiness(self) -> tuple[int, Json]:
+        try:
+            response = self.http.get(f"{self.url}/readyz")
+        except httpx.TransportError:
+            return 0, {}
+        return response.status_code, response.json()
+
+    def metric(self, line: str) -> float:
+        for text in self.http.get(f"{self.url}/metrics").text.splitlines():
+            if text.startswith(f"{line} "):
+                return float(text.rsplit(" ", 1)[1])
+        return 0.0
+
+    def post(self, path: str, body: Json) -> Json:
+        response = self.http.post(self.url + path, json=body)
+        assert response.status_code == 200, response.text
+        answer: Json = response.json()
+        return answer
+
+    def trigger(self, uid: str, command: str = "wake_up") -> Json:
+        return self.post("/api/voice-command/trigger", {"uid": uid, "command": command, "timestamp": "now"})
+
+    def app(self, uid: str, *, legacy: bool = False, client: str | None = None, acks: bool = True) -> "App":
+        return App(self.port, uid, legacy=legacy, client=client, acks=acks)
+
+
+class App:
+    """A user's socket: collects what comes, acks wakes as sarvis.v2 if `acks`."""
+
+    def __init__(self, port: int, uid: str, *, legacy: bool, client: str | None, acks: bool) -> None:
+        self.uid = uid
+        self.heard: list[Json] = []
+        self.code: int | None = None
+        self._acks = acks and not legacy
+        query = f"?client={client}" if client else ""
+        self.socket: ClientConnection = connect(
+            f"ws://{HOST}:{port}/ws/app/{uid}/{query}",
+            subprotocols=None if legacy else [Subprotocol("sarvis.v2")],
+            compression=None,
+            proxy=None,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.message("connection_established")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()
+        self._reader.join()
+
+    def _read(self) -> None:
+        try:
+            while True:
+                message = json.loads(self.socket.recv())
+                self.heard.append(message)
+                if self._acks and message["type"] == "voice_command":
+                    self.say({"type": "ack", "id": message["id"]})
+        except ConnectionClosed as closed:
+            self.code = closed.rcvd.code if closed.rcvd else 1006
+
+    def say(self, message: Json) -> None:
+        self.socket.send(json.dumps(message))
+
+    def messages(self, kind: str) -> list[Json]:
+        return [message for message in list(self.heard) if message["type"] == kind]
+
+    def message(self, kind: str, nth: int = 1) -> Json:
+        def look() -> Json | None:
+            found = self.messages(kind)
+            return found[nth - 1] if len(found) >= nth else None
+
+        return wait_for(f"{kind} number {nth} for {self.uid}; heard {self.heard}", look)
+
+    def all_before(self) -> None:
+        """Wait until everything that was on its way has come: a heartbeat's answer comes after it."""
+        count = len(self.messages("heartbeat_ack"))
+        self.say({"type": "heartbeat"})
+        self.message("heartbeat_ack", count + 1)
+
+    def closed_with(self) -> int:
+        wait_for(f"{self.uid}'s socket is closed; heard {self.heard}", lambda: self.code is not None)
+        assert self.code is not None
+        return self.code
+
+
+class Mqtt:
+    """A plain MQTT client that hears everything under a prefix."""
+
+    def __init__(self, port: int, prefix: str = PREFIX) -> None:
+        self.prefix = prefix
+        self.got: list[tuple[str, bytes, bool]] = []
+        self._subscribed = threading.Event()
+        self.paho = paho.Client(CallbackAPIVersion.VERSION2, unique("test"), reconnect_on_failure=False)
+        self.paho.on_message = lambda _c, _u, raw: self.got.append((raw.topic, bytes(raw.payload), raw.retain))
+        self.paho.on_subscribe = lambda *_: self._subscribed.set()
+        self.paho.connect(HOST, port)
+        self.paho.loop_start()
+        self.paho.subscribe(f"{prefix}/#", 1)
+        assert self._subscribed.wait(PATIENCE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.paho.disconnect()
+        self.paho.loop_stop()
+
+    def publish(self, topic: str, payload: Json | bytes, *, retain: bool = False) -> None:
+        data = payload if isinstance(payload, bytes) else json.dumps(payload, ensure_ascii=False).encode()
+        info = self.paho.publish(f"{self.prefix}/{topic}", data, 1, retain)
+        info.wait_for_publish(PATIENCE_S)
+        assert info.is_published()
+
+    def messages(self, topic: str) -> list[Json]:
+        wanted = f"{self.prefix}/{topic}"
+        return [json.loads(payload) for name, payload, _ in list(self.got) if name == wanted and payload]
+
+    def message(self, topic: str, wanted: Callable[[Json], bool] = anything, nth: int = 1) -> Json:
+        def look() -> Json | None:
+            found = [message for message in self.messages(topic) if wanted(message)]
+            return found[nth - 1] if len(found) >= nth else None
+
+        try:
+            return wait_for(f"message {nth} on {topic}", look)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; heard {[name for name, _, _ in self.got]}") from None
+
+    def outcomes(self, device_id: str, wake_id: str) -> list[str]:
+        told = self.messages(f"devices/{device_id}/outcome")
+        return [outcome["status"] for outcome in told if outcome["id"] == wake_id]
+
+    def outcome(self, device_id: str, wake_id: str, nth: int = 1) -> str:
+        found = self.message(f"devices/{device_id}/outcome", lambda outcome: outcome["id"] == wake_id, nth)
+        status: str = found["status"]
+        return status
+
+    def wake(self, device_id: str, uid: str, **more: Any) -> str:
+        """Publish a wake as a device would; its id."""
+        wake_id: str = more.setdefault("id", unique("wake"))
+        wake = {"uid": uid, "command": "wake_up", "timestamp": "2026-01-01T00:00:00+00:00", **more}
+        self.publish(f"devices/{device_id}/wake", wake)
+        return wake_id
+
+
+class Edge:
+    """`sarvis edge` whose ear is a pipe: it hears a word only when a test says one."""
+
+    def __init__(
+        self,
+        folder: Path,
+        mqtt_url: str,
+        *,
+        device_id: str | None = None,
+        uid: str | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.device_id = device_id or unique("jetson")
+        self.uid = uid
+        self.http_port = 0
+        self._folder = folder
+        self._mqtt_url = mqtt_url
+        self._settings = {**QUICK, **(settings or {})}
+        self.sarvis: Sarvis
+
+    def start(self) -> None:
+        self.sarvis = Sarvis(
+            "edge", "--json", "--device-id", self.device_id, *(["--uid", self.uid] if self.uid else []),
+            "--source", "stdin", "--mqtt-url", self._mqtt_url, "--http-port", "0",
+            "--state-dir", str(self._folder / "state"),
+            cwd=self._folder, settings=self._settings, stdin=subprocess.PIPE,
+        )  # fmt: skip
+        listening = self.event("listening")
+        self.http_port = int(listening["http"].rsplit(":", 1)[1])
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.sarvis.__exit__(kind, error, trace)
+
+    def kill(self) -> None:
+        self.sarvis.kill()
+        self.sarvis.__exit__(None, None, None)
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.http_port}"
+
+    def mark(self) -> int:
+        """A moment in its life; give it as `since`."""
+        return len(self.sarvis.out)
+
+    def said(self, event: str, since: int = 0) -> list[Json]:
+        lines: list[Json] = [json.loads(line) for line in self.sarvis.out[since:]]
+        return [line for line in lines if line["event"] == event]
+
+    def event(
+        self, event: str, wanted: Callable[[Json], bool] = anything, *, since: int = 0, within_s: float = 40.0
+    ) -> Json:
+        """Wait for an event of this name on its standard output."""
+
+        def look() -> Json | None:
+            found = [line for line in self.said(event, since) if wanted(line)]
+            assert found or self.sarvis.process.poll() is None, "\n".join(self.sarvis.err)
+            return found[0] if found else None
+
+        try:
+            return wait_for(f"event {event} of {self.device_id}", look, within_s)
+        except AssertionError as error:
+            raise AssertionError("\n".join([str(error), *self.sarvis.out[since:], *self.sarvis.err])) from None
+
+    def hear_word(self) -> None:
+        """Three seconds of silence, the word and a second of silence, as fast as it listens."""
+        word, rate = soundfile.read(WORD, dtype="int16")
+        assert rate == SAMPLE_RATE_HZ
+        silence = np.zeros(SAMPLE_RATE_HZ, np.int16)
+        stdin = self.sarvis.process.stdin
+        assert stdin is not None
+        stdin.write(np.concatenate((silence, silence, silence, word, silence)).astype("<i2").tobytes())
+        stdin.flush()
+
+
+def pause(seconds: float) -> None:
+    """Give something that must not happen the time to happen."""
+    time.sleep(seconds)
