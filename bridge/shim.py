@@ -1,6 +1,6 @@
 """The documented HTTP contract that legacy callers keep using, and the small HTTP side of sessions."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, Field, StringConstraints
@@ -8,26 +8,12 @@ from pydantic import BaseModel, Field, StringConstraints
 from bridge.service import Bridge
 from bridge.sessions import describe
 from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, Wake, check_uid
+from contract.web import Result, UserRequest, problems
 
 router = APIRouter()
 
 MAX_TEXT = 2**20
 MIRRORED_CHARACTERS = 1024
-
-Reason = dict[int | str, dict[str, Any]]
-
-
-class Problem(BaseModel):
-    """Why a request was not carried out."""
-
-    detail: str
-
-
-BAD_INPUT: Reason = {
-    400: {"model": Problem, "description": "The body is no text in UTF-8"},
-    413: {"model": Problem, "description": "The body is too large"},
-}
-
 
 AnyText = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 """Any text that UTF-8 can carry; the body's limit is far below this one."""
@@ -41,24 +27,11 @@ class Trigger(BaseModel):
     timestamp: AnyText
 
 
-class UserRequest(BaseModel):
-    """Names a user; more keys, like the documented `action`, are ignored."""
-
-    uid: Uid
-
-
 class LoginBody(BaseModel):
     """Logs a user in on a device."""
 
     uid: Uid
     device_id: DeviceId = Field(description="as the device calls itself in its topics")
-
-
-class Result(BaseModel):
-    """The documented answer."""
-
-    success: bool
-    message: str
 
 
 class LoginResult(Result):
@@ -74,7 +47,7 @@ class HeartbeatResult(BaseModel):
     expires_in_s: float
 
 
-@router.post("/api/voice-command/trigger", responses=BAD_INPUT)
+@router.post("/api/voice-command/trigger", responses=problems())
 async def trigger_voice_command(body: Trigger, request: Request) -> Result:
     """Ring the user's apps; success when at least one socket took it."""
     bridge: Bridge = request.app.state.bridge
@@ -90,7 +63,7 @@ async def trigger_voice_command(body: Trigger, request: Request) -> Result:
     return Result(success=False, message="User not connected")
 
 
-@router.post("/api/auth/logout", responses=BAD_INPUT)
+@router.post("/api/auth/logout", responses=problems())
 async def logout(body: UserRequest, request: Request) -> Result:
     """End all sessions of the user; answered after the ledger has committed."""
     bridge: Bridge = request.app.state.bridge
@@ -98,7 +71,7 @@ async def logout(body: UserRequest, request: Request) -> Result:
     return Result(success=True, message="Logged out successfully")
 
 
-@router.post("/api/auth/login", responses=BAD_INPUT)
+@router.post("/api/auth/login", responses=problems())
 async def login(body: LoginBody, request: Request) -> LoginResult:
     """Open a session of the user on the device; whoever was in is logged out."""
     bridge: Bridge = request.app.state.bridge
@@ -108,7 +81,7 @@ async def login(body: LoginBody, request: Request) -> LoginResult:
     return LoginResult(success=True, message="Logged in successfully", session=describe(session))
 
 
-@router.post("/api/app/heartbeat", responses={**BAD_INPUT, 409: {"model": Problem, "description": "Not logged in"}})
+@router.post("/api/app/heartbeat", responses=problems({409: "This user is not logged in"}))
 async def heartbeat(body: UserRequest, request: Request) -> HeartbeatResult:
     """The heartbeat of a phone that cannot hold a socket."""
     bridge: Bridge = request.app.state.bridge

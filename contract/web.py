@@ -10,12 +10,39 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.errors import StartError
+from contract.messages import Uid
 from contract.telemetry import get_logger
 
 log = get_logger("http")
+
+
+class UserRequest(BaseModel):
+    """The documented body that names a user; more keys, like `action`, are ignored."""
+
+    uid: Uid
+
+
+class Result(BaseModel):
+    """The documented answer."""
+
+    success: bool
+    message: str
+
+
+class Problem(BaseModel):
+    """Why a request was not carried out."""
+
+    detail: str
+
+
+def problems(more: dict[int, str] | None = None) -> dict[int | str, dict[str, Any]]:
+    """The refusals of an endpoint for its description; 422 is FastAPI's own."""
+    told = {400: "The body is no text in UTF-8", 413: "The body is too large", **(more or {})}
+    return {status: {"model": Problem, "description": why} for status, why in told.items()}
 
 
 def listen(who: str, host: str, port: int, *, option: str) -> socket.socket:

@@ -1,12 +1,10 @@
 """The device's own HTTP endpoint: the documented log-out that a server may call, and its counterpart."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from fastapi import FastAPI, HTTPException
-from pydantic import BaseModel
 
-from contract.messages import Uid
-from contract.web import harden
+from contract.web import Result, UserRequest, harden, problems
 
 MAX_BODY_BYTES = 16 * 1024
 
@@ -23,31 +21,7 @@ class Node(Protocol):
         ...
 
 
-class UserRequest(BaseModel):
-    """Names a user; more keys, like the documented `action`, are ignored."""
-
-    uid: Uid
-
-
-class Result(BaseModel):
-    """The documented answer."""
-
-    success: bool
-    message: str
-
-
-class Problem(BaseModel):
-    """Why a request was not carried out."""
-
-    detail: str
-
-
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The body is no text in UTF-8"},
-    409: {"model": Problem, "description": "Another user is logged in; nothing changed"},
-    413: {"model": Problem, "description": "The body is too large"},
-    503: {"model": Problem, "description": "The state could not be stored"},
-}
+PROBLEMS = problems({409: "Another user is logged in; nothing changed", 503: "The state could not be stored"})
 
 
 def create_app(node: Node) -> FastAPI:
