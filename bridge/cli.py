@@ -8,18 +8,18 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from bridge.abortable import AbortableProtocol
 from bridge.app import create_app
 from bridge.app_protocol import MAX_FRAME_BYTES
 from bridge.service import Bridge
 from contract.settings import Settings, load
 from contract.telemetry import configure_logging
-from contract.web import Server, address, listen
+from contract.web import BACKLOG, Server, address, listen
 
 app = typer.Typer(add_completion=False)
 
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
-BACKLOG = 2048
 
 
 @app.command()
@@ -44,7 +44,7 @@ async def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         lifespan="off",
-        ws="websockets-sansio",
+        ws=AbortableProtocol,
         ws_max_size=MAX_FRAME_BYTES,
         # A compressor per socket costs 38 KiB for messages of 100 bytes.
         ws_per_message_deflate=False,

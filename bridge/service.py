@@ -17,6 +17,7 @@ from bridge.sessions import Sessions
 from bridge.store import MemoryStore
 from contract.clock import Clock, SystemClock, iso
 from contract.messages import (
+    LEGACY_DEVICE,
     Ack,
     BridgeStatus,
     DeviceStatus,
@@ -105,6 +106,8 @@ class Bridge:
                 other.close(CloseCode.REPLACED, "the same client connected again")
             else:
                 other.close(CloseCode.TOO_MANY, "too many sockets of this user")
+        if self.draining:
+            connection.close(CloseCode.DRAIN, "the server restarts")
 
     def leave(self, connection: AppConnection) -> None:
         """The socket is gone."""
@@ -121,6 +124,9 @@ class Bridge:
         return Outgoing(BRIDGE_STATUS, instance, message)
 
     def _received(self, incoming: Incoming) -> None:
+        if incoming.owner == LEGACY_DEVICE:
+            incoming.ack()  # our own mirror of the HTTP trigger; no device may take its name
+            return
         match incoming.message:
             case Wake():
                 if not incoming.retained:

@@ -1,7 +1,9 @@
 """Logs and counters: an event word and fields, on standard error; no tokens, no audio."""
 
+import contextlib
 import logging
 import sys
+from typing import TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -23,6 +25,24 @@ MQTT_RECONNECTS = Counter(
 MQTT_UNSENT = Counter("sarvis_mqtt_unsent_total", "Messages not sent because no broker was reached", registry=REGISTRY)
 
 
+class Unbreakable:
+    """A text stream that swallows what it cannot write: a log that nobody reads must stop nothing."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or not."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or not."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def configure_logging(settings: LogSettings) -> None:
     """Set up structlog and the standard library's loggers; call once at start of a process."""
     level = getattr(logging, settings.level.upper())
@@ -40,10 +60,10 @@ def configure_logging(settings: LogSettings) -> None:
         if settings.format == "json"
         else [*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", Unbreakable(sys.stderr))),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(Unbreakable(sys.stderr))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]

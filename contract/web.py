@@ -17,6 +17,8 @@ from contract.errors import StartError
 from contract.messages import Uid
 from contract.telemetry import get_logger
 
+BACKLOG = 2048
+
 log = get_logger("http")
 
 
@@ -46,13 +48,15 @@ def problems(more: dict[int, str] | None = None) -> dict[int | str, dict[str, An
 
 
 def listen(who: str, host: str, port: int, *, option: str) -> socket.socket:
-    """A bound TCP socket, the caller closes it; raises StartError that names the port and the option to change it."""
+    """A listening TCP socket, the caller closes it; raises StartError that names the port and the option to use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only where the protocol is named: else answers wait 40 ms for a delayed acknowledgement.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
+        # From here on whoever was told the address can connect, and nobody else can take it.
+        sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         raise StartError(

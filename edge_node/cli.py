@@ -83,6 +83,9 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
         indicator=ConsoleIndicator(events),
     )
     loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, stopping.set)
     deaf: asyncio.Future[BaseException | None] = loop.create_future()
 
     def on_trigger(trigger: Trigger) -> None:
@@ -96,7 +99,7 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
     tasks: list[asyncio.Task[None]] = [
         asyncio.create_task(server.serve(sockets=[listening]), name="http"),
         asyncio.create_task(node.run(), name="node"),
-        asyncio.create_task(_signalled(), name="signals"),
+        asyncio.create_task(_set(stopping), name="signals"),
     ]
     listener.start()
     events.emit("listening", device_id=device_id, source=edge.source, model=detector.model, http=address(listening))
@@ -123,9 +126,5 @@ def _raise_failure(why_deaf: BaseException | None, results: list[BaseException |
             raise result
 
 
-async def _signalled() -> None:
-    """Wait for SIGINT or SIGTERM."""
-    stopping = asyncio.Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
-    await stopping.wait()
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()

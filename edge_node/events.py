@@ -5,6 +5,8 @@ import time
 from datetime import datetime
 from typing import Any, Literal, Protocol, TextIO
 
+from contract.telemetry import Unbreakable
+
 Light = Literal["starting", "standby", "active", "wake_sent", "app_answered", "nobody_there", "offline"]
 
 
@@ -15,7 +17,7 @@ class Events:
     """
 
     def __init__(self, out: TextIO, *, as_json: bool) -> None:
-        self._out = out
+        self._out = Unbreakable(out)
         self._as_json = as_json
 
     def emit(self, event: str, **fields: Any) -> None:
@@ -27,7 +29,8 @@ class Events:
             clock = datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S.%f")[:-3]
             told = " ".join(f"{key}={value}" for key, value in fields.items() if value is not None)
             line = f"{clock}  {event:<12} {told}".rstrip()
-        print(line, file=self._out, flush=True)
+        self._out.write(line + "\n")
+        self._out.flush()
 
 
 class Indicator(Protocol):

@@ -129,3 +129,9 @@ def test_another_devices_wake_id_gets_no_answer_meant_for_the_first() -> None:
     house.relay.wake("other", wake())
     assert len(phone.frames) == 1
     assert house.outcomes() == [("jetson", "sent")]
+
+
+def test_a_session_on_the_mirrors_name_silences_no_trigger() -> None:
+    house = House(**{LEGACY_DEVICE: "mallory"})
+    house.phone("alice")
+    assert house.relay.trigger(wake())
