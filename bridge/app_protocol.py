@@ -114,7 +114,14 @@ class Frames:
         self._v2 = mode == "v2"
 
     def established(
-        self, uid: str, timestamp: str, *, interval_s: float, timeout_s: float, sessions: list[dict[str, str]]
+        self,
+        uid: str,
+        timestamp: str,
+        *,
+        interval_s: float,
+        timeout_s: float,
+        sessions: list[dict[str, str]],
+        missed: list[dict[str, str]],
     ) -> str:
         """The first frame of every connection."""
         return self._frame(
@@ -127,7 +134,7 @@ class Frames:
             sessions=sessions,
             heartbeat_interval_s=interval_s,
             heartbeat_timeout_s=timeout_s,
-            missed=[],
+            missed=missed,
         )
 
     def heartbeat_ack(self, timestamp: str, *, seq: int | None, expires_in_s: float) -> str:

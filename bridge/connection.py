@@ -32,6 +32,9 @@ class AppConnection:
         self._closing: tuple[CloseCode, str] | None = None
         self._wake_up = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
+        # What an app has asked for is carried out although it is gone by then: a log-out above all.
+        self._obeying = False
+        self._leaving = False
 
     def send(self, frame: str) -> bool:
         """Queue a frame; False when the socket is closing. One that reads too slowly is closed with 4001."""
@@ -46,6 +49,11 @@ class AppConnection:
         self._unsent.append(frame)
         self._wake_up.set()
         return True
+
+    @property
+    def has_room(self) -> bool:
+        """Less than half of what may be unsent is."""
+        return self._unsent_bytes < MAX_UNSENT_BYTES // 2
 
     def close(self, code: CloseCode, text: str) -> None:
         """Close after what is queued; the first reason given stays."""
@@ -62,7 +70,9 @@ class AppConnection:
             await asyncio.wait([reader, self._writer], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._closing = self._closing or (CloseCode.GOING_AWAY, "")
-            reader.cancel()
+            self._leaving = True
+            if not self._obeying:
+                reader.cancel()
             self._writer.cancel()
             results = await asyncio.gather(reader, self._writer, return_exceptions=True)
         for result in results:
@@ -75,7 +85,11 @@ class AppConnection:
             if message["type"] == "websocket.disconnect":
                 return
             text = message.get("text")
+            self._obeying = True
             await on_frame(message["bytes"] if text is None else text)
+            self._obeying = False
+            if self._leaving:
+                return
 
     async def _write(self) -> None:
         while self._unsent or self._closing is None:

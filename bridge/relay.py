@@ -1,20 +1,17 @@
 """From a wake to the sockets of its user, and its fate back to the device."""
 
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 from prometheus_client import Counter
 
 from bridge.app_protocol import Frames
 from bridge.connection import AppConnection
 from bridge.hub import Hub
+from bridge.wakes import Fate, Missed, Wakes
 from contract.clock import Clock, iso
 from contract.messages import LEGACY_DEVICE, Message, Outcome, OutcomeStatus, Wake
 from contract.telemetry import REGISTRY, get_logger
 from contract.topics import OUTCOME, WAKE, Topic
-
-REMEMBERED_WAKES = 10_000
 
 WAKES = Counter("sarvis_wakes_total", "Wakes by their first fate", ["status"], registry=REGISTRY)
 ACKED = Counter("sarvis_wakes_acked_total", "Wakes that an app confirmed", registry=REGISTRY)
@@ -22,17 +19,11 @@ ACKED = Counter("sarvis_wakes_acked_total", "Wakes that an app confirmed", regis
 log = get_logger("relay")
 
 
-@dataclass(slots=True)
-class _Fate:
-    status: OutcomeStatus
-    device_id: str
-    uid: str
-    received_at: float
-    latency_ms: float
-
-
 class Relay:
-    """Delivers each wake once to every socket of its user.
+    """Delivers each wake to every socket of its user while it lives.
+
+    A socket on the documented protocol gets it once, if it is there when the wake comes. One on sarvis.v2 gets it also
+    when it connects within the wake's life, and again every 2 s until some socket confirms.
 
     Args:
         send: publishes a message to a device; False when no broker is reached.
@@ -51,68 +42,98 @@ class Relay:
         self._clock = clock
         self._send = send
         self._user_of = user_of
-        self._fates: OrderedDict[str, _Fate] = OrderedDict()
+        self._wakes = Wakes()
 
     def wake(self, device_id: str, wake: Wake) -> None:
-        """A device heard its word. A wake that came before gets its fate again and rings nobody."""
+        """A device heard its word. A wake that came before gets its fate again and rings nobody anew."""
         if device_id == LEGACY_DEVICE:
             return  # our own mirror of the HTTP trigger
-        fate = self._fates.get(wake.id)
+        fate = self._wakes.known(wake.id)
         if fate is None:
-            fate = self._decide(device_id, wake)
+            fate = self._begin(device_id, wake)
         elif fate.device_id != device_id:
             log.warning("wake_id_of_another_device", device_id=device_id)
             return
-        self._send(OUTCOME, device_id, Outcome(id=wake.id, status=fate.status, latency_ms=fate.latency_ms))
+        self._tell_device(fate)
 
     def trigger(self, wake: Wake) -> bool:
         """The legacy HTTP trigger; True when at least one socket took it."""
-        fate = self._decide(LEGACY_DEVICE, wake)
+        fate = self._begin(LEGACY_DEVICE, wake)
         self._send(WAKE, LEGACY_DEVICE, wake)
         return fate.status == "sent"
 
     def acked(self, uid: str, wake_id: str) -> None:
         """An app of this user rang for the wake; the first one counts."""
-        fate = self._fates.get(wake_id)
-        if fate is None or fate.uid != uid or fate.status != "sent":
+        fate = self._wakes.known(wake_id)
+        if fate is None or fate.wake.uid != uid or fate.status != "sent":
             return
-        fate.status = "acked"
-        fate.latency_ms = self._since(fate.received_at)
+        self._wakes.settled(fate)
+        self._change(fate, "acked")
         ACKED.inc()
-        if fate.device_id != LEGACY_DEVICE:
-            self._send(OUTCOME, fate.device_id, Outcome(id=wake_id, status="acked", latency_ms=fate.latency_ms))
+        self._tell_device(fate)
 
-    def _decide(self, device_id: str, wake: Wake) -> _Fate:
-        received_at = self._clock.monotonic()
-        status: OutcomeStatus
+    def connected(self, connection: AppConnection) -> None:
+        """A socket joined: on sarvis.v2 it hears what still rings for its user."""
+        for fate in self._wakes.living_of(connection.uid, self._clock.monotonic()):
+            if self._deliver(fate, _can_repeat([connection])) and fate.status == "user_not_connected":
+                self._change(fate, "sent")
+                self._tell_device(fate)
+
+    def missed(self, uid: str) -> list[Missed]:
+        """What nobody took since the user's last connection, newest last; asked once per connection."""
+        return self._wakes.take_missed(uid)
+
+    def left(self, uid: str) -> None:
+        """The user is logged out: nothing rings for them any more."""
+        for fate in self._wakes.living_of(uid, self._clock.monotonic()):
+            self._wakes.settled(fate)
+
+    def tick(self) -> None:
+        """Ring again where nobody has confirmed; call at least every second."""
+        for fate in self._wakes.due_again(self._clock.monotonic()):
+            self._deliver(fate, _can_repeat(self._hub.of(fate.wake.uid)))
+
+    def _begin(self, device_id: str, wake: Wake) -> Fate:
+        now = self._clock.monotonic()
+        fate = Fate(wake, device_id, "user_not_connected", now, now + (wake.ttl_ms - wake.age_ms) / 1000)
         if wake.age_ms >= wake.ttl_ms:
-            status = "expired"
+            fate.status = "expired"
         elif device_id != LEGACY_DEVICE and self._user_of(device_id) not in {None, wake.uid}:
-            status = "rejected"
-        elif self._deliver(device_id, wake):
-            status = "sent"
-        else:
-            status = "user_not_connected"
-        fate = _Fate(status, device_id, wake.uid, received_at, self._since(received_at))
-        self._fates[wake.id] = fate
-        if len(self._fates) > REMEMBERED_WAKES:
-            self._fates.popitem(last=False)
-        WAKES.labels(status).inc()
-        log.info("wake", device_id=device_id, uid=wake.uid, outcome=status, latency_ms=fate.latency_ms)
+            fate.status = "rejected"
+        elif self._deliver(fate, self._hub.of(wake.uid)):
+            fate.status = "sent"
+        self._wakes.remember(fate)
+        self._change(fate, fate.status)
+        WAKES.labels(fate.status).inc()
         return fate
 
-    def _deliver(self, device_id: str, wake: Wake) -> int:
+    def _deliver(self, fate: Fate, sockets: Iterable[AppConnection]) -> int:
         """Queue the frame at each socket; how many took it."""
         timestamp = iso(self._clock.utc_now())
+        wake = fate.wake
         taken = 0
         frames: dict[str, str] = {}
-        for connection in self._hub.of(wake.uid):
-            if connection.mode not in frames:
-                frames[connection.mode] = Frames(connection.mode).voice_command(
-                    wake.command, timestamp, wake_id=wake.id, device_id=device_id, ttl_ms=wake.ttl_ms
+        for socket in sockets:
+            if socket.mode not in frames:
+                frames[socket.mode] = Frames(socket.mode).voice_command(
+                    wake.command, timestamp, wake_id=wake.id, device_id=fate.device_id, ttl_ms=wake.ttl_ms
                 )
-            taken += connection.send(frames[connection.mode])
+            if socket.send(frames[socket.mode]):
+                taken += 1
+                fate.taken |= socket.mode == "legacy"
         return taken
 
-    def _since(self, received_at: float) -> float:
-        return round((self._clock.monotonic() - received_at) * 1000, 3)
+    def _change(self, fate: Fate, status: OutcomeStatus) -> None:
+        fate.status = status
+        fate.latency_ms = round((self._clock.monotonic() - fate.received_at) * 1000, 3)
+        log.info("wake", device_id=fate.device_id, uid=fate.wake.uid, outcome=status, latency_ms=fate.latency_ms)
+
+    def _tell_device(self, fate: Fate) -> None:
+        if fate.device_id != LEGACY_DEVICE:
+            outcome = Outcome(id=fate.wake.id, status=fate.status, latency_ms=fate.latency_ms)
+            self._send(OUTCOME, fate.device_id, outcome)
+
+
+def _can_repeat(sockets: Iterable[AppConnection]) -> list[AppConnection]:
+    """Those that know ids, and for which a repetition is not what makes them too slow."""
+    return [socket for socket in sockets if socket.mode == "v2" and socket.has_room]

@@ -106,6 +106,7 @@ class Bridge:
                 other.close(CloseCode.REPLACED, "the same client connected again")
             else:
                 other.close(CloseCode.TOO_MANY, "too many sockets of this user")
+        self.relay.connected(connection)
         if self.draining:
             connection.close(CloseCode.DRAIN, "the server restarts")
 
@@ -157,6 +158,7 @@ class Bridge:
     async def _tick(self) -> None:
         while True:
             try:
+                self.relay.tick()
                 await self.sessions.tick()
             except Exception:
                 log.exception("tick_failed")
@@ -172,6 +174,7 @@ class Bridge:
     def _close_sockets(self, uid: str, reason: LogoutReason) -> None:
         timestamp = iso(self.clock.utc_now())
         timed_out = reason == "heartbeat_timeout"
+        self.relay.left(uid)
         for connection in self.hub.of(uid):
             if reason == "app":
                 connection.send(connection.frames.logout_ack(timestamp, reason))

@@ -1,5 +1,7 @@
 """The endpoint `/ws/app/{connection_uuid}/`: what a request of an app makes the bridge do."""
 
+from dataclasses import asdict
+
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from bridge.app_protocol import (
@@ -60,6 +62,7 @@ async def _serve(bridge: Bridge, websocket: WebSocket, uid: str) -> None:
             interval_s=settings.heartbeat_interval_s,
             timeout_s=settings.heartbeat_timeout_s,
             sessions=sessions,
+            missed=[asdict(wake) for wake in bridge.relay.missed(uid)] if mode == "v2" else [],
         )
     )
     bridge.join(connection, client)

@@ -71,7 +71,7 @@ def test_the_documented_protocol_knows_no_ack_and_no_login() -> None:
 
 def test_legacy_frames_hold_exactly_the_documented_keys() -> None:
     frames = Frames("legacy")
-    established = frames.established("alice", NOW, interval_s=30, timeout_s=3600, sessions=[])
+    established = frames.established("alice", NOW, interval_s=30, timeout_s=3600, sessions=[], missed=[])
     assert established == (
         '{"type":"connection_established","message":"Connected to SARVIS Server",'
         f'"connection_uuid":"alice","timestamp":"{NOW}"}}'

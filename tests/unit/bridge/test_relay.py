@@ -4,7 +4,8 @@ from typing import Any, cast
 from bridge.app_protocol import Mode
 from bridge.connection import AppConnection
 from bridge.hub import Hub
-from bridge.relay import REMEMBERED_WAKES, Relay
+from bridge.relay import Relay
+from bridge.wakes import AGAIN_S, MISSED_PER_USER, REMEMBERED_WAKES
 from contract.messages import LEGACY_DEVICE, Message, Outcome, Wake
 from contract.topics import OUTCOME, WAKE, Topic
 from tests.support.clock import ManualClock
@@ -13,9 +14,11 @@ from tests.support.clock import ManualClock
 class Phone:
     """The side of a connection that the relay sees."""
 
-    def __init__(self, mode: Mode = "v2", *, takes: bool = True) -> None:
+    def __init__(self, uid: str, mode: Mode = "v2", *, takes: bool = True) -> None:
+        self.uid = uid
         self.mode = mode
         self.takes = takes
+        self.has_room = True
         self.frames: list[dict[str, Any]] = []
 
     def send(self, frame: str) -> bool:
@@ -37,9 +40,19 @@ class House:
         return True
 
     def phone(self, uid: str, mode: Mode = "v2", *, takes: bool = True) -> Phone:
-        phone = Phone(mode, takes=takes)
+        phone = Phone(uid, mode, takes=takes)
         self.hub.join(uid, cast("AppConnection", phone))
         return phone
+
+    def connect(self, uid: str, mode: Mode = "v2") -> Phone:
+        phone = self.phone(uid, mode)
+        self.relay.connected(cast("AppConnection", phone))
+        return phone
+
+    def live(self, seconds: float) -> None:
+        for _ in range(round(seconds * 2)):
+            self.clock.advance(0.5)
+            self.relay.tick()
 
     def outcomes(self) -> list[tuple[str, str]]:
         return [(owner, m.status) for topic, owner, m in self.sent if topic is OUTCOME and isinstance(m, Outcome)]
@@ -119,7 +132,8 @@ def test_what_is_remembered_is_bounded() -> None:
     house = House()
     for number in range(REMEMBERED_WAKES + 10):
         house.relay.wake("jetson", wake(str(number)))
-    assert len(house.relay._fates) == REMEMBERED_WAKES
+    assert len(house.relay._wakes._known) == REMEMBERED_WAKES
+    assert sum(len(fates) for fates in house.relay._wakes._living.values()) <= REMEMBERED_WAKES
 
 
 def test_another_devices_wake_id_gets_no_answer_meant_for_the_first() -> None:
@@ -135,3 +149,99 @@ def test_a_session_on_the_mirrors_name_silences_no_trigger() -> None:
     house = House(**{LEGACY_DEVICE: "mallory"})
     house.phone("alice")
     assert house.relay.trigger(wake())
+
+
+def test_a_wake_rings_again_every_two_seconds_until_an_app_confirms() -> None:
+    house = House()
+    phone, old = house.phone("alice"), house.phone("alice", "legacy")
+    house.relay.wake("jetson", wake())
+    house.live(2 * AGAIN_S)
+    assert (len(phone.frames), len(old.frames)) == (3, 1)
+    assert {frame["id"] for frame in phone.frames} == {"w1"}
+    house.relay.acked("alice", "w1")
+    house.live(5)
+    assert len(phone.frames) == 3
+
+
+def test_a_repetition_never_makes_a_slow_app_too_slow() -> None:
+    house = House()
+    slow, quick = house.phone("alice"), house.phone("alice")
+    house.relay.wake("jetson", wake())
+    slow.has_room = False
+    house.live(2)
+    assert (len(slow.frames), len(quick.frames)) == (1, 2)
+
+
+def test_a_wake_stops_ringing_when_its_life_is_over() -> None:
+    house = House()
+    phone = house.phone("alice")
+    house.relay.wake("jetson", wake(age_ms=6000))
+    house.live(20)
+    assert len(phone.frames) == 2
+    assert house.connect("alice").frames == []
+
+
+def test_an_app_that_connects_within_its_life_hears_it_and_the_device_is_told() -> None:
+    house = House()
+    house.relay.wake("jetson", wake())
+    house.live(3)
+    late = house.connect("alice")
+    assert [frame["id"] for frame in late.frames] == ["w1"]
+    assert house.outcomes() == [("jetson", "user_not_connected"), ("jetson", "sent")]
+    house.relay.acked("alice", "w1")
+    assert house.outcomes()[-1] == ("jetson", "acked")
+    assert house.connect("alice").frames == []
+
+
+def test_an_old_app_that_connects_late_hears_nothing_as_documented() -> None:
+    house = House()
+    assert not house.relay.trigger(wake())
+    assert house.connect("alice", "legacy").frames == []
+
+
+def test_what_nobody_took_is_missed_once() -> None:
+    house = House()
+    house.phone("alice")
+    house.relay.wake("jetson", wake("unconfirmed"))
+    house.relay.wake("jetson", wake("confirmed"))
+    house.relay.acked("alice", "confirmed")
+    house.relay.wake("jetson", wake("absent", uid="bob"))
+    house.live(11)
+    assert [missed.id for missed in house.relay.missed("alice")] == ["unconfirmed"]
+    assert [missed.id for missed in house.relay.missed("bob")] == ["absent"]
+    assert house.relay.missed("alice") == []
+
+
+def test_what_an_old_app_took_is_not_missed() -> None:
+    house = House()
+    house.phone("alice", "legacy")
+    house.relay.wake("jetson", wake())
+    house.live(11)
+    assert house.relay.missed("alice") == []
+
+
+def test_stale_and_rejected_wakes_are_not_missed() -> None:
+    house = House(jetson="bob")
+    house.relay.wake("jetson", wake("rejected"))
+    house.relay.wake("other", wake("stale", age_ms=10_000))
+    house.live(11)
+    assert house.relay.missed("alice") == []
+
+
+def test_only_the_newest_missed_wakes_are_kept() -> None:
+    house = House()
+    for number in range(MISSED_PER_USER + 5):
+        house.relay.wake("jetson", wake(str(number)))
+    house.live(11)
+    assert [missed.id for missed in house.relay.missed("alice")] == [str(n) for n in range(5, MISSED_PER_USER + 5)]
+
+
+def test_nothing_rings_for_a_user_who_logged_out() -> None:
+    house = House()
+    phone = house.phone("alice")
+    house.relay.wake("jetson", wake())
+    house.relay.left("alice")
+    house.live(11)
+    assert len(phone.frames) == 1
+    assert house.connect("alice").frames == []
+    assert house.relay.missed("alice") == []
