@@ -51,12 +51,12 @@ class Sessions:
     def alive(self, uid: str) -> bool:
         """Connected, beating or logged in within the time-out, and not logged out since."""
         deadline = self._deadlines.get(uid)
-        return deadline is not None and deadline > self._time.now
+        return deadline is not None and deadline > self._now()
 
     def lease_s(self, uid: str) -> float:
         """Seconds until the user's deadline and the grace after it; none for a user who is not alive."""
         deadline = self._deadlines.get(uid)
-        return 0.0 if deadline is None else deadline + self._settings.lease_grace_s - self._time.now
+        return 0.0 if deadline is None else deadline + self._settings.lease_grace_s - self._now()
 
     def first_lease_s(self) -> float:
         """The lease of a user who begins to live now."""
@@ -101,7 +101,7 @@ class Sessions:
     async def logout(self, uid: str, reason: LogoutReason) -> int:
         """End all sessions of the user; returns how many there were."""
         self._deadlines.remove(uid)
-        self._departed.raise_to(uid, self._time.now + self._settings.heartbeat_timeout_s)
+        self._departed.raise_to(uid, self._now() + self._settings.heartbeat_timeout_s)
         desks: list[Desk] = []
         async with self._store.transaction() as transaction:
             for session in await transaction.active_of(uid):
@@ -143,7 +143,7 @@ class Sessions:
 
     async def tick(self) -> None:
         """Log out who is due, repeat commands that nobody confirmed; call every second or oftener."""
-        now = self._time.advance(self._clock.monotonic())
+        now = self._now()
         self._departed.pop_due(now)
         for uid in self._deadlines.pop_due(now):
             await self.logout(uid, "heartbeat_timeout")
@@ -152,9 +152,13 @@ class Sessions:
 
     # How
 
+    def _now(self) -> float:
+        """The service time of this very moment: a deadline set by an older one would come too early."""
+        return self._time.advance(self._clock.monotonic())
+
     def _live(self, uid: str) -> None:
         self._departed.remove(uid)
-        self._deadlines.raise_to(uid, self._time.now + self._settings.heartbeat_timeout_s)
+        self._deadlines.raise_to(uid, self._now() + self._settings.heartbeat_timeout_s)
 
     async def _desk(self, transaction: Transaction, device_id: str, named: Iterable[str] = ()) -> Desk:
         return Desk(
@@ -180,7 +184,7 @@ class Sessions:
                     log.info("session_ended", uid=change.uid, device_id=change.device_id, reason=change.ended)
                     self._on_ended(change)
                 case PendingLogout():
-                    self._outbox.add(change, self._time.now)
+                    self._outbox.add(change, self._now())
                 case Settled():
                     self._outbox.settled(change.device_id, change.session_id)
                     log.info("logout_confirmed", device_id=change.device_id)

@@ -31,6 +31,7 @@ class Child:
     name: str
     process: asyncio.subprocess.Process
     _lines: asyncio.Queue[Line | None] = field(default_factory=asyncio.Queue)
+    _said: list[Line] = field(default_factory=list)
     _last: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
     _readers: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -74,6 +75,12 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
 
+    async def ended(self) -> list[Line]:
+        """Everything it said in its life, once it has ended."""
+        await self.process.wait()
+        await asyncio.gather(*self._readers)
+        return self._said
+
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL if that is not heard."""
         with contextlib.suppress(ProcessLookupError):
@@ -98,6 +105,7 @@ class Child:
             with contextlib.suppress(ValueError):
                 line = json.loads(text)
                 if isinstance(line, dict):
+                    self._said.append(line)
                     self._lines.put_nowait(line)
                     continue
             self._lines.put_nowait({"text": text})

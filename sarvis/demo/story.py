@@ -92,16 +92,14 @@ class Story:
 
     async def _fall_silent(self, app: Child, edge: Child, bridge: Child) -> None:
         app.kill()
-        await app.process.wait()
-        killed = time.monotonic()
+        last_beat = max(line["at"] for line in await app.ended() if _message("heartbeat_ack")(line))
         self._say(
             "app",
             "kill -9",
             f"silent, no goodbye; the time-out is {HEARTBEAT_TIMEOUT_S:.0f} s here, an hour by default",
         )
-        await edge.expect("the log-out", _event("logged_out"), HEARTBEAT_TIMEOUT_S + STEP_S)
-        silent_s = time.monotonic() - killed
-        self._say("edge", "logged out", f"{silent_s:.1f} s later: session deleted")
+        logout = await edge.expect("the log-out", _event("logged_out"), HEARTBEAT_TIMEOUT_S + STEP_S)
+        self._say("edge", "logged out", f"{logout['at'] - last_beat:.1f} s after the last heartbeat: session deleted")
         await edge.expect("standby", lambda line: line.get("state") == "standby", STEP_S)
         self._say("edge", "led standby", "light off, nothing is published any more")
         await bridge.expect("the confirmation", _event("logout_confirmed"), STEP_S)

@@ -96,6 +96,20 @@ def test_a_heartbeat_moves_the_deadline(town: Town) -> None:
     assert town.gone == [("alice", "heartbeat_timeout")]
 
 
+@pytest.mark.parametrize("sign", ["connected", "heartbeat"])
+def test_a_deadline_counts_from_the_sign_of_life_not_from_the_last_look_at_the_clock(town: Town, sign: str) -> None:
+    run(town.sessions.connected("alice"))
+    town.clock.advance(0.75)
+    run(getattr(town.sessions, sign)("alice"))
+    for _ in range(round(T) * 4 - 1):
+        town.clock.advance(0.25)
+        run(town.sessions.tick())
+    assert town.gone == []
+    town.clock.advance(0.25)
+    run(town.sessions.tick())
+    assert town.gone == [("alice", "heartbeat_timeout")]
+
+
 def test_a_heartbeat_of_someone_who_left_is_not_answered_and_revives_nobody(town: Town) -> None:
     run(town.sessions.connected("alice"))
     run(town.sessions.logout("alice", "app"))
