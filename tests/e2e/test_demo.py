@@ -1,6 +1,7 @@
 """`sarvis demo` as a user runs it."""
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -65,6 +66,13 @@ def test_everything_happens_in_its_order(runs: dict[str, "Future[Demo]"]) -> Non
         at = ended.stdout.find(step, at + 1)
         assert at >= 0, f"{step} is missing or too early in\n{ended.stdout}"
     assert ended.stderr == ""
+
+
+def test_nobody_is_logged_out_before_the_time_out(runs: dict[str, "Future[Demo]"]) -> None:
+    told = runs["word"].result().ended.stdout
+    silence = re.search(r"([\d.]+) s after the last heartbeat", told)
+    assert silence is not None, told
+    assert float(silence[1]) >= 5.0
 
 
 def test_another_word_is_not_heard(runs: dict[str, "Future[Demo]"]) -> None:
