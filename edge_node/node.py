@@ -184,7 +184,8 @@ class EdgeNode:
         self._events.emit(
             "outcome", id=outcome.id, status=outcome.status, bridge_ms=outcome.latency_ms, round_trip_ms=took_ms
         )
-        self._indicator.show(LIGHTS[outcome.status])
+        if self._session.active_uid is not None:  # a late one lights no lamp that a log-out has put out
+            self._indicator.show(LIGHTS[outcome.status])
 
     def _take_bridge_status(self, instance: str, status: BridgeStatus, now: float) -> None:
         born = f"{instance} {status.started_at}"
@@ -216,6 +217,7 @@ class EdgeNode:
                 self._outbox.clear()
                 self._show_session()
                 return False
+            self._session.stored()
         if decision.ended is not None:
             self._outbox.clear()
             self._events.emit("logged_out", reason=decision.ended)

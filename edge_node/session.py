@@ -54,6 +54,8 @@ class Decision:
 class EdgeSession:
     """The device's own judgement of its session.
 
+    After each Decision with `save` the caller says `stored()`, or `suspend()` when it could not be stored.
+
     Args:
         state: as loaded; `boot` is already this boot's number.
         configured_uid: who is claimed whenever nobody is logged in.
@@ -70,6 +72,7 @@ class EdgeSession:
         jitter: Callable[[], float],
     ) -> None:
         self.state = state
+        self._stored = state
         self._wish = configured_uid
         self._new_id = new_id
         self._jitter = jitter
@@ -201,8 +204,13 @@ class EdgeSession:
         self._wish = uid
         self._hello_by(now)
 
+    def stored(self) -> None:
+        """What was decided is durable."""
+        self._stored = self.state
+
     def suspend(self) -> None:
-        """What was decided could not be stored: standby until a grant."""
+        """What was decided could not be stored: it is not so, and never reported; standby until a grant."""
+        self.state = self._stored
         self._granted = False
 
     def _withdraw(self, uid: str) -> None:

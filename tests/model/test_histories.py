@@ -149,6 +149,7 @@ class World:
         if decision.save is not None:
             before = self.disk.held
             self.disk = decision.save
+            self.edge.stored()
             if before is not None and (self.disk.held is None or self.disk.held.session_id != before.session_id):
                 assert before.session_id not in self.over, "executed twice"
                 self.over.add(before.session_id)

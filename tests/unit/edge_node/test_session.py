@@ -183,6 +183,26 @@ def test_a_local_log_out_ends_the_session_and_its_claim() -> None:
     assert it.hello(1, version="v", model="m").claim_uid is None
 
 
+def test_what_could_not_be_stored_is_not_reported_and_the_device_is_off() -> None:
+    it = logged_in()
+    it.stored()
+    it.logout(Logout(uid="alice", session_id="s1"), 1)
+    it.suspend()
+    assert it.active_uid is None
+    report = it.hello(2, version="v", model="m")
+    assert (report.session_id, report.ended) == ("s1", ())
+    again = it.logout(Logout(id="c", uid="alice", session_id="s1"), 3)
+    assert (again.ended, again.ack) == ("done", ("c", "done"))
+
+
+def test_a_grant_that_could_not_be_stored_logs_nobody_in() -> None:
+    it = edge()
+    it.login(grant(say_hello(it, 0)), 0)
+    it.suspend()
+    assert it.active_uid is None
+    assert it.hello(1, version="v", model="m").session_id is None
+
+
 def test_a_poke_asks_for_a_hello() -> None:
     it = logged_in()
     assert not it.hello_due(1)

@@ -1,0 +1,96 @@
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.messages import Logout, Message, Outcome
+from contract.mqtt import Incoming
+from contract.settings import EdgeSettings, Settings
+from contract.topics import LOGOUT, OUTCOME, Topic
+from edge_node.events import ConsoleIndicator, Events
+from edge_node.gate import Trigger
+from edge_node.node import EdgeNode
+from edge_node.state import StateFile
+from tests.support.clock import ManualClock
+from tests.unit.edge_node.test_session import grant
+
+DEVICE = "jetson"
+
+
+class House:
+    """A node without a broker: what it sends and shows."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.out = io.StringIO()
+        self.sent: list[Message] = []
+        self.acked: list[str] = []
+        self.file = StateFile(folder, DEVICE)
+        events = Events(self.out, as_json=True)
+        self.node = EdgeNode(
+            Settings(edge=EdgeSettings(uid="alice")),
+            DEVICE,
+            "model",
+            clock=ManualClock(),
+            state_file=self.file,
+            events=events,
+            indicator=ConsoleIndicator(events),
+        )
+        monkeypatch.setattr(self.node._mqtt, "send", self._send)
+        self.node._mqtt.connected = True
+        self.node._connected()
+
+    def _send(self, _topic: Topic, _owner: str, message: Message) -> bool:
+        self.sent.append(message)
+        return True
+
+    def hears(self, topic: Topic, message: Message) -> None:
+        self.node._received(
+            Incoming(topic, DEVICE, message, retained=False, _ack=lambda: self.acked.append(topic.kind))
+        )
+
+    def log_in(self) -> None:
+        hello = next(message for message in reversed(self.sent) if hasattr(message, "nonce"))
+        decision = self.node._session.login(grant(hello.nonce), 1000.0)
+        assert self.node._carry_out(decision)
+
+    def holds_a_session(self) -> bool:
+        return self.node._session.state.held is not None
+
+    def lights(self) -> list[str]:
+        events: list[dict[str, Any]] = [json.loads(line) for line in self.out.getvalue().splitlines()]
+        return [event["state"] for event in events if event["event"] == "led"]
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    it = House(tmp_path, monkeypatch)
+    it.log_in()
+    return it
+
+
+def test_an_outcome_that_comes_after_the_log_out_lights_no_lamp(house: House) -> None:
+    house.node.heard(Trigger(at_s=4.0, score=0.99), 1000.0)
+    wake_id = house.sent[-1].id  # type: ignore[attr-defined]
+    house.hears(LOGOUT, Logout(uid="alice", session_id="s1"))
+    house.hears(OUTCOME, Outcome(id=wake_id, status="acked"))
+    assert house.lights()[-1] == "standby"
+    house.file.close()
+
+
+def test_a_log_out_that_cannot_be_stored_switches_off_and_acknowledges_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_state: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(house.file, "save", full)
+        house.hears(LOGOUT, Logout(uid="alice", session_id="s1"))
+    assert (house.lights()[-1], house.acked) == ("standby", [])
+    assert house.holds_a_session()
+    house.hears(LOGOUT, Logout(uid="alice", session_id="s1"))
+    assert house.acked == ["logout"]
+    assert not house.holds_a_session()
+    house.file.close()
