@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from bridge.service import VERSION, Bridge
 from bridge.shim import router
 from bridge.sockets import app_socket
+from bridge.store import StoreError
 from contract.telemetry import REGISTRY
 from contract.web import harden
 
@@ -31,6 +32,7 @@ def create_app(bridge: Bridge) -> FastAPI:
     app.add_api_route("/livez", livez, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     app.add_api_route("/metrics", metrics, include_in_schema=False)
+    app.add_exception_handler(StoreError, not_stored)
     harden(app, max_body_bytes=bridge.settings.bridge.max_body_bytes)
     return app
 
@@ -47,7 +49,14 @@ async def readyz(request: Request) -> Response:
         return JSONResponse({"status": "not ready", "reason": "draining"}, 503)
     if not bridge.mqtt.connected:
         return JSONResponse({"status": "not ready", "reason": f"mqtt: {bridge.mqtt.problem}"}, 503)
+    if bridge.store.problem is not None:
+        return JSONResponse({"status": "not ready", "reason": f"ledger: {bridge.store.problem}"}, 503)
     return JSONResponse({"status": "ready"})
+
+
+async def not_stored(_request: Request, error: Exception) -> Response:
+    """Nothing of the request was carried out."""
+    return JSONResponse({"detail": f"{error}; nothing was changed, try again"}, 503)
 
 
 async def metrics() -> Response:

@@ -1,4 +1,4 @@
-"""Who is alive until when, in service time: seconds in which this service could have heard a heartbeat."""
+"""Deadlines in service time: seconds in which this service could have heard a heartbeat."""
 
 import heapq
 import math
@@ -8,17 +8,24 @@ LONGEST_STEP_S = 2.0
 
 
 class ServiceTime:
-    """Time that only advances while the service lives: a stop, a sleep or a clock jump does not count against users."""
+    """Time that goes on only while the service lives and can write (T1).
 
-    def __init__(self, monotonic_now: float) -> None:
-        self._last = monotonic_now
-        self.now = 0.0
+    A stop, a sleep, a clock jump or a dead disk does not count against users.
+    """
 
-    def advance(self, monotonic_now: float) -> float:
-        """Add what passed since the last call, at most 2 s, never less than nothing; returns the service time."""
-        self.now += min(max(monotonic_now - self._last, 0.0), LONGEST_STEP_S)
-        self._last = monotonic_now
-        return self.now
+    def __init__(self, monotonic_now: float, seconds: float = 0.0) -> None:
+        self._kept = seconds
+        self._kept_at = monotonic_now
+
+    def read(self, monotonic_now: float) -> float:
+        """The service time: at most 2 s beyond what was kept last."""
+        return self._kept + min(max(monotonic_now - self._kept_at, 0.0), LONGEST_STEP_S)
+
+    def keep(self, seconds: float, monotonic_then: float) -> None:
+        """`seconds`, as read at `monotonic_then`, was written: count on from there."""
+        if seconds >= self._kept:
+            self._kept = seconds
+            self._kept_at = monotonic_then
 
 
 class Deadlines:
@@ -43,20 +50,23 @@ class Deadlines:
     def raise_to(self, uid: str, deadline: float) -> None:
         """The user lives at least until `deadline`; an earlier one than the present changes nothing."""
         known = self._deadline.get(uid)
-        if known is not None and known >= deadline:
-            return
+        if known is None or known < deadline:
+            self.put(uid, deadline)
+
+    def put(self, uid: str, deadline: float) -> None:
+        """The user lives until `deadline`, whatever was said before."""
         self._deadline[uid] = deadline
         if self._entry.get(uid, math.inf) > deadline:
             self._push(deadline, uid)
 
-    def remove(self, uid: str) -> bool:
-        """The user left; False when there was no deadline."""
-        return self._deadline.pop(uid, None) is not None
+    def remove(self, uid: str) -> float | None:
+        """The user left; the deadline, None when there was none."""
+        return self._deadline.pop(uid, None)
 
-    def pop_due(self, now: float) -> list[str]:
-        """Take out the users whose deadline is past, oldest first."""
-        due: list[tuple[float, str]] = []
-        while self._heap and self._heap[0][0] <= now:
+    def pop_due(self, now: float, most: int | None = None) -> list[tuple[str, float]]:
+        """Take out users whose deadline is past, oldest first, at most so many, each with it."""
+        due: list[tuple[str, float]] = []
+        while self._heap and self._heap[0][0] <= now and (most is None or len(due) < most):
             at, uid = heapq.heappop(self._heap)
             if self._entry.get(uid) != at:
                 continue
@@ -64,12 +74,13 @@ class Deadlines:
             deadline = self._deadline.get(uid)
             if deadline is None:
                 continue
-            if deadline > now:
+            if deadline > at:
+                # Sorted in again, even if it is due, too: the oldest deadline comes first.
                 self._push(deadline, uid)
             else:
                 del self._deadline[uid]
-                due.append((deadline, uid))
-        return [uid for _, uid in sorted(due)]
+                due.append((uid, deadline))
+        return due
 
     def _push(self, at: float, uid: str) -> None:
         self._entry[uid] = at

@@ -4,84 +4,14 @@ A rule works on a `Desk`: one device's rows, read in one transaction. It leaves 
 publish after the commit. Rule numbers (B1, B3 ...) are those of docs/sessions.md.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
-from contract.messages import EndReason, Login, Logout, LogoutReason, Report
+from bridge.rows import Audit, AuditEvent, Change, Device, PendingLogout, Session, SessionEnd, Settled
+from contract.messages import LEGACY_DEVICE, Login, Logout, LogoutReason, Report
 
-SessionEnd = LogoutReason | EndReason
 Answer = Login | Logout
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A device as it last reported. (boot, seq) is compared only within one install_id."""
-
-    device_id: str
-    install_id: str | None = None
-    boot: int = -1
-    seq: int = -1
-    generation: int = 0
-    claim_uid: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One user logged in on one device; once ended it is never un-ended."""
-
-    session_id: str
-    device_id: str
-    uid: str
-    generation: int
-    ended: SessionEnd | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PendingLogout:
-    """An outbox row: a log-out that its device has not yet confirmed."""
-
-    command_id: str
-    session_id: str
-    device_id: str
-    uid: str
-    generation: int
-    reason: LogoutReason
-    issued_at: str
-
-    def command(self) -> Logout:
-        """The message, the same at every repetition."""
-        return Logout(
-            id=self.command_id,
-            uid=self.uid,
-            session_id=self.session_id,
-            generation=self.generation,
-            reason=self.reason,
-            issued_at=self.issued_at,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """The outbox row of this session is done with."""
-
-    device_id: str
-    session_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """Who, why, when: one line per session change."""
-
-    at: str
-    event: Literal["opened", "ended", "settled", "adopted"]
-    session_id: str
-    device_id: str
-    uid: str
-    reason: str
-
-
-Change = Device | Session | PendingLogout | Settled | Audit
 
 
 class People(Protocol):
@@ -115,6 +45,10 @@ class Desk:
     """Sessions named in the report, by id, whatever their state."""
     issued_at: str
     new_id: Callable[[], str]
+    now_s: float = 0.0
+    """Service time."""
+    from_disk: bool = False
+    """The active session was opened by an earlier run of this service."""
     changes: list[Change] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     adopted: Session | None = None
@@ -125,33 +59,30 @@ class Desk:
             if self.active.uid == uid:
                 return self.active
             self.end("replaced")
+        if self.device.logout_url is not None:
+            # HTTP has no fence: a log-out posted from now on would hit the new session.
+            self.supersede(list(self.pending.values()))
         self._raise_generation()
         session = Session(self.new_id(), self.device.device_id, uid, self.device.generation)
         self._write(session, "opened", reason)
         self.active = session
         return session
 
-    def end(self, reason: LogoutReason) -> PendingLogout | None:
+    def end(self, reason: LogoutReason, why: str | None = None) -> PendingLogout | None:
         """End the active session and put its log-out into the outbox (B1); None when nobody is in."""
         if self.active is None:
             return None
         self._raise_generation()
         ended = replace(self.active, ended=reason)
-        row = PendingLogout(
-            self.new_id(),
-            ended.session_id,
-            ended.device_id,
-            ended.uid,
-            self.device.generation,
-            reason,
-            self.issued_at,
-        )
-        self._write(ended, "ended", reason)
-        self.changes.append(row)
-        self.pending[row.session_id] = row
+        self._write(ended, "ended", why or reason)
+        row = self._queue(ended.session_id, ended.uid, reason)
         self.active = None
-        self.answers.append(row.command())
         return row
+
+    def supersede(self, rows: Iterable[PendingLogout]) -> None:
+        """Log-outs of this device that must not be posted any more."""
+        for row in rows:
+            self._settle(row, "superseded", "logged in again")
 
     def answer(self, report: Report, nonce: str | None, people: People) -> None:
         """Bring ledger and device together (B3); `nonce` is that of a hello, None for an ack."""
@@ -168,6 +99,7 @@ class Desk:
         )
         self.changes.append(self.device)
         self._take_ended(report, people)
+        self._take_lost_history(report)
         self._take_held(report, people)
         claim = report.claim_uid
         if nonce is not None and self.active is None and claim is not None and people.alive(claim):
@@ -190,10 +122,17 @@ class Desk:
                 self.active = None
                 if entry.reason == "lapsed" and people.alive(uid):
                     self.open(uid, "came back after a lapse")
-            row = self.pending.pop(entry.session_id, None)
+            row = self.pending.get(entry.session_id)
             if row is not None:
-                self.changes.append(Settled(row.device_id, row.session_id))
-                self._audit("settled", row.session_id, row.uid, entry.reason)
+                self._settle(row, "settled", entry.reason)
+
+    def _take_lost_history(self, report: Report) -> None:
+        """B3: the device has seen later commands than this ledger, which is a back-up: its session may be over."""
+        active = self.active
+        if active is None or not self.from_disk or report.session_id == active.session_id:
+            return
+        if report.generation > active.generation:
+            self.end("operator", "the ledger was restored: its device has seen later commands")
 
     def _take_held(self, report: Report, people: People) -> None:
         """B3: the device holds a session that is not the active one: adopt it or end it there."""
@@ -202,23 +141,16 @@ class Desk:
         if self.active is not None and report.session_id == self.active.session_id:
             return
         known = self.known.get(report.session_id)
-        if known is None and self.active is None and people.may_adopt(report.uid):
+        ours_may_be_old = self.active is None or self.from_disk
+        if known is None and ours_may_be_old and people.may_adopt(report.uid):
+            self.end("replaced", "its device runs a session that this ledger does not know")
             self._raise_generation()
             adopted = Session(report.session_id, self.device.device_id, report.uid, self.device.generation)
             self._write(adopted, "adopted", "reported by its device")
             self.active = self.adopted = adopted
         elif (known is not None or self.active is None) and report.session_id not in self.pending:
-            row = PendingLogout(
-                self.new_id(),
-                report.session_id,
-                self.device.device_id,
-                report.uid,
-                self.device.generation,
-                "operator" if known is None else _log_out_reason(known.ended),
-                self.issued_at,
-            )
-            self.changes.append(row)
-            self.pending[row.session_id] = row
+            reason = "operator" if known is None else _log_out_reason(known.ended)
+            self._queue(report.session_id, report.uid, reason)
 
     def _grant(self, session: Session, nonce: str, people: People) -> None:
         begins = session is self.adopted and not people.alive(session.uid)
@@ -236,22 +168,56 @@ class Desk:
                 )
             )
 
+    def _queue(self, session_id: str, uid: str, reason: LogoutReason) -> PendingLogout:
+        row = PendingLogout(
+            self.new_id(),
+            session_id,
+            self.device.device_id,
+            uid,
+            self.device.generation,
+            reason,
+            self.issued_at,
+            self.now_s,
+            self.device.logout_url,
+        )
+        self.changes.append(row)
+        self.pending[session_id] = row
+        self._say(row.command())
+        return row
+
+    def _settle(self, row: PendingLogout, event: AuditEvent, reason: str) -> None:
+        self.pending.pop(row.session_id, None)
+        self.changes += settle(row, event, reason, self.issued_at)
+
     def _raise_generation(self) -> None:
         self.device = replace(self.device, generation=self.device.generation + 1)
         self.changes.append(self.device)
 
     def _say(self, answer: Answer) -> None:
-        if answer not in self.answers:
+        if self.device.logout_url is None and answer not in self.answers:
             self.answers.append(answer)
 
-    def _write(self, session: Session, event: Literal["opened", "ended", "adopted"], reason: str) -> None:
+    def _write(self, session: Session, event: AuditEvent, reason: str) -> None:
         self.changes.append(session)
-        self._audit(event, session.session_id, session.uid, reason)
+        self.changes.append(Audit(self.issued_at, event, session.session_id, session.device_id, session.uid, reason))
 
-    def _audit(
-        self, event: Literal["opened", "ended", "settled", "adopted"], session_id: str, uid: str, reason: str
-    ) -> None:
-        self.changes.append(Audit(self.issued_at, event, session_id, self.device.device_id, uid, reason))
+
+def settle(row: PendingLogout, event: AuditEvent, reason: str, at: str) -> list[Change]:
+    """Take a row out of the outbox and say why."""
+    return [
+        Settled(row.device_id, row.session_id),
+        Audit(at, event, row.session_id, row.device_id, row.uid, reason),
+    ]
+
+
+def without_session(
+    uid: str, reason: LogoutReason, url: str | None, at: str, now_s: float, new_id: Callable[[], str]
+) -> list[Change]:
+    """A user without sessions left: the first guide's one device is told if its URL is set, else it is only noted."""
+    if url is None:
+        return [Audit(at, "left", "", "", uid, reason)]
+    row = PendingLogout(new_id(), new_id(), LEGACY_DEVICE, uid, 0, reason, at, now_s, url)
+    return [row, Audit(at, "left", row.session_id, LEGACY_DEVICE, uid, reason)]
 
 
 def _log_out_reason(ended: SessionEnd | None) -> LogoutReason:

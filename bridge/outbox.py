@@ -1,60 +1,138 @@
-"""When a log-out that is not yet confirmed is published again. Decides, sends nothing."""
+"""When a log-out that is not yet confirmed goes out again. Decides, sends nothing."""
 
+import heapq
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
-from bridge.ledger import PendingLogout
+from bridge.rows import PendingLogout
 
 FIRST_AGAIN_S = 2.0
 LAST_AGAIN_S = 60.0
+DEAD_AFTER_S = 24 * 3600.0
 
 
 @dataclass(slots=True)
-class _Waiting:
-    row: PendingLogout
-    delay_s: float
-    due: float
+class _Queue:
+    """The rows of one device, oldest first, and when it is its turn."""
+
+    rows: dict[str, PendingLogout] = field(default_factory=dict)
+    delay_s: float = FIRST_AGAIN_S
+    due: float = 0.0
+    busy: bool = False
+    """A post is under way."""
 
 
 class Outbox:
-    """Rows that wait for their device's report. A command is repeated only to a device that was seen online (B1)."""
+    """Rows that wait for their device's confirmation.
+
+    MQTT: all rows of a device that is online, in their order. HTTP: the oldest row of a device, one post at a time.
+    Each device has its own growing pause, up to a minute, with jitter: none delays another.
+    """
 
     def __init__(self, jitter: Callable[[], float] = random.random) -> None:
         self._jitter = jitter
-        self._waiting: dict[str, dict[str, _Waiting]] = {}
-        self._online: set[str] = set()
+        self._queues: dict[str, _Queue] = {}
+        # Lazily valid: an entry counts if its time is that of its queue. Offline devices have none.
+        self._heap: list[tuple[float, str]] = []
+        self._asleep: set[str] = set()
+        self._posted: dict[str, dict[str, PendingLogout]] = {}
 
     def __len__(self) -> int:
-        return sum(len(rows) for rows in self._waiting.values())
+        return sum(len(queue.rows) for queue in self._queues.values())
 
     def add(self, row: PendingLogout, now: float) -> None:
-        """A row was committed and its command goes out for the first time."""
-        self._waiting.setdefault(row.device_id, {})[row.session_id] = _Waiting(row, FIRST_AGAIN_S, now + FIRST_AGAIN_S)
+        """A row was committed. Its command goes out at once over MQTT by the caller, over HTTP by `due`."""
+        queue = self._queues.setdefault(row.device_id, _Queue())
+        queue.rows[row.session_id] = row
+        if row.url is not None:
+            self._posted.setdefault(row.uid, {})[row.session_id] = row
+            if len(queue.rows) == 1:
+                self._schedule(row.device_id, queue, now)
+        else:
+            queue.delay_s = FIRST_AGAIN_S
+            self._schedule(row.device_id, queue, now + FIRST_AGAIN_S)
 
     def settled(self, device_id: str, session_id: str) -> None:
-        """The device confirmed."""
-        rows = self._waiting.get(device_id, {})
-        rows.pop(session_id, None)
-        if not rows:
-            self._waiting.pop(device_id, None)
+        """The row is done with."""
+        queue = self._queues.get(device_id)
+        row = queue.rows.pop(session_id, None) if queue is not None else None
+        if queue is None or row is None:
+            return
+        mine = self._posted.get(row.uid, {})
+        mine.pop(session_id, None)
+        if not mine:
+            self._posted.pop(row.uid, None)
+        if not queue.rows and not queue.busy:
+            self._queues.pop(device_id)
+            self._asleep.discard(device_id)
 
-    def seen(self, device_id: str, *, online: bool) -> None:
-        """The device's status came."""
-        if online:
-            self._online.add(device_id)
-        else:
-            self._online.discard(device_id)
+    def awake(self, device_id: str, now: float) -> None:
+        """The device came online."""
+        if device_id in self._asleep:
+            self._asleep.discard(device_id)
+            queue = self._queues[device_id]
+            queue.delay_s = FIRST_AGAIN_S
+            self._schedule(device_id, queue, now + FIRST_AGAIN_S)
 
-    def due(self, now: float) -> list[PendingLogout]:
-        """Rows to publish again now, per device in their order; doubles their delay up to a minute, with jitter."""
+    def due(self, now: float, online: Callable[[str, float], bool]) -> list[PendingLogout]:
+        """Rows to send now. An HTTP device whose row is returned is busy until `posted`."""
         again: list[PendingLogout] = []
-        for device_id, rows in self._waiting.items():
-            if device_id not in self._online:
+        while self._heap and self._heap[0][0] <= now:
+            at, device_id = heapq.heappop(self._heap)
+            queue = self._queues.get(device_id)
+            if queue is None or queue.due != at or queue.busy or not queue.rows:
                 continue
-            for waiting in rows.values():
-                if waiting.due <= now:
-                    waiting.delay_s = min(waiting.delay_s * 2, LAST_AGAIN_S)
-                    waiting.due = now + waiting.delay_s * (0.5 + self._jitter() / 2)
-                    again.append(waiting.row)
+            oldest = next(iter(queue.rows.values()))
+            if oldest.url is not None:
+                queue.busy = True
+                again.append(oldest)
+            elif online(device_id, now):
+                again += queue.rows.values()
+                self._back_off(device_id, queue, now)
+            else:
+                self._asleep.add(device_id)
         return again
+
+    # HTTP devices
+
+    def posted(self, device_id: str, now: float, *, taken: bool) -> None:
+        """A post ended; after one that was not taken the device's turn comes later."""
+        queue = self._queues.get(device_id)
+        if queue is None:
+            return
+        queue.busy = False
+        if not queue.rows:
+            self._queues.pop(device_id)
+        elif taken:
+            queue.delay_s = FIRST_AGAIN_S
+            self._schedule(device_id, queue, now)
+        else:
+            self._back_off(device_id, queue, now)
+
+    def busy(self, device_id: str) -> bool:
+        """Is a post to this device under way?"""
+        queue = self._queues.get(device_id)
+        return queue is not None and queue.busy
+
+    def posted_of(self, uid: str) -> list[PendingLogout]:
+        """The user's rows at HTTP devices."""
+        return list(self._posted.get(uid, {}).values())
+
+    def posted_at(self, device_id: str) -> list[PendingLogout]:
+        """The rows of an HTTP device."""
+        queue = self._queues.get(device_id)
+        return [row for row in queue.rows.values() if row.url is not None] if queue is not None else []
+
+    def dead(self, rows: Iterable[PendingLogout], now: float) -> list[PendingLogout]:
+        """Those that were posted in vain for a day."""
+        return [row for row in rows if row.url is not None and now - row.queued_s >= DEAD_AFTER_S]
+
+    def _back_off(self, device_id: str, queue: _Queue, now: float) -> None:
+        queue.delay_s = min(queue.delay_s * 2, LAST_AGAIN_S)
+        self._schedule(device_id, queue, now + queue.delay_s * (0.5 + self._jitter() / 2))
+
+    def _schedule(self, device_id: str, queue: _Queue, due: float) -> None:
+        queue.due = due
+        self._asleep.discard(device_id)
+        heapq.heappush(self._heap, (due, device_id))

@@ -1,5 +1,6 @@
 """From a wake to the sockets of its user, and its fate back to the device."""
 
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from prometheus_client import Counter
@@ -7,7 +8,8 @@ from prometheus_client import Counter
 from bridge.app_protocol import Frames
 from bridge.connection import AppConnection
 from bridge.hub import Hub
-from bridge.wakes import Fate, Missed, Wakes
+from bridge.rows import Change, Missed
+from bridge.wakes import Fate, Wakes
 from contract.clock import Clock, iso
 from contract.messages import LEGACY_DEVICE, Message, Outcome, OutcomeStatus, Wake
 from contract.telemetry import REGISTRY, get_logger
@@ -78,6 +80,15 @@ class Relay:
             if self._deliver(fate, _can_repeat([connection])) and fate.status == "user_not_connected":
                 self._change(fate, "sent")
                 self._tell_device(fate)
+
+    @property
+    def unsaved(self) -> deque[Change]:
+        """What changed among the missed wakes and is not on disk; whoever stores it takes it out."""
+        return self._wakes.unsaved
+
+    def load_missed(self, missed: Iterable[Missed]) -> None:
+        """Wakes that nobody took before this bridge started, oldest first."""
+        self._wakes.load_missed(missed)
 
     def missed(self, uid: str) -> list[Missed]:
         """What nobody took since the user's last connection, newest last; asked once per connection."""

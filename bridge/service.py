@@ -11,10 +11,11 @@ from prometheus_client import Counter, Gauge
 from bridge.app_protocol import CloseCode
 from bridge.connection import AppConnection
 from bridge.hub import Hub
-from bridge.ledger import Session
+from bridge.poster import Poster
 from bridge.relay import Relay
+from bridge.rows import PendingLogout, Session
 from bridge.sessions import Sessions
-from bridge.store import MemoryStore
+from bridge.store import Store, StoreError
 from contract.clock import Clock, SystemClock, iso
 from contract.messages import (
     LEGACY_DEVICE,
@@ -33,6 +34,7 @@ from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, WAKE
 VERSION = version("sarvis")
 TICK_S = 0.5
 MAX_WAITING_REPORTS = 10_000
+REPORTS_AT_ONCE = 100
 
 CONNECTIONS = Gauge("sarvis_app_connections", "Apps' sockets that are open", registry=REGISTRY)
 REPORTS_REFUSED = Counter(
@@ -45,8 +47,9 @@ log = get_logger("bridge")
 class Bridge:
     """Everything between MQTT and the apps, without HTTP. Use it inside `async with bridge.running()`."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(self, settings: Settings, store: Store, clock: Clock | None = None) -> None:
         self.settings = settings
+        self.store = store
         self.clock = clock or SystemClock()
         self.hub: Hub[AppConnection] = Hub(settings.bridge.max_sockets_per_user)
         self.draining = False
@@ -61,32 +64,42 @@ class Bridge:
             last_will=lambda: self._status("offline"),
             on_connected=self._connected,
         )
+        self._poster = Poster(self._posted)
         self.sessions = Sessions(
-            MemoryStore(),
+            store,
             settings.bridge,
             self.clock,
             send=self.mqtt.send,
             on_ended=self._tell_ended,
             on_gone=self._close_sockets,
+            post=self._poster.post,
+            post_over=self._poster.over,
+            legacy_url=settings.legacy.logout_url,
         )
         self.relay = Relay(self.hub, self.clock, send=self.mqtt.send, user_of=self.sessions.user_of)
         self._reports: asyncio.Queue[Incoming] = asyncio.Queue(MAX_WAITING_REPORTS)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """MQTT, deadlines and reports are looked after inside this block."""
+    async def running(self, *, restored: bool = False) -> AsyncIterator[None]:
+        """MQTT, deadlines and reports are looked after inside this block; raises StoreError before it begins.
+
+        Args:
+            restored: the ledger is a back-up.
+        """
+        self.relay.load_missed(await self.sessions.load(restored=restored))
         CONNECTIONS.set_function(lambda: len(self.hub))
-        tasks = [
-            asyncio.create_task(self.mqtt.run(), name="mqtt"),
-            asyncio.create_task(self._tick(), name="tick"),
-            asyncio.create_task(self._take_reports(), name="reports"),
-        ]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        async with self._poster.running():
+            tasks = [
+                asyncio.create_task(self.mqtt.run(), name="mqtt"),
+                asyncio.create_task(self._tick(), name="tick"),
+                asyncio.create_task(self._take_reports(), name="reports"),
+            ]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def drain(self) -> None:
         """Ask every app to come back elsewhere or later; waits a little for them to go."""
@@ -137,29 +150,60 @@ class Bridge:
                 try:
                     self._reports.put_nowait(incoming)
                 except asyncio.QueueFull:
-                    REPORTS_REFUSED.inc()  # not acknowledged; devices say hello again
+                    REPORTS_REFUSED.inc()
+                    incoming.ack()  # devices say hello again; a broker's window full of these would stop wakes, too
             case DeviceStatus():
-                self.sessions.device_seen(incoming.owner, online=incoming.message.state == "online")
+                self.sessions.device_status(incoming.owner, incoming.message)
                 incoming.ack()
             case _:
                 incoming.ack()
 
     async def _take_reports(self) -> None:
-        """One report after another: committed, answered, and only then acknowledged to the broker."""
+        """Reports of many devices in one commit, answered, and only then acknowledged to the broker.
+
+        What could not be stored is acknowledged, too: no answer goes out, so the device reports again. Unacknowledged
+        it would fill the broker's window, and wakes would stop with it.
+        """
+        later: Incoming | None = None
         while True:
-            incoming = await self._reports.get()
-            try:
-                if isinstance(incoming.message, Hello | Ack) and not incoming.retained:
-                    await self.sessions.report(incoming.owner, incoming.message)
+            batch = {(first := later or await self._reports.get()).owner: first}
+            later = None
+            while len(batch) < REPORTS_AT_ONCE and not self._reports.empty() and later is None:
+                incoming = self._reports.get_nowait()
+                if incoming.owner in batch:
+                    later = incoming
+                else:
+                    batch[incoming.owner] = incoming
+            await self._take(list(batch.values()))
+            for incoming in batch.values():
                 incoming.ack()
-            except Exception:
-                log.exception("report_failed", device_id=incoming.owner)
+
+    async def _take(self, batch: list[Incoming]) -> None:
+        reports = [
+            (incoming.owner, incoming.message)
+            for incoming in batch
+            if isinstance(incoming.message, Hello | Ack) and not incoming.retained
+        ]
+        try:
+            await self.sessions.reports(reports)
+        except StoreError as error:
+            log.warning("reports_not_stored", count=len(reports), error=str(error))
+        except Exception:
+            log.exception("reports_failed", devices=[device_id for device_id, _ in reports])
+
+    async def _posted(self, row: PendingLogout, problem: str | None) -> None:
+        await self.sessions.posted(row, problem)
 
     async def _tick(self) -> None:
         while True:
             try:
                 self.relay.tick()
-                await self.sessions.tick()
+                unsaved = list(self.relay.unsaved)
+                await self.sessions.tick(unsaved)
+                for _ in unsaved:
+                    self.relay.unsaved.popleft()
+            except StoreError as error:
+                log.warning("tick_not_stored", error=str(error))
             except Exception:
                 log.exception("tick_failed")
             await asyncio.sleep(TICK_S)

@@ -1,27 +1,45 @@
 """Carries out the ledger's rules: reads rows, lets the rules decide, commits, and only then tells the world."""
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from bridge.deadlines import Deadlines, ServiceTime
-from bridge.ledger import Answer, Change, Desk, PendingLogout, Session, Settled
+from bridge.deadlines import LONGEST_STEP_S
+from bridge.ledger import Answer, Desk, settle, without_session
 from bridge.outbox import Outbox
+from bridge.people import People
+from bridge.presence import Presence
+from bridge.rows import AuditEvent, Change, Departed, Missed, PendingLogout, Promise, ServiceSeconds, Session, Settled
 from bridge.store import Store, Transaction
 from contract.clock import Clock, iso
-from contract.messages import Ack, Hello, Login, LogoutReason, Message, new_id
+from contract.messages import Ack, DeviceStatus, Hello, Login, LogoutReason, Message, new_id
 from contract.settings import BridgeSettings
 from contract.telemetry import get_logger
 from contract.topics import LOGIN, LOGOUT, Topic
 
+DUE_AT_ONCE = 100
+KEEP_TIME_EVERY_S = 1.0
+
 log = get_logger("sessions")
 
 
+async def _nothing_under_way(_device_id: str) -> None:
+    """For a bridge without HTTP devices."""
+
+
 class Sessions:
-    """All sessions of all users.
+    """All sessions of all users. Call `load` once before anything else.
+
+    Everything that changes the ledger happens one after another: commit, then memory, then the commands. Only a
+    heartbeat that the promise on disk covers passes by. Every verb raises StoreError when it could not be stored; then
+    nothing of it is so.
 
     Args:
         send: publishes a message to a device; False when no broker is reached.
         on_ended: a session ended in the ledger.
         on_gone: a user is logged out everywhere; called after the commit and the commands.
+        post: begins to post a log-out to an HTTP device; ends with `posted`.
+        post_over: waits until no post to this device is under way.
+        legacy_url: the log-out URL of the first guide's one device.
     """
 
     def __init__(
@@ -33,142 +51,337 @@ class Sessions:
         send: Callable[[Topic, str, Message], bool],
         on_ended: Callable[[Session], None],
         on_gone: Callable[[str, LogoutReason], None],
+        post: Callable[[PendingLogout], None] = lambda _row: None,
+        post_over: Callable[[str], Awaitable[None]] = _nothing_under_way,
+        legacy_url: str | None = None,
     ) -> None:
+        self.people = People(settings, clock)
         self._store = store
         self._settings = settings
         self._clock = clock
         self._send = send
         self._on_ended = on_ended
         self._on_gone = on_gone
-        self._time = ServiceTime(clock.monotonic())
-        self._deadlines = Deadlines()
-        self._departed = Deadlines()
+        self._post = post
+        self._post_over = post_over
+        self._legacy_url = legacy_url
+        self._presence = Presence(settings.offline_grace_s)
         self._outbox = Outbox()
         self._holder: dict[str, Session] = {}
+        self._from_disk: set[str] = set()
+        self._wanted: dict[str, Promise] = {}
+        self._kept_at = float("-inf")
+        self._on_disk_s = float("-inf")
+        self._one = asyncio.Lock()
 
-    # What the rules ask of users
+    async def load(self, *, restored: bool = False) -> Sequence[Missed]:
+        """Go on where an earlier run ended; returns the wakes that nobody took. `restored`: from a back-up (B6)."""
+        loaded = await self._store.load()
+        for session in loaded.sessions:
+            self._holder[session.device_id] = session
+            self._from_disk.add(session.session_id)
+        now = self._clock.monotonic()
+        for row in loaded.pending:
+            self._outbox.add(row, now)
+        holders = {session.uid for session in loaded.sessions}
+        raised = self.people.load(loaded.seconds, loaded.promises, sorted(holders), restored=restored)
+        if raised:
+            async with self._store.transaction() as transaction:
+                await transaction.save(raised)
+        log.info("ledger_loaded", sessions=len(loaded.sessions), pending=len(loaded.pending), users=len(self.people))
+        return loaded.missed
 
     def alive(self, uid: str) -> bool:
         """Connected, beating or logged in within the time-out, and not logged out since."""
-        deadline = self._deadlines.get(uid)
-        return deadline is not None and deadline > self._now()
-
-    def lease_s(self, uid: str) -> float:
-        """Seconds until the user's deadline and the grace after it; none for a user who is not alive."""
-        deadline = self._deadlines.get(uid)
-        return 0.0 if deadline is None else deadline + self._settings.lease_grace_s - self._now()
-
-    def first_lease_s(self) -> float:
-        """The lease of a user who begins to live now."""
-        return self._settings.heartbeat_timeout_s + self._settings.lease_grace_s
-
-    def may_adopt(self, uid: str) -> bool:
-        """Not for a user whom we saw leaving."""
-        return self._departed.get(uid) is None
-
-    # What happens
-
-    async def connected(self, uid: str) -> list[dict[str, str]]:
-        """The user's app connected: extends the deadline, asks devices that claim the user; returns their sessions."""
-        self._live(uid)
-        async with self._store.transaction() as transaction:
-            claims = await transaction.claimed_by(uid)
-            sessions = await transaction.active_of(uid)
-        for device_id in claims:
-            self._poke(device_id, uid)
-        return [describe(session) for session in sessions]
-
-    async def heartbeat(self, uid: str) -> float | None:
-        """Extend the deadline; seconds until it, or None when the user is not alive (then it must not be answered)."""
-        if not self.alive(uid):
-            return None
-        self._live(uid)
-        return self._settings.heartbeat_timeout_s
-
-    async def login(self, uid: str, device_id: str, how: str) -> Session:
-        """Open a session, whoever was in; counts as a sign of life of a user who was not alive."""
-        if not self.alive(uid):
-            self._live(uid)
-        async with self._store.transaction() as transaction:
-            desk = await self._desk(transaction, device_id)
-            session = desk.open(uid, how)
-            transaction.save(desk.changes)
-        self._committed(desk.changes)
-        self._publish(device_id, desk.answers)
-        self._poke(device_id, uid)
-        return session
-
-    async def logout(self, uid: str, reason: LogoutReason) -> int:
-        """End all sessions of the user; returns how many there were."""
-        self._deadlines.remove(uid)
-        self._departed.raise_to(uid, self._now() + self._settings.heartbeat_timeout_s)
-        desks: list[Desk] = []
-        async with self._store.transaction() as transaction:
-            for session in await transaction.active_of(uid):
-                desk = await self._desk(transaction, session.device_id)
-                desk.end(reason)
-                transaction.save(desk.changes)
-                desks.append(desk)
-        for desk in desks:
-            self._committed(desk.changes)
-            self._publish(desk.device.device_id, desk.answers)
-        log.info("user_logged_out", uid=uid, reason=reason, sessions=len(desks))
-        self._on_gone(uid, reason)
-        return len(desks)
-
-    async def report(self, device_id: str, report: Hello | Ack) -> None:
-        """A device said where it stands."""
-        nonce = report.nonce if isinstance(report, Hello) else None
-        named = {entry.session_id for entry in report.ended}
-        if report.session_id is not None:
-            named.add(report.session_id)
-        self._outbox.seen(device_id, online=True)
-        async with self._store.transaction() as transaction:
-            desk = await self._desk(transaction, device_id, named)
-            desk.answer(report, nonce, self)
-            transaction.save(desk.changes)
-        if desk.adopted is not None and not self.alive(desk.adopted.uid):
-            self._live(desk.adopted.uid)
-        self._committed(desk.changes)
-        self._publish(device_id, desk.answers)
-
-    def device_seen(self, device_id: str, *, online: bool) -> None:
-        """The device's status came."""
-        self._outbox.seen(device_id, online=online)
+        return self.people.alive(uid)
 
     def user_of(self, device_id: str) -> str | None:
         """Who is logged in on the device."""
         session = self._holder.get(device_id)
         return None if session is None else session.uid
 
-    async def tick(self) -> None:
-        """Log out who is due, repeat commands that nobody confirmed; call every second or oftener."""
-        now = self._now()
-        self._departed.pop_due(now)
-        for uid in self._deadlines.pop_due(now):
-            await self.logout(uid, "heartbeat_timeout")
-        for row in self._outbox.due(now):
-            self._publish(row.device_id, [row.command()])
+    # What happens
+
+    async def connected(self, uid: str) -> list[dict[str, str]]:
+        """The user's app connected: extends the deadline, asks devices that claim the user; returns their sessions."""
+        while True:
+            async with self._one:
+                busy = self._busy(self._outbox.posted_of(uid))
+                if not busy:
+                    sessions, busy = await self._connect(uid)
+            if not busy:
+                return [describe(session) for session in sessions]
+            await self._post_over(busy[0])
+
+    async def heartbeat(self, uid: str) -> float | None:
+        """Extend the deadline; seconds until it, or None when the user is not alive (then it must not be answered).
+
+        Answered when the promise on disk covers it: at once, or after a commit that it shares with others (T2).
+        """
+        if not self.people.alive(uid):
+            return None
+        self.people.heard(uid)
+        if not self.people.covered(uid):
+            self._wanted[uid] = self.people.promise(uid)
+            async with self._one:
+                if not self.people.alive(uid):
+                    return None  # logged out while this waited
+                await self._promise_what_is_wanted()
+        return self._settings.heartbeat_timeout_s
+
+    async def login(self, uid: str, device_id: str, how: str) -> Session:
+        """Open a session, whoever was in; counts as a sign of life of a user who was not alive."""
+        while True:
+            async with self._one:
+                busy = self._busy([*self._outbox.posted_of(uid), *self._outbox.posted_at(device_id)])
+                if not busy:
+                    return await self._log_in(uid, device_id, how)
+            await self._post_over(busy[0])
+
+    async def logout(self, uid: str, reason: LogoutReason) -> int:
+        """End all sessions of the user; returns how many there were."""
+        async with self._one:
+            deadline = self.people.take(uid)
+            try:
+                return await self._end([uid], reason)
+            except BaseException:
+                if deadline is not None:
+                    self.people.put_back(uid, deadline)
+                raise
+
+    async def reports(self, reports: Sequence[tuple[str, Hello | Ack]]) -> None:
+        """Devices said where they stand; each device at most once in one call."""
+        async with self._one:
+            desks: list[Desk] = []
+            promises: dict[str, Promise] = {}
+            async with self._store.transaction() as transaction:
+                for device_id, report in reports:
+                    desk = await self._answer(transaction, device_id, report)
+                    await transaction.save(desk.changes)
+                    desks.append(desk)
+                    if desk.adopted is not None and not self.people.alive(desk.adopted.uid):
+                        promises[desk.adopted.uid] = self.people.promise(desk.adopted.uid)
+                await transaction.save(self._dated(promises.values()))
+            for promise in promises.values():
+                self._lives(promise.uid, promise)
+            self._tell(desks)
+        for device_id, report in reports:
+            self._there(device_id, report.boot)
+
+    async def report(self, device_id: str, report: Hello | Ack) -> None:
+        """One device said where it stands."""
+        await self.reports([(device_id, report)])
+
+    def device_status(self, device_id: str, status: DeviceStatus) -> None:
+        """The device's status or last will came."""
+        if status.state == "online":
+            self._there(device_id, status.boot)
+        else:
+            self._presence.gone(device_id, status.boot, self._clock.monotonic())
+
+    async def posted(self, row: PendingLogout, problem: str | None) -> None:
+        """A post to an HTTP device ended: it obeyed, or `problem` says why not."""
+        try:
+            if problem is None:
+                await self._take_out([row], "settled", "posted")
+        finally:
+            self._outbox.posted(row.device_id, self._clock.monotonic(), taken=problem is None)
+
+    async def tick(self, unsaved: Sequence[Change] = ()) -> None:
+        """Log out who is due, send again what nobody confirmed; call every second or oftener.
+
+        Args:
+            unsaved: rows of others that go to disk with this second's.
+        """
+        mono = self._clock.monotonic()
+        for row in self._outbox.due(mono, self._presence.online):
+            if row.url is None:
+                self._publish(row.device_id, [row.command()])
+            elif self._outbox.dead([row], self.people.now()):
+                await self.posted(row, "dead")
+                await self._take_out([row], "dead", "posted in vain for 24 h")
+            else:
+                self._post(row)
+        await self._keep_time(unsaved)
+        while due := self.people.take_due(DUE_AT_ONCE):
+            async with self._one:
+                try:
+                    await self._end(list(due), "heartbeat_timeout")
+                except BaseException:
+                    for uid, deadline in due.items():
+                        self.people.put_back(uid, deadline)
+                    raise
 
     # How
 
-    def _now(self) -> float:
-        """The service time of this very moment: a deadline set by an older one would come too early."""
-        return self._time.advance(self._clock.monotonic())
+    def _there(self, device_id: str, boot: int) -> None:
+        self._presence.seen(device_id, boot)
+        self._outbox.awake(device_id, self._clock.monotonic())
 
-    def _live(self, uid: str) -> None:
-        self._departed.remove(uid)
-        self._deadlines.raise_to(uid, self._now() + self._settings.heartbeat_timeout_s)
+    async def _connect(self, uid: str) -> tuple[list[Session], list[str]]:
+        """The user's sessions; or nothing is done, and the HTTP devices whose post must end first."""
+        promise = None if self.people.covered(uid) else self.people.promise(uid)
+        desks: list[Desk] = []
+        async with self._store.transaction() as transaction:
+            claimed = await transaction.claimed_by(uid)
+            posted_to = [device.device_id for device in claimed if device.logout_url is not None]
+            busy = [device_id for device_id in posted_to if self._outbox.busy(device_id)]
+            if busy:
+                return [], busy
+            for device_id in posted_to:
+                # It never says hello: the claim an operator gave it is taken up here.
+                desk = await self._desk(transaction, device_id)
+                desk.open(uid, "claim")
+                await transaction.save(desk.changes)
+                desks.append(desk)
+            changes = [*self._dated([promise] if promise else []), *self._superseded(uid, desks)]
+            await transaction.save(changes)
+            sessions = await transaction.active_of(uid)
+        self._lives(uid, promise)
+        self._committed(changes)
+        self._tell(desks)
+        for device in claimed:
+            if device.logout_url is None:
+                self._poke(device.device_id, uid)
+        known = {session.session_id for session in sessions}
+        opened = [desk.active for desk in desks if desk.active is not None and desk.active.session_id not in known]
+        return [*sessions, *opened], []
+
+    async def _log_in(self, uid: str, device_id: str, how: str) -> Session:
+        promise = None if self.people.alive(uid) else self.people.promise(uid)
+        async with self._store.transaction() as transaction:
+            desk = await self._desk(transaction, device_id)
+            session = desk.open(uid, how)
+            changes = [*self._dated([promise] if promise else []), *self._superseded(uid, [desk])]
+            await transaction.save([*changes, *desk.changes])
+        if promise is not None:
+            self._lives(uid, promise)
+        self._committed(changes)
+        self._tell([desk])
+        if desk.device.logout_url is None:
+            self._poke(device_id, uid)
+        return session
+
+    async def _keep_time(self, unsaved: Sequence[Change]) -> None:
+        """T1: service time goes on when it is on disk. Where nobody has a deadline nothing needs to be written."""
+        mono = self._clock.monotonic()
+        now_s = self.people.now_at(mono)
+        self.people.forget_long_departed()
+        idle = not len(self.people) and not len(self._outbox) and not unsaved and self._store.problem is None
+        if idle:
+            self.people.kept(now_s, mono)
+        elif mono - self._kept_at >= KEEP_TIME_EVERY_S or unsaved:
+            async with self._one:
+                async with self._store.transaction() as transaction:
+                    await transaction.save([ServiceSeconds(now_s), *unsaved])
+                self.people.kept(now_s, mono)
+                self._kept_at, self._on_disk_s = mono, now_s
+                # Heartbeats that could not be answered count all the same: leases follow the promise.
+                await self._promise_what_is_wanted()
+
+    def _dated(self, promises: Iterable[Promise]) -> list[Change]:
+        """Promises never lie further ahead of the service time on disk than they should."""
+        changes: list[Change] = list(promises)
+        if changes and self.people.now() - self._on_disk_s > LONGEST_STEP_S:
+            changes.append(ServiceSeconds(self.people.now()))
+        return changes
+
+    async def _promise_what_is_wanted(self) -> None:
+        """One commit for all whose heartbeats wait for it; whoever comes later finds it done."""
+        wanted = {uid: promise for uid, promise in self._wanted.items() if self.people.alive(uid)}
+        self._wanted.clear()
+        if not wanted:
+            return
+        try:
+            async with self._store.transaction() as transaction:
+                await transaction.save(self._dated(wanted.values()))
+        except BaseException:
+            self._wanted = wanted | self._wanted
+            raise
+        for promise in wanted.values():
+            self.people.promised(promise)
+
+    async def _end(self, uids: Sequence[str], reason: LogoutReason) -> int:
+        """End these users' sessions in one transaction; they were taken out of the deadlines before."""
+        desks: list[Desk] = []
+        changes: list[Change] = []
+        at = iso(self._clock.utc_now())
+        async with self._store.transaction() as transaction:
+            for uid in uids:
+                mine = await transaction.active_of(uid)
+                for session in mine:
+                    desk = await self._desk(transaction, session.device_id)
+                    desk.end(reason)
+                    await transaction.save(desk.changes)
+                    desks.append(desk)
+                if not mine:
+                    changes += without_session(uid, reason, self._legacy_url, at, self.people.now(), new_id)
+                changes.append(Departed(uid))
+            await transaction.save(changes)
+        for uid in uids:
+            self.people.left(uid)
+            self._wanted.pop(uid, None)
+        self._committed(changes)
+        self._tell(desks)
+        for uid in uids:
+            log.info("user_logged_out", uid=uid, reason=reason)
+            self._on_gone(uid, reason)
+        return len(desks)
+
+    async def _answer(self, transaction: Transaction, device_id: str, report: Hello | Ack) -> Desk:
+        named = {entry.session_id for entry in report.ended}
+        if report.session_id is not None:
+            named.add(report.session_id)
+        desk = await self._desk(transaction, device_id, named)
+        desk.answer(report, report.nonce if isinstance(report, Hello) else None, self.people)
+        return desk
 
     async def _desk(self, transaction: Transaction, device_id: str, named: Iterable[str] = ()) -> Desk:
+        active = await transaction.active(device_id)
         return Desk(
             device=await transaction.device(device_id),
-            active=await transaction.active(device_id),
+            active=active,
             pending={row.session_id: row for row in await transaction.pending(device_id)},
             known=await transaction.sessions(named),
             issued_at=iso(self._clock.utc_now()),
             new_id=new_id,
+            now_s=self.people.now(),
+            from_disk=active is not None and active.session_id in self._from_disk,
         )
+
+    def _busy(self, rows: Iterable[PendingLogout]) -> list[str]:
+        """HTTP devices with a post under way: it must end before a session begins that it could hit."""
+        return [row.device_id for row in rows if self._outbox.busy(row.device_id)]
+
+    def _superseded(self, uid: str, desks: Iterable[Desk]) -> list[Change]:
+        """The user is back: log-outs that HTTP devices have not taken must not reach them any more."""
+        done = {desk.device.device_id for desk in desks}
+        at = iso(self._clock.utc_now())
+        changes: list[Change] = []
+        for row in self._outbox.posted_of(uid):
+            if row.device_id not in done:
+                changes += settle(row, "superseded", "the user is back", at)
+        return changes
+
+    async def _take_out(self, rows: Iterable[PendingLogout], event: AuditEvent, reason: str) -> None:
+        changes: list[Change] = []
+        for row in rows:
+            changes += settle(row, event, reason, iso(self._clock.utc_now()))
+        async with self._one:
+            async with self._store.transaction() as transaction:
+                await transaction.save(changes)
+            self._committed(changes)
+
+    def _lives(self, uid: str, promise: Promise | None) -> None:
+        if promise is not None:
+            self.people.promised(promise)
+        self.people.heard(uid)
+
+    def _tell(self, desks: Iterable[Desk]) -> None:
+        """After the commit: memory, then the commands."""
+        for desk in desks:
+            self._committed(desk.changes)
+            self._publish(desk.device.device_id, desk.answers)
 
     def _committed(self, changes: Iterable[Change]) -> None:
         """Bring what is kept in memory up to what was written."""
@@ -178,18 +391,23 @@ class Sessions:
                     self._holder[change.device_id] = change
                     log.info("session_opened", uid=change.uid, device_id=change.device_id)
                 case Session():
-                    holder = self._holder.get(change.device_id)
-                    if holder is not None and holder.session_id == change.session_id:
-                        del self._holder[change.device_id]
+                    self._forget(change)
                     log.info("session_ended", uid=change.uid, device_id=change.device_id, reason=change.ended)
                     self._on_ended(change)
                 case PendingLogout():
-                    self._outbox.add(change, self._now())
+                    self._outbox.add(change, self._clock.monotonic())
                 case Settled():
                     self._outbox.settled(change.device_id, change.session_id)
                     log.info("logout_confirmed", device_id=change.device_id)
                 case _:
                     pass
+
+    def _forget(self, session: Session) -> None:
+        """Compare and delete: the end of an old session takes nothing from a newer one."""
+        self._from_disk.discard(session.session_id)
+        holder = self._holder.get(session.device_id)
+        if holder is not None and holder.session_id == session.session_id:
+            del self._holder[session.device_id]
 
     def _publish(self, device_id: str, answers: Iterable[Answer]) -> None:
         for answer in answers:

@@ -14,6 +14,7 @@ router = APIRouter()
 
 MAX_TEXT = 2**20
 MIRRORED_CHARACTERS = 1024
+NOT_STORED = {503: "The ledger could not be written; nothing was changed"}
 
 AnyText = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 """Any text that UTF-8 can carry; the body's limit is far below this one."""
@@ -40,6 +41,13 @@ class LoginResult(Result):
     session: dict[str, str]
 
 
+class OperatorResult(BaseModel):
+    """How many sessions of the user were ended; their devices are told now or when they are next seen."""
+
+    success: bool
+    sessions: int
+
+
 class HeartbeatResult(BaseModel):
     """The deadline moved."""
 
@@ -63,7 +71,7 @@ async def trigger_voice_command(body: Trigger, request: Request) -> Result:
     return Result(success=False, message="User not connected")
 
 
-@router.post("/api/auth/logout", responses=problems())
+@router.post("/api/auth/logout", responses=problems(NOT_STORED))
 async def logout(body: UserRequest, request: Request) -> Result:
     """End all sessions of the user; answered after the ledger has committed."""
     bridge: Bridge = request.app.state.bridge
@@ -71,7 +79,14 @@ async def logout(body: UserRequest, request: Request) -> Result:
     return Result(success=True, message="Logged out successfully")
 
 
-@router.post("/api/auth/login", responses=problems())
+@router.post("/api/sessions/logout", responses=problems(NOT_STORED))
+async def operator_logout(body: UserRequest, request: Request) -> OperatorResult:
+    """End all sessions of the user because an operator says so."""
+    bridge: Bridge = request.app.state.bridge
+    return OperatorResult(success=True, sessions=await bridge.sessions.logout(body.uid, "operator"))
+
+
+@router.post("/api/auth/login", responses=problems(NOT_STORED))
 async def login(body: LoginBody, request: Request) -> LoginResult:
     """Open a session of the user on the device; whoever was in is logged out."""
     bridge: Bridge = request.app.state.bridge
@@ -81,7 +96,7 @@ async def login(body: LoginBody, request: Request) -> LoginResult:
     return LoginResult(success=True, message="Logged in successfully", session=describe(session))
 
 
-@router.post("/api/app/heartbeat", responses=problems({409: "This user is not logged in"}))
+@router.post("/api/app/heartbeat", responses=problems({409: "This user is not logged in", **NOT_STORED}))
 async def heartbeat(body: UserRequest, request: Request) -> HeartbeatResult:
     """The heartbeat of a phone that cannot hold a socket."""
     bridge: Bridge = request.app.state.bridge

@@ -1,7 +1,5 @@
 """The endpoint `/ws/app/{connection_uuid}/`: what a request of an app makes the bridge do."""
 
-from dataclasses import asdict
-
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from bridge.app_protocol import (
@@ -16,8 +14,10 @@ from bridge.app_protocol import (
     parse,
 )
 from bridge.connection import AppConnection, refuse
+from bridge.rows import Missed
 from bridge.service import Bridge
 from bridge.sessions import describe
+from bridge.store import StoreError
 from contract.clock import iso
 from contract.messages import LEGACY_DEVICE, check_uid
 from contract.telemetry import get_logger
@@ -54,7 +54,11 @@ async def _serve(bridge: Bridge, websocket: WebSocket, uid: str) -> None:
     await websocket.accept(SUBPROTOCOL_V2 if mode == "v2" else None)
     connection = AppConnection(websocket, uid, mode)
     settings = bridge.settings.bridge
-    sessions = await bridge.sessions.connected(uid)
+    try:
+        sessions = await bridge.sessions.connected(uid)
+    except StoreError:
+        await refuse(websocket, CloseCode.DRAIN, "the ledger cannot be written")
+        return
     connection.send(
         connection.frames.established(
             uid,
@@ -62,14 +66,18 @@ async def _serve(bridge: Bridge, websocket: WebSocket, uid: str) -> None:
             interval_s=settings.heartbeat_interval_s,
             timeout_s=settings.heartbeat_timeout_s,
             sessions=sessions,
-            missed=[asdict(wake) for wake in bridge.relay.missed(uid)] if mode == "v2" else [],
+            missed=[_describe(wake) for wake in bridge.relay.missed(uid)] if mode == "v2" else [],
         )
     )
     bridge.join(connection, client)
     log.info("app_connected", uid=uid, mode=mode)
 
     async def on_frame(frame: str | bytes) -> None:
-        await _obey(bridge, connection, frame)
+        try:
+            await _obey(bridge, connection, frame)
+        except StoreError:
+            # Not stored, so not answered: the documented protocol has no word for it.
+            _complain(connection, iso(bridge.clock.utc_now()), "not_stored", "try again", temporary=True)
 
     try:
         await connection.serve(on_frame)
@@ -98,7 +106,16 @@ async def _obey(bridge: Bridge, connection: AppConnection, frame: str | bytes) -
             _complain(connection, now, code, message)
 
 
-def _complain(connection: AppConnection, now: str, code: str, message: str) -> None:
-    frame = connection.frames.error(now, code=code, message=message, temporary=False)
+def _complain(connection: AppConnection, now: str, code: str, message: str, *, temporary: bool = False) -> None:
+    frame = connection.frames.error(now, code=code, message=message, temporary=temporary)
     if frame is not None:
         connection.send(frame)
+
+
+def _describe(missed: Missed) -> dict[str, str]:
+    return {
+        "id": missed.id,
+        "command": missed.command,
+        "device_id": missed.device_id,
+        "timestamp": missed.timestamp,
+    }

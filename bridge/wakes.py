@@ -1,14 +1,17 @@
 """The life of wakes: which are known, which still ring, which nobody took. Decides, sends nothing."""
 
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bridge.rows import Change, Missed, MissedTold
 from contract.messages import OutcomeStatus, Wake
 
 REMEMBERED_WAKES = 10_000
 AGAIN_S = 2.0
 MISSED_PER_USER = 20
 USERS_WITH_MISSED = 10_000
+MAX_UNSAVED = 10_000
 
 
 @dataclass(slots=True, eq=False)
@@ -26,20 +29,15 @@ class Fate:
     """A socket that cannot confirm got it, or one that can has confirmed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
-    """A wake that nobody took, for the list at the user's next connection."""
-
-    id: str
-    command: str
-    device_id: str
-    timestamp: str
-
-
 class Wakes:
-    """Every wake of the last while by its id, the living ones by user, the missed ones by user; all bounded."""
+    """Every wake of the last while by its id, the living ones by user, the missed ones by user; all bounded.
+
+    Attributes:
+        unsaved: what changed among the missed ones; whoever stores it takes it out.
+    """
 
     def __init__(self) -> None:
+        self.unsaved: deque[Change] = deque(maxlen=MAX_UNSAVED)
         self._known: OrderedDict[str, Fate] = OrderedDict()
         self._living: dict[str, dict[str, Fate]] = {}
         self._missed: OrderedDict[str, deque[Missed]] = OrderedDict()
@@ -84,9 +82,17 @@ class Wakes:
                 self._miss(fate)
         return due
 
+    def load_missed(self, missed: Iterable[Missed]) -> None:
+        """What an earlier run left, oldest first."""
+        for wake in missed:
+            self._remember_missed(wake)
+
     def take_missed(self, uid: str) -> list[Missed]:
         """What the user missed since the last call, newest last; forgotten here."""
-        return list(self._missed.pop(uid, ()))
+        missed = list(self._missed.pop(uid, ()))
+        if missed:
+            self.unsaved.append(MissedTold(uid))
+        return missed
 
     def _bury(self, fate: Fate) -> None:
         fates = self._living.get(fate.wake.uid, {})
@@ -96,8 +102,14 @@ class Wakes:
 
     def _miss(self, fate: Fate) -> None:
         wake = fate.wake
-        missed = self._missed.setdefault(wake.uid, deque(maxlen=MISSED_PER_USER))
-        missed.append(Missed(wake.id, wake.command, fate.device_id, wake.timestamp))
-        self._missed.move_to_end(wake.uid)
+        missed = Missed(wake.id, wake.uid, wake.command, fate.device_id, wake.timestamp)
+        self._remember_missed(missed)
+        self.unsaved.append(missed)
+
+    def _remember_missed(self, missed: Missed) -> None:
+        of_user = self._missed.setdefault(missed.uid, deque(maxlen=MISSED_PER_USER))
+        of_user.append(missed)
+        self._missed.move_to_end(missed.uid)
         if len(self._missed) > USERS_WITH_MISSED:
-            self._missed.popitem(last=False)
+            uid, _ = self._missed.popitem(last=False)
+            self.unsaved.append(MissedTold(uid))

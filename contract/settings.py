@@ -4,10 +4,10 @@ import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,6 +23,7 @@ ENV_PREFIX = "SARVIS_"
 ENV_DELIMITER = "__"
 CONFIG_FILE = Path("sarvis.toml")
 CONFIG_VARIABLE = "SARVIS_CONFIG"
+SQLITE = "sqlite:///"
 
 
 class Section(BaseModel):
@@ -70,6 +71,30 @@ class BrokerSettings(Section):
     port: int = Field(default=1883, ge=0, le=65535)
 
 
+class StoreSettings(Section):
+    """Where the bridge keeps its ledger of sessions."""
+
+    url: str = "sqlite:///~/.local/state/sarvis/bridge/ledger.db"
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_file(cls, url: str) -> str:
+        if not url.startswith(SQLITE) or url.endswith("/"):
+            raise ValueError("write the ledger's place as sqlite:///PATH")
+        return url
+
+    @property
+    def path(self) -> Path:
+        """The file of an SQLite ledger."""
+        return Path(self.url.removeprefix(SQLITE)).expanduser()
+
+
+class LegacySettings(Section):
+    """What older installations need."""
+
+    logout_url: str | None = Field(default=None, pattern=r"^https?://[^\s]+$")
+
+
 class BridgeSettings(Section):
     """The bridge between MQTT and the apps."""
 
@@ -79,9 +104,19 @@ class BridgeSettings(Section):
     heartbeat_interval_s: float = Field(default=30.0, gt=0)
     heartbeat_timeout_s: float = Field(default=3600.0, gt=0)
     lease_grace_s: float = Field(default=120.0, gt=0)
+    heartbeat_coalesce_s: float = Field(default=60.0, ge=0)
+    restart_grace_s: float = Field(default=120.0, ge=0)
+    expiry_spread_s: float = Field(default=60.0, ge=0)
+    offline_grace_s: float = Field(default=10.0, ge=0)
     max_sockets_per_user: int = Field(default=8, ge=1)
     max_body_bytes: int = Field(default=64 * 1024, ge=1024)
     drain_s: float = Field(default=2.0, ge=0)
+
+    @model_validator(mode="after")
+    def _promises_end_within_the_lease(self) -> Self:
+        if self.heartbeat_coalesce_s >= self.lease_grace_s:
+            raise ValueError("bridge.heartbeat_coalesce_s must be below bridge.lease_grace_s")
+        return self
 
 
 class EdgeSettings(Section):
@@ -133,6 +168,8 @@ class Settings(BaseSettings):
     mqtt: MqttSettings = MqttSettings()
     broker: BrokerSettings = BrokerSettings()
     bridge: BridgeSettings = BridgeSettings()
+    store: StoreSettings = StoreSettings()
+    legacy: LegacySettings = LegacySettings()
     edge: EdgeSettings = EdgeSettings()
     app: AppSettings = AppSettings()
     log: LogSettings = LogSettings()

@@ -51,7 +51,10 @@ class Story:
         broker = await self._start("broker", "broker", "--port", "0")
         mqtt_url = await _url(broker, "broker listening on ")
         self._say("broker", "listening", mqtt_url)
-        bridge = await self._start("bridge", "bridge", "--port", "0", "--mqtt-url", mqtt_url)
+        bridge = await self._start(
+            "bridge", "bridge", "--port", "0", "--mqtt-url", mqtt_url,
+            "--store-url", f"sqlite:///{self._folder / 'ledger.db'}",
+        )  # fmt: skip
         http_url = await _url(bridge, "bridge listening on ")
         await bridge.expect("the bridge reaches the broker", _event("mqtt_connected"), STEP_S)
         self._say("bridge", "listening", http_url)

@@ -1,210 +1,129 @@
-"""Random histories of one device, two users and an unreliable network: both sides' real rules against a plain model."""
+"""Random histories of one device, two users, a bridge and an unreliable network against a plain model.
 
-from collections.abc import Callable
-from itertools import count
+HISTORIES=5000 in the environment runs that many.
+"""
+
+import os
 from random import Random
-from typing import TypeVar
 
-from hypothesis import given, settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from bridge.ledger import Session
-from bridge.sessions import Sessions
-from bridge.store import MemoryStore
-from contract.messages import Ack, Hello, Login, Logout, Message
-from contract.settings import BridgeSettings
-from contract.topics import Topic
-from edge_node.session import Decision, EdgeSession, EdgeState
-from tests.support.clock import ManualClock
-from tests.support.plain import run
+from tests.model.world import World
 
-T, GRACE = 60.0, 20.0
-DEVICE = "jetson"
-M = TypeVar("M")
+USERS = st.sampled_from(["alice", "alice", "bob"])
+HISTORIES = int(os.environ.get("HISTORIES", "400"))
 
 
-class World:
-    """Messages may be lost, doubled, delayed and reordered; the edge may be killed at any moment."""
+class Histories(RuleBasedStateMachine):
+    """Each step is one thing that people, machines or the network do."""
 
     def __init__(self) -> None:
-        self.clock = ManualClock()
-        self.ids = count(1)
-        self.down: list[Login | Logout] = []
-        self.up: list[Hello | Ack] = []
-        self.sessions = Sessions(
-            MemoryStore(),
-            BridgeSettings(heartbeat_timeout_s=T, lease_grace_s=GRACE),
-            self.clock,
-            send=self._send,
-            on_ended=self._ended,
-            on_gone=lambda _uid, _reason: None,
-        )
-        self.disk = EdgeState("install")
-        self.edge = self._boot()
-        # The plain model: what must be true, in real seconds.
-        self.deadline: dict[str, float] = {}
-        self.longest: dict[str, float] = {}
-        self.over: set[str] = set()
+        super().__init__()
+        self.world = World()
 
-    def _new_id(self) -> str:
-        return f"n{next(self.ids)}"
+    @initialize(user=USERS)
+    def begin(self, user: str) -> None:
+        self.world.connect(user)
 
-    def _boot(self) -> EdgeSession:
-        self.disk = EdgeState(
-            self.disk.install_id, self.disk.boot + 1, self.disk.generation, self.disk.held, self.disk.ended
-        )
-        edge = EdgeSession(self.disk, "alice", self.clock.monotonic(), new_id=self._new_id, jitter=lambda: 0.5)
-        edge.connected(self.clock.monotonic())
-        return edge
+    @rule(user=USERS)
+    def connect(self, user: str) -> None:
+        self.world.connect(user)
 
-    def _send(self, _topic: Topic, owner: str, message: Message) -> bool:
-        assert owner == DEVICE
-        assert isinstance(message, Login | Logout)
-        self.down.append(message)
-        return True
+    @rule(user=USERS)
+    def beat(self, user: str) -> None:
+        self.world.beat(user)
 
-    def _ended(self, session: Session) -> None:
-        """Guarantee 2: nobody is logged out who should not be."""
-        if session.ended in {"heartbeat_timeout", "app"}:
-            assert self.deadline.get(session.uid, 0.0) <= self.clock.monotonic(), "logged out before the deadline"
+    @rule(user=USERS)
+    def log_in(self, user: str) -> None:
+        self.world.log_in(user)
 
-    def _live(self, uid: str) -> None:
-        self.deadline[uid] = self.longest[uid] = self.clock.monotonic() + T
+    @rule(user=USERS)
+    def log_out(self, user: str) -> None:
+        self.world.log_out(user)
 
-    # What people do
+    @rule(user=USERS)
+    def log_out_beside_the_device(self, user: str) -> None:
+        self.world.log_out_beside_the_device(user)
 
-    def connect(self, uid: str) -> None:
-        self._live(uid)
-        run(self.sessions.connected(uid))
-
-    def beat(self, uid: str) -> None:
-        if run(self.sessions.heartbeat(uid)) is not None:
-            self._live(uid)
-
-    def log_in(self, uid: str) -> None:
-        if not self.sessions.alive(uid):
-            self._live(uid)
-        run(self.sessions.login(uid, DEVICE, "app"))
-
-    def log_out(self, uid: str) -> None:
-        self.deadline.pop(uid, None)
-        run(self.sessions.logout(uid, "app"))
-
-    def log_out_beside_the_device(self, uid: str) -> None:
-        decision = self.edge.local_logout(uid, self.clock.monotonic())
-        if decision is not None:
-            self._carry_out(decision)
-
-    # What time and the world do
-
+    @rule(seconds=st.sampled_from([1, 2, 5, 15]))
     def time_passes(self, seconds: int) -> None:
+        self.world.time_passes(seconds)
+
+    @rule(seconds=st.integers(1, 30))
+    def calm_seconds(self, seconds: int) -> None:
         for _ in range(seconds):
-            self.clock.advance(1)
-            run(self.sessions.tick())
-            self._carry_out(self.edge.tick(self.clock.monotonic()))
-            self.check()
-            if self.edge.hello_due(self.clock.monotonic()):
-                self.up.append(self.edge.hello(self.clock.monotonic(), version="", model=""))
+            self.world.a_calm_second()
 
-    def a_calm_second(self) -> None:
-        self.time_passes(1)
-        self._deliver_everything()
-
+    @rule()
     def a_long_silence(self) -> None:
-        """Longer than every deadline, lease and grace, while the network carries nothing."""
-        self.time_passes(round(T + GRACE) + 1)
+        self.world.a_long_silence()
 
-    def the_edge_is_killed(self) -> None:
-        self.edge = self._boot()
+    @rule(chance=st.randoms(use_true_random=False), number=st.integers(1, 4))
+    def messages_go_up(self, chance: Random, number: int) -> None:
+        for _ in range(number):
+            self.world.a_message_passes(self.world.up, self.world.at_bridge, chance)
 
-    def a_message_passes(self, queue: list[M], deliver: Callable[[M], None], chance: Random) -> None:
-        """Any one of those under way, in any order; it may be lost or doubled."""
-        if not queue:
-            return
-        message = queue[chance.randrange(len(queue))]
-        fate = chance.choice(["deliver"] * 4 + ["lose", "double"])
-        if fate != "double":
-            queue.remove(message)
-        if fate != "lose":
-            deliver(message)
+    @rule(chance=st.randoms(use_true_random=False), number=st.integers(1, 4))
+    def messages_go_down(self, chance: Random, number: int) -> None:
+        for _ in range(number):
+            self.world.a_message_passes(self.world.down, self.world.at_edge, chance)
 
-    def _deliver_everything(self) -> None:
-        while self.up or self.down:
-            if self.up:
-                self.at_bridge(self.up.pop(0))
-            if self.down:
-                self.at_edge(self.down.pop(0))
+    @rule()
+    def all_messages_are_lost(self) -> None:
+        self.world.up.clear()
+        self.world.down.clear()
 
-    def at_edge(self, message: Login | Logout) -> None:
-        now = self.clock.monotonic()
-        if isinstance(message, Login):
-            self._carry_out(self.edge.login(message, now))
-        else:
-            self._carry_out(self.edge.logout(message, now))
+    @rule()
+    def edge_is_killed(self) -> None:
+        self.world.edge_restarts()
 
-    def at_bridge(self, report: Hello | Ack) -> None:
-        run(self.sessions.report(DEVICE, report))
+    @rule()
+    def edge_is_wiped(self) -> None:
+        self.world.edge_is_wiped()
 
-    def _carry_out(self, decision: Decision) -> None:
-        if decision.save is not None:
-            before = self.disk.held
-            self.disk = decision.save
-            self.edge.stored()
-            if before is not None and (self.disk.held is None or self.disk.held.session_id != before.session_id):
-                assert before.session_id not in self.over, "executed twice"
-                self.over.add(before.session_id)
-        if decision.ack is not None:
-            self.up.append(self.edge.ack(*decision.ack))
+    @rule(full=st.booleans())
+    def edge_disk_is_full(self, full: bool) -> None:
+        self.world.edge_disk_is_full = full
 
-    # What must always hold
+    @rule(after_s=st.sampled_from([0, 0, 1, 30, 100]))
+    def bridge_is_killed(self, after_s: int) -> None:
+        self.world.bridge_restarts(after_s=after_s)
 
-    def check(self) -> None:
-        held = self.disk.held
-        ended = self.over | {entry.session_id for entry in self.disk.ended}
-        assert held is None or held.session_id not in ended, "an ended session runs again"
-        uid = self.edge.active_uid
-        assert uid is None or self.clock.monotonic() <= self.longest[uid] + GRACE, "used beyond deadline and grace"
+    @rule(where=st.sampled_from(["commit", "publish"]))
+    def bridge_will_be_killed_at(self, where: str) -> None:
+        self.world.kill_bridge_at = where
 
-    def agree(self) -> None:
-        """When the world is kind again, device and ledger agree before the next renewal would have been due.
+    @rule(seconds=st.sampled_from([3, 30, 200]))
+    def bridge_sleeps(self, seconds: int) -> None:
+        self.world.bridge_sleeps(seconds)
 
-        QoS 1 loses messages only with a connection, so a lossy time ends with a new one.
-        """
-        self.edge.connected(self.clock.monotonic())
-        for _ in range(round((T + GRACE) / 3) + 12):
-            self._deliver_everything()
-            for uid in list(self.deadline):
-                self.beat(uid)
-            self.a_calm_second()
-        assert self.edge.active_uid == self.sessions.user_of(DEVICE), "device and ledger disagree"
+    @rule(fails=st.booleans())
+    def ledger_disk_is_full(self, fails: bool) -> None:
+        self.world.store.fail = "disk full" if fails else None
+
+    @rule()
+    def back_up(self) -> None:
+        self.world.back_up()
+
+    @rule()
+    def restore(self) -> None:
+        self.world.restore()
+
+    @invariant()
+    def guarantees_hold(self) -> None:
+        self.world.check()
+
+    def teardown(self) -> None:
+        self.world.agree()
 
 
-STEPS = (
-    ["connect"] * 6
-    + ["beat", "log_in", "log_out"] * 4
-    + ["log_out_beside_the_device"] * 2
-    + ["the_edge_is_killed"] * 3
-    + ["a_long_silence"] * 5
-    + ["time_passes"] * 15
-    + ["a_calm_second"] * 17
-    + ["down", "up"] * 20
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(
+    max_examples=HISTORIES,
+    stateful_step_count=50,
+    deadline=None,
+    print_blob=True,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
 )
-
-
-@settings(max_examples=600, deadline=None, print_blob=True)
-@given(steps=st.lists(st.sampled_from(STEPS), min_size=40, max_size=80), chance=st.randoms(use_true_random=False))
-def test_no_history_breaks_a_guarantee(steps: list[str], chance: Random) -> None:
-    world = World()
-    for step in steps:
-        if step == "down":
-            world.a_message_passes(world.down, world.at_edge, chance)
-        elif step == "up":
-            world.a_message_passes(world.up, world.at_bridge, chance)
-        elif step == "time_passes":
-            world.time_passes(chance.choice([1, 1, 2, 5, 15]))
-        elif step in {"a_calm_second", "a_long_silence", "the_edge_is_killed"}:
-            getattr(world, step)()
-        else:
-            getattr(world, step)(chance.choice(["alice", "alice", "bob"]))
-        world.check()
-    world.agree()

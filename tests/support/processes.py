@@ -12,6 +12,8 @@ from typing import IO, Any, Self
 from tests.support.waiting import PATIENCE_S, wait_for
 
 STOP_WITHIN_S = 10.0
+LEDGER_HERE = {"SARVIS_STORE__URL": "sqlite:///ledger.db"}
+"""Each test's bridge keeps its ledger in its own folder."""
 
 
 def free_port() -> int:
@@ -35,7 +37,7 @@ class Sarvis:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sarvis", *arguments],
             cwd=cwd,
-            env={**inherited, "PYTHONUTF8": "1", "SARVIS_LOG__FORMAT": "json", **(settings or {})},
+            env={**inherited, "PYTHONUTF8": "1", "SARVIS_LOG__FORMAT": "json", **LEDGER_HERE, **(settings or {})},
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -141,7 +143,7 @@ def run_sarvis(
     return subprocess.run(
         [sys.executable, "-m", "sarvis", *arguments],
         cwd=cwd,
-        env={**inherited, "PYTHONUTF8": "1", **(settings or {})},
+        env={**inherited, "PYTHONUTF8": "1", **LEDGER_HERE, **(settings or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 from uuid import uuid4
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 import soundfile
@@ -137,7 +137,7 @@ class Bridge:
         self._folder = folder
         self._settings = {**QUICK, **(settings or {})}
         self.sarvis: Sarvis
-        self.http = httpx.Client(trust_env=False, timeout=10)
+        self.http = httpx2.Client(trust_env=False, timeout=10)
 
     def start(self, *, ready: bool = True) -> None:
         self.sarvis = Sarvis(
@@ -165,7 +165,7 @@ class Bridge:
     def readiness(self) -> tuple[int, Json]:
         try:
             response = self.http.get(f"{self.url}/readyz")
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return 0, {}
         return response.status_code, response.json()
 

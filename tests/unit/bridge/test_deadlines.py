@@ -5,6 +5,7 @@ from bridge.deadlines import Deadlines, ServiceTime
 
 UIDS = st.sampled_from(["a", "b", "c"])
 STEPS = st.one_of(
+    st.tuples(st.just("put"), UIDS, st.integers(1, 50)),
     st.tuples(st.just("raise"), UIDS, st.integers(1, 50)),
     st.tuples(st.just("remove"), UIDS, st.just(0)),
     st.tuples(st.just("sweep"), st.just(""), st.integers(0, 20)),
@@ -15,14 +16,19 @@ STEPS = st.one_of(
 def test_deadlines_behave_like_a_plain_table(steps: list[tuple[str, str, int]]) -> None:
     deadlines, table, now = Deadlines(), dict[str, float](), 0.0
     for step, uid, number in steps:
-        if step == "raise":
+        if step == "put":
+            deadlines.put(uid, now + number)
+            table[uid] = now + number
+        elif step == "raise":
             deadlines.raise_to(uid, now + number)
             table[uid] = max(table.get(uid, 0.0), now + number)
         elif step == "remove":
-            assert deadlines.remove(uid) == (table.pop(uid, None) is not None)
+            assert deadlines.remove(uid) == table.pop(uid, None)
         else:
             now += number
-            due = deadlines.pop_due(now)
+            popped = deadlines.pop_due(now)
+            assert all(at == table[uid] for uid, at in popped)
+            due = [uid for uid, _ in popped]
             assert sorted(due) == sorted(uid for uid, at in table.items() if at <= now)
             assert [table[uid] for uid in due] == sorted(table[uid] for uid in due), "oldest first"
             table = {uid: at for uid, at in table.items() if uid not in due}
@@ -45,7 +51,7 @@ def test_a_heartbeat_moves_the_deadline() -> None:
     deadlines.raise_to("alice", 10)
     deadlines.raise_to("alice", 20)
     assert deadlines.pop_due(19.9) == []
-    assert deadlines.pop_due(20) == ["alice"]
+    assert deadlines.pop_due(20) == [("alice", 20)]
 
 
 def test_an_earlier_deadline_takes_nothing_away() -> None:
@@ -64,15 +70,35 @@ def test_a_sweep_with_nothing_due_looks_at_one_entry_of_many() -> None:
     assert deadlines._heap == before
 
 
-@given(steps=st.lists(st.floats(-1e9, 1e9, allow_nan=False), max_size=50))
-def test_service_time_never_goes_back_nor_leaps(steps: list[float]) -> None:
+def test_a_sweep_may_be_told_how_many_at_the_most() -> None:
+    deadlines = Deadlines()
+    for number in range(5):
+        deadlines.raise_to(str(number), float(number))
+    assert [uid for uid, _ in deadlines.pop_due(9, most=2)] == ["0", "1"]
+    assert [uid for uid, _ in deadlines.pop_due(9, most=9)] == ["2", "3", "4"]
+
+
+@given(steps=st.lists(st.tuples(st.floats(-1e9, 1e9, allow_nan=False), st.booleans()), max_size=50))
+def test_service_time_never_goes_back_nor_leaps(steps: list[tuple[float, bool]]) -> None:
     time = ServiceTime(0.0)
-    for monotonic in steps:
-        before = time.now
-        assert 0.0 <= time.advance(monotonic) - before <= 2.0 + 1e-6
+    monotonic = kept = last = 0.0
+    for step, stored in steps:
+        monotonic += step
+        now = time.read(monotonic)
+        assert kept <= now <= kept + 2.0 + 1e-6
+        if stored:
+            assert now >= last or step < 0
+            time.keep(now, monotonic)
+            kept = now
+        last = now
 
 
 def test_an_hour_of_sleep_counts_as_two_seconds() -> None:
     time = ServiceTime(100.0)
-    time.advance(101.0)
-    assert time.advance(3701.0) == 3.0
+    time.keep(time.read(101.0), 101.0)
+    assert time.read(3701.0) == 3.0
+
+
+def test_time_stands_still_while_it_cannot_be_stored() -> None:
+    time = ServiceTime(100.0)
+    assert [time.read(mono) for mono in (101.0, 102.0, 103.0, 4000.0)] == [1.0, 2.0, 2.0, 2.0]

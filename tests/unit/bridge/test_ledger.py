@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from bridge.ledger import Audit, Desk, Device, PendingLogout, Session, Settled
+from bridge.ledger import Desk
+from bridge.rows import Audit, Device, PendingLogout, Session, Settled
 from contract.messages import EndedSession, Login, Logout, Report
 
 

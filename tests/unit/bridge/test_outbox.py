@@ -1,36 +1,42 @@
 from itertools import pairwise
 
-from bridge.ledger import PendingLogout
 from bridge.outbox import Outbox
+from bridge.rows import PendingLogout
 
 
 def row(device_id: str = "jetson", session_id: str = "s1") -> PendingLogout:
     return PendingLogout("c-" + session_id, session_id, device_id, "alice", 1, "app", "now")
 
 
+def everywhere(_device_id: str, _now: float) -> bool:
+    return True
+
+
+def nowhere(_device_id: str, _now: float) -> bool:
+    return False
+
+
 def test_a_command_is_not_repeated_to_a_device_that_is_not_seen() -> None:
     outbox = Outbox()
     outbox.add(row(), now=0)
-    assert outbox.due(1000) == []
+    assert outbox.due(1000, nowhere) == []
 
 
 def test_a_command_is_repeated_to_a_device_that_is_online_until_it_confirms() -> None:
     outbox = Outbox(jitter=lambda: 1.0)
     outbox.add(row(), now=0)
-    outbox.seen("jetson", online=True)
-    assert outbox.due(1.9) == []
-    assert outbox.due(2.0) == [row()]
-    assert outbox.due(2.1) == []
+    assert outbox.due(1.9, everywhere) == []
+    assert outbox.due(2.0, everywhere) == [row()]
+    assert outbox.due(2.1, everywhere) == []
     outbox.settled("jetson", "s1")
-    assert outbox.due(1000) == []
+    assert outbox.due(1000, everywhere) == []
     assert len(outbox) == 0
 
 
 def test_repetitions_become_rarer_up_to_a_minute() -> None:
     outbox = Outbox(jitter=lambda: 1.0)
-    outbox.seen("jetson", online=True)
     outbox.add(row(), now=0)
-    times = [second for second in range(1000) if outbox.due(second)]
+    times = [second for second in range(1000) if outbox.due(second, everywhere)]
     gaps = [later - earlier for earlier, later in pairwise(times)]
     assert gaps == sorted(gaps)
     assert gaps[-1] == 60
@@ -41,8 +47,56 @@ def test_a_dead_device_delays_no_other_and_order_is_kept_per_device() -> None:
     outbox.add(row("dead", "s0"), now=0)
     outbox.add(row("jetson", "s1"), now=0)
     outbox.add(row("jetson", "s2"), now=0)
-    outbox.seen("jetson", online=True)
-    assert [waiting.session_id for waiting in outbox.due(5)] == ["s1", "s2"]
+    online = {"jetson"}
+    assert [waiting.session_id for waiting in outbox.due(5, lambda device, _: device in online)] == ["s1", "s2"]
+
+
+def test_a_device_that_comes_online_is_told_soon() -> None:
+    outbox = Outbox()
+    outbox.add(row(), now=0)
+    assert outbox.due(1000, nowhere) == []
+    outbox.awake("jetson", 1000)
+    assert outbox.due(1001, everywhere) == []
+    assert outbox.due(1002, everywhere) == [row()]
+
+
+def posted(session_id: str = "s1", device_id: str = "old", uid: str = "alice") -> PendingLogout:
+    url = f"http://{device_id}/logout"
+    return PendingLogout("c-" + session_id, session_id, device_id, uid, 1, "app", "now", queued_s=0, url=url)
+
+
+def test_an_http_device_gets_one_post_at_a_time_oldest_first() -> None:
+    outbox = Outbox()
+    outbox.add(posted("s1"), now=0)
+    outbox.add(posted("s2"), now=0)
+    assert outbox.due(0, nowhere) == [posted("s1")]
+    assert outbox.busy("old")
+    assert outbox.due(1000, nowhere) == []
+    outbox.settled("old", "s1")
+    outbox.posted("old", 1000, taken=True)
+    assert outbox.due(1000, nowhere) == [posted("s2")]
+    outbox.settled("old", "s2")
+    outbox.posted("old", 1000, taken=True)
+    assert (len(outbox), outbox.busy("old"), outbox.posted_of("alice")) == (0, False, [])
+
+
+def test_a_post_in_vain_comes_again_later_and_later_with_jitter() -> None:
+    outbox = Outbox(jitter=lambda: 0.0)
+    outbox.add(posted(), now=0)
+    times = []
+    for second in range(300):
+        if outbox.due(second, nowhere):
+            times.append(second)
+            outbox.posted("old", second, taken=False)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps[:4] == [2, 4, 8, 16]
+    assert gaps[-1] == 30, "a minute, less what jitter takes"
+
+
+def test_a_row_is_dead_after_a_day() -> None:
+    outbox = Outbox()
+    assert outbox.dead([posted()], 24 * 3600 - 1) == []
+    assert outbox.dead([posted(), row()], 24 * 3600) == [posted()]
 
 
 def test_a_confirmation_of_something_unknown_changes_nothing() -> None:

@@ -2,13 +2,13 @@ from typing import Any
 
 import pytest
 
-from bridge.ledger import Session
+from bridge.rows import Session
 from bridge.sessions import Sessions
-from bridge.store import MemoryStore
-from contract.messages import Ack, EndedSession, Hello, Login, Logout, LogoutReason, Message
+from contract.messages import Ack, DeviceStatus, EndedSession, Hello, Login, Logout, LogoutReason, Message
 from contract.settings import BridgeSettings
 from contract.topics import Topic
 from tests.support.clock import ManualClock
+from tests.support.memory_store import MemoryStore
 from tests.support.plain import run
 
 T = 3600.0
@@ -147,7 +147,7 @@ def test_a_log_out_is_repeated_at_every_hello_until_the_device_lists_it(town: To
 
 def test_a_log_out_is_repeated_to_a_device_that_is_online(town: Town) -> None:
     run(town.sessions.login("alice", "jetson", "app"))
-    town.sessions.device_seen("jetson", online=True)
+    town.sessions.device_status("jetson", DeviceStatus(state="online", boot=1))
     run(town.sessions.logout("alice", "http"))
     town.take()
     town.live(10)

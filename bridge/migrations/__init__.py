@@ -1,0 +1,1 @@
+"""How the ledger's tables came to be: Alembic runs what a file lacks when the bridge starts."""

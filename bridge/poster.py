@@ -1,0 +1,80 @@
+"""Log-outs to devices that speak only HTTP: the documented `POST {uid, action}`, one at a time per device."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import httpx2
+
+from bridge.rows import PendingLogout
+from bridge.store import StoreError
+from contract.telemetry import get_logger
+
+TIMEOUT_S = 2.0
+MAX_AT_ONCE = 500
+CONFLICT = 409
+
+log = get_logger("poster")
+
+
+class Poster:
+    """Posts while `running`. A device that does not answer holds up nobody but itself.
+
+    Args:
+        on_done: told of each post: None when the device obeyed (2xx, or 409: it holds another user), else why not.
+    """
+
+    def __init__(self, on_done: Callable[[PendingLogout, str | None], Awaitable[None]]) -> None:
+        self._on_done = on_done
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._places = asyncio.Semaphore(MAX_AT_ONCE)
+        self._client: httpx2.AsyncClient | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Inside this block posts go out; at its end those under way are dropped, their rows stay in the ledger."""
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
+        async with httpx2.AsyncClient(timeout=TIMEOUT_S, limits=limits, trust_env=False) as client:
+            self._client = client
+            try:
+                yield
+            finally:
+                self._client = None
+                tasks = list(self._under_way.values())
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    def post(self, row: PendingLogout) -> None:
+        """Begin; the device must have no post under way."""
+        task = asyncio.create_task(self._post(row), name=f"post to {row.device_id}")
+        self._under_way[row.device_id] = task
+        task.add_done_callback(lambda _: self._under_way.pop(row.device_id, None))
+
+    async def over(self, device_id: str) -> None:
+        """Wait until no post to this device is under way."""
+        task = self._under_way.get(device_id)
+        if task is not None:
+            await asyncio.wait([task])
+
+    async def _post(self, row: PendingLogout) -> None:
+        problem = await self._try(row)
+        log.info("logout_posted", device_id=row.device_id, problem=problem)
+        try:
+            await self._on_done(row, problem)
+        except StoreError as error:
+            log.warning("post_not_noted", device_id=row.device_id, error=str(error))  # it is posted again
+
+    async def _try(self, row: PendingLogout) -> str | None:
+        if self._client is None or row.url is None:
+            return "stopping"
+        try:
+            async with self._places, asyncio.timeout(TIMEOUT_S):
+                response = await self._client.post(row.url, json={"uid": row.uid, "action": "logout"})
+        except TimeoutError:
+            return f"no answer within {TIMEOUT_S:.0f} s"
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            return str(error) or type(error).__name__
+        if response.is_success or response.status_code == CONFLICT:
+            return None
+        return f"it answered {response.status_code}"

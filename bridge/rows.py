@@ -1,0 +1,135 @@
+"""The rows of the ledger, and the changes that are written to it. What is not in a row is forgotten by a crash."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from contract.messages import EndReason, Logout, LogoutReason
+
+SessionEnd = LogoutReason | EndReason
+AuditEvent = Literal["opened", "adopted", "ended", "left", "settled", "superseded", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device as it last reported, or as an operator added it.
+
+    (boot, seq) is compared only within one install_id. One with a `logout_url` speaks only HTTP and reports nothing.
+    """
+
+    device_id: str
+    install_id: str | None = None
+    boot: int = -1
+    seq: int = -1
+    generation: int = 0
+    claim_uid: str | None = None
+    logout_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One user logged in on one device; once ended it is never un-ended."""
+
+    session_id: str
+    device_id: str
+    uid: str
+    generation: int
+    ended: SessionEnd | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingLogout:
+    """An outbox row: a log-out that its device has not yet confirmed.
+
+    Attributes:
+        queued_s: service time at which it was queued.
+        url: where it is posted to; None for a device on MQTT.
+    """
+
+    command_id: str
+    session_id: str
+    device_id: str
+    uid: str
+    generation: int
+    reason: LogoutReason
+    issued_at: str
+    queued_s: float = 0.0
+    url: str | None = None
+
+    def command(self) -> Logout:
+        """The message, the same at every repetition."""
+        return Logout(
+            id=self.command_id,
+            uid=self.uid,
+            session_id=self.session_id,
+            generation=self.generation,
+            reason=self.reason,
+            issued_at=self.issued_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The outbox row of this session is done with."""
+
+    device_id: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A user is not logged out for silence before this service time (T2).
+
+    Attributes:
+        floored: a restart raised it, and no heartbeat has come since.
+    """
+
+    uid: str
+    until_s: float
+    floored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """A user left: nothing is promised to them any more."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSeconds:
+    """How long this service has lived, over all its runs (T1)."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A wake that nobody took, for the list at the user's next connection."""
+
+    id: str
+    uid: str
+    command: str
+    device_id: str
+    timestamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class MissedTold:
+    """The user was told of all their missed wakes."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Who, why, when: one line per session change."""
+
+    at: str
+    event: AuditEvent
+    session_id: str
+    device_id: str
+    uid: str
+    reason: str
+
+
+Change = Device | Session | PendingLogout | Settled | Promise | Departed | ServiceSeconds | Missed | MissedTold | Audit

@@ -1,0 +1,70 @@
+"""The ledger's tables as SQLAlchemy sees them; bridge/migrations makes them."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, String, Table
+
+METADATA = MetaData()
+
+SERVICE = Table("service", METADATA, Column("id", Integer, primary_key=True), Column("seconds", Float))
+DEVICES = Table(
+    "devices",
+    METADATA,
+    Column("device_id", String, primary_key=True),
+    Column("install_id", String),
+    Column("boot", BigInteger),
+    Column("seq", BigInteger),
+    Column("generation", BigInteger),
+    Column("claim_uid", String),
+    Column("logout_url", String),
+)
+SESSIONS = Table(
+    "sessions",
+    METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("session_id", String),
+    Column("device_id", String),
+    Column("uid", String),
+    Column("generation", BigInteger),
+    Column("ended", String),
+)
+OUTBOX = Table(
+    "outbox",
+    METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("device_id", String),
+    Column("session_id", String),
+    Column("command_id", String),
+    Column("uid", String),
+    Column("generation", BigInteger),
+    Column("reason", String),
+    Column("issued_at", String),
+    Column("queued_s", Float),
+    Column("url", String),
+)
+PROMISES = Table(
+    "promises",
+    METADATA,
+    Column("uid", String, primary_key=True),
+    Column("until_s", Float),
+    Column("floored", Boolean),
+)
+MISSED = Table(
+    "missed",
+    METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("id", String),
+    Column("uid", String),
+    Column("command", String),
+    Column("device_id", String),
+    Column("timestamp", String),
+)
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("at", String),
+    Column("event", String),
+    Column("session_id", String),
+    Column("device_id", String),
+    Column("uid", String),
+    Column("reason", String),
+)

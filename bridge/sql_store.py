@@ -1,0 +1,369 @@
+"""The ledger in SQLite, by SQLAlchemy Core: a write-ahead log, and each commit is on disk before it is told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, Self
+from urllib.parse import quote
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, Table, delete, event, exists, func, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from bridge import sqlite_file
+from bridge.rows import (
+    Audit,
+    Change,
+    Departed,
+    Device,
+    Missed,
+    MissedTold,
+    PendingLogout,
+    Promise,
+    ServiceSeconds,
+    Session,
+    Settled,
+)
+from bridge.schema import AUDIT, DEVICES, MISSED, OUTBOX, PROMISES, SERVICE, SESSIONS
+from bridge.store import Loaded, StoreError, Transaction
+from contract.errors import StartError
+from contract.settings import StoreSettings
+from contract.telemetry import get_logger
+
+MISSED_PER_USER = 20
+KEPT_AUDIT_LINES = 100_000
+KEPT_ENDED_SESSIONS = 100_000
+BUSY_TIMEOUT_S = 5.0
+
+log = get_logger("store")
+
+
+class SqlStore:
+    """A Store in SQLite. Make it with `open`, end it with `close`."""
+
+    def __init__(self, engine: AsyncEngine, lock: IO[str] | None) -> None:
+        self.problem: str | None = None
+        self._engine = engine
+        self._lock_file = lock
+        self._one = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, settings: StoreSettings, *, alone: bool = True) -> Self:
+        """The ledger at `store.url`, made if it is not there; raises StartError that says what is wrong with it.
+
+        `alone`: as the only bridge that keeps it; else something is written beside a bridge that may run.
+        """
+        path = settings.path
+        lock = sqlite_file.hold(path)
+        if not alone:
+            lock.close()
+        try:
+            engine = _engine(path, new=not sqlite_file.check(path))
+            await _prepare(engine, path)
+        except BaseException:
+            lock.close()
+            raise
+        return cls(engine, lock)
+
+    @classmethod
+    async def look(cls, settings: StoreSettings) -> Self:
+        """The same only to read, also beside a running bridge; raises StartError when there is no ledger."""
+        path = settings.path
+        if not sqlite_file.check(path):
+            raise StartError(f"there is no ledger at {path}; `sarvis bridge` makes it, store.url says where")
+        uri = f"sqlite+aiosqlite:///file:{quote(str(path.absolute()))}?mode=ro&uri=true"
+        return cls(create_async_engine(uri, connect_args={"timeout": BUSY_TIMEOUT_S}), None)
+
+    async def close(self) -> None:
+        """Close the file and let another bridge have it."""
+        await self._engine.dispose()
+        if self._lock_file is not None:
+            self._lock_file.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """One at a time; see Store."""
+        async with self._one:
+            try:
+                async with self._engine.begin() as connection:
+                    yield SqlTransaction(connection)
+            except (SQLAlchemyError, OSError) as error:
+                self._fail(error)
+                raise StoreError(f"the ledger cannot be written: {self.problem}") from error
+            self.problem = None
+
+    async def load(self) -> Loaded:
+        """See Store."""
+        try:
+            async with self._engine.connect() as connection:
+                return await _load(connection)
+        except (SQLAlchemyError, OSError) as error:
+            self._fail(error)
+            raise StoreError(f"the ledger cannot be read: {self.problem}") from error
+
+    async def prune(self) -> None:
+        """Forget old audit lines and sessions that ended long ago and whose device has confirmed it."""
+        async with self._one:
+            try:
+                async with self._engine.begin() as connection:
+                    await _prune(connection)
+            except (SQLAlchemyError, OSError) as error:
+                self._fail(error)
+
+    # For operators
+
+    async def running(self, most: int) -> list[tuple[Session, Promise | None]]:
+        """Running sessions by device, and what is promised to their users."""
+        query = (
+            select(SESSIONS, PROMISES.c.until_s, PROMISES.c.floored)
+            .outerjoin(PROMISES, PROMISES.c.uid == SESSIONS.c.uid)
+            .where(SESSIONS.c.ended.is_(None))
+            .order_by(SESSIONS.c.device_id)
+            .limit(most)
+        )
+        rows = await self._read(query)
+        return [
+            (_session(row), None if row.until_s is None else Promise(row.uid, row.until_s, row.floored)) for row in rows
+        ]
+
+    async def waiting(self, most: int) -> list[PendingLogout]:
+        """Log-outs that no device has confirmed yet, oldest first."""
+        return [_pending(row) for row in await self._read(select(OUTBOX).order_by(OUTBOX.c.number).limit(most))]
+
+    async def audit(self, about: str, most: int) -> list[Audit]:
+        """The newest lines about a user, a device or a session, oldest first."""
+        concerned = (AUDIT.c.uid == about) | (AUDIT.c.device_id == about) | (AUDIT.c.session_id == about)
+        rows = await self._read(select(AUDIT).where(concerned).order_by(AUDIT.c.number.desc()).limit(most))
+        return [Audit(row.at, row.event, row.session_id, row.device_id, row.uid, row.reason) for row in reversed(rows)]
+
+    async def devices(self, most: int) -> list[Device]:
+        """All devices that were added or seen."""
+        return [_device(row) for row in await self._read(select(DEVICES).order_by(DEVICES.c.device_id).limit(most))]
+
+    async def _read(self, query: Any) -> Sequence[Any]:
+        try:
+            async with self._engine.connect() as connection:
+                return (await connection.execute(query)).all()
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreError(f"the ledger cannot be read: {_cause(error)}") from error
+
+    def _fail(self, error: BaseException) -> None:
+        problem = _cause(error)
+        if problem != self.problem:
+            log.error("ledger_problem", error=problem)
+        self.problem = problem
+
+
+_KEYS: dict[type, tuple[Table, list[str]]] = {
+    Device: (DEVICES, ["device_id"]),
+    PendingLogout: (OUTBOX, ["device_id", "session_id"]),
+    Promise: (PROMISES, ["uid"]),
+    ServiceSeconds: (SERVICE, ["id"]),
+}
+
+
+class SqlTransaction:
+    """See Transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def device(self, device_id: str) -> Device:
+        """See Transaction."""
+        row = await self._first(select(DEVICES).where(DEVICES.c.device_id == device_id))
+        return Device(device_id) if row is None else _device(row)
+
+    async def active(self, device_id: str) -> Session | None:
+        """See Transaction."""
+        row = await self._first(select(SESSIONS).where(SESSIONS.c.device_id == device_id, SESSIONS.c.ended.is_(None)))
+        return None if row is None else _session(row)
+
+    async def active_of(self, uid: str) -> list[Session]:
+        """See Transaction."""
+        rows = await self._all(select(SESSIONS).where(SESSIONS.c.uid == uid, SESSIONS.c.ended.is_(None)))
+        return [_session(row) for row in rows]
+
+    async def pending(self, device_id: str) -> list[PendingLogout]:
+        """See Transaction."""
+        rows = await self._all(select(OUTBOX).where(OUTBOX.c.device_id == device_id).order_by(OUTBOX.c.number))
+        return [_pending(row) for row in rows]
+
+    async def sessions(self, session_ids: Iterable[str]) -> dict[str, Session]:
+        """See Transaction."""
+        wanted = list(session_ids)
+        if not wanted:
+            return {}
+        rows = await self._all(select(SESSIONS).where(SESSIONS.c.session_id.in_(wanted)))
+        return {row.session_id: _session(row) for row in rows}
+
+    async def claimed_by(self, uid: str) -> list[Device]:
+        """See Transaction."""
+        busy = exists().where(SESSIONS.c.device_id == DEVICES.c.device_id, SESSIONS.c.ended.is_(None))
+        rows = await self._all(select(DEVICES).where(DEVICES.c.claim_uid == uid, ~busy).order_by(DEVICES.c.device_id))
+        return [_device(row) for row in rows]
+
+    async def save(self, changes: Iterable[Change]) -> None:
+        """See Transaction. Raises StoreError when a session was ended elsewhere in the meantime."""
+        for change in changes:
+            await self._write(change)
+
+    async def _write(self, change: Change) -> None:
+        match change:
+            case Session(ended=None):
+                await self._run(SESSIONS.insert(), change)
+            case Session():
+                await self._end(change)
+            case Settled(device_id, session_id):
+                await self._connection.execute(
+                    delete(OUTBOX).where(OUTBOX.c.device_id == device_id, OUTBOX.c.session_id == session_id)
+                )
+            case Departed(uid):
+                await self._connection.execute(delete(PROMISES).where(PROMISES.c.uid == uid))
+            case MissedTold(uid):
+                await self._connection.execute(delete(MISSED).where(MISSED.c.uid == uid))
+            case Missed():
+                await self._run(MISSED.insert(), change)
+                await self._trim_missed(change.uid)
+            case Audit():
+                await self._run(AUDIT.insert(), change)
+            case _:
+                await self._put(change)
+
+    async def _put(self, row: Device | PendingLogout | Promise | ServiceSeconds) -> None:
+        """A row that may be there already."""
+        table, key = _KEYS[type(row)]
+        values = {"id": 1, **asdict(row)} if isinstance(row, ServiceSeconds) else asdict(row)
+        statement = upsert(table).values(values)
+        new = {name: statement.excluded[name] for name in values if name not in key}
+        await self._connection.execute(statement.on_conflict_do_update(index_elements=key, set_=new))
+
+    async def _run(self, statement: Any, row: Session | Missed | Audit) -> None:
+        await self._connection.execute(statement, asdict(row))
+
+    async def _end(self, session: Session) -> None:
+        """Compare and set: a session ends once, whoever ends it."""
+        result = await self._connection.execute(
+            update(SESSIONS)
+            .where(SESSIONS.c.session_id == session.session_id, SESSIONS.c.ended.is_(None))
+            .values(ended=session.ended)
+        )
+        if result.rowcount != 1:
+            raise StoreError(f"session {session.session_id} was ended by somebody else at the same time")
+
+    async def _trim_missed(self, uid: str) -> None:
+        newest = (
+            select(MISSED.c.number).where(MISSED.c.uid == uid).order_by(MISSED.c.number.desc()).limit(MISSED_PER_USER)
+        )
+        await self._connection.execute(delete(MISSED).where(MISSED.c.uid == uid, MISSED.c.number.not_in(newest)))
+
+    async def _first(self, query: Any) -> Any:
+        return (await self._connection.execute(query)).first()
+
+    async def _all(self, query: Any) -> Sequence[Any]:
+        return (await self._connection.execute(query)).all()
+
+
+def _device(row: Any) -> Device:
+    return Device(row.device_id, row.install_id, row.boot, row.seq, row.generation, row.claim_uid, row.logout_url)
+
+
+def _session(row: Any) -> Session:
+    return Session(row.session_id, row.device_id, row.uid, row.generation, row.ended)
+
+
+def _pending(row: Any) -> PendingLogout:
+    return PendingLogout(
+        row.command_id,
+        row.session_id,
+        row.device_id,
+        row.uid,
+        row.generation,
+        row.reason,
+        row.issued_at,
+        row.queued_s,
+        row.url,
+    )
+
+
+async def _load(connection: AsyncConnection) -> Loaded:
+    seconds = (await connection.execute(select(SERVICE.c.seconds))).scalar()
+    sessions = await connection.execute(select(SESSIONS).where(SESSIONS.c.ended.is_(None)))
+    pending = await connection.execute(select(OUTBOX).order_by(OUTBOX.c.number))
+    promises = await connection.execute(select(PROMISES))
+    missed = await connection.execute(select(MISSED).order_by(MISSED.c.number))
+    return Loaded(
+        seconds=seconds or 0.0,
+        sessions=[_session(row) for row in sessions],
+        pending=[_pending(row) for row in pending],
+        promises=[Promise(row.uid, row.until_s, row.floored) for row in promises],
+        missed=[Missed(row.id, row.uid, row.command, row.device_id, row.timestamp) for row in missed],
+    )
+
+
+async def _prune(connection: AsyncConnection) -> None:
+    newest = (await connection.execute(select(func.max(AUDIT.c.number)))).scalar() or 0
+    await connection.execute(delete(AUDIT).where(AUDIT.c.number <= newest - KEPT_AUDIT_LINES))
+    last = (await connection.execute(select(func.max(SESSIONS.c.number)))).scalar() or 0
+    # A device that has not confirmed may still hold its session: that one must stay known as ended.
+    await connection.execute(
+        delete(SESSIONS).where(
+            SESSIONS.c.ended.is_not(None),
+            SESSIONS.c.number <= last - KEPT_ENDED_SESSIONS,
+            SESSIONS.c.session_id.not_in(select(OUTBOX.c.session_id)),
+        )
+    )
+
+
+def _engine(path: Path, *, new: bool) -> AsyncEngine:
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}", pool_size=1, max_overflow=0, connect_args={"timeout": BUSY_TIMEOUT_S}
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        # SQLAlchemy says BEGIN below: Python's driver would begin too late, after the first read.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        if new:
+            # Before anything else: a crash in the next moment must leave a file that is known as ours.
+            cursor.execute(f"PRAGMA application_id={sqlite_file.APPLICATION_ID}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+async def _prepare(engine: AsyncEngine, path: Path) -> None:
+    """Bring the tables up to this version; raises StartError and closes the engine when that cannot be."""
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_migrate)
+    except CommandError:
+        await engine.dispose()
+        raise StartError(f"the ledger {path} was made by a newer version of SARVIS; it was left as it is") from None
+    except (SQLAlchemyError, OSError) as error:
+        await engine.dispose()
+        raise StartError(f"the ledger {path} cannot be kept: {_cause(error)}") from None
+
+
+def _migrate(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", "bridge:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _cause(error: BaseException) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(cause)

@@ -1,0 +1,68 @@
+"""The ledger's file before anyone writes to it: is it ours, is it whole, does nobody else keep it?"""
+
+import fcntl
+import sqlite3
+from pathlib import Path
+from typing import IO
+
+from contract.errors import StartError
+
+APPLICATION_ID = 0x53525653
+"""«SRVS» in the header of every ledger: `file` and SQLite's tools can tell it from other databases."""
+
+_MAGIC = b"SQLite format 3\0"
+_APPLICATION_ID_AT = slice(68, 72)
+
+
+def check(path: Path) -> bool:
+    """True for a ledger that is there, False where one is to be made; raises StartError and touches nothing."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StartError(f"the ledger {path} cannot be read: {error.strerror}") from None
+    if not header:
+        return False
+    if not header.startswith(_MAGIC) or int.from_bytes(header[_APPLICATION_ID_AT]) != APPLICATION_ID:
+        raise StartError(f"{path} is not a ledger of SARVIS; it was left as it is. Name another file in store.url")
+    try:
+        _check_pages(path)
+    except sqlite3.Error as error:
+        raise StartError(
+            f"the ledger {path} is damaged ({error}); it was left as it is. Put a back-up in its place and start "
+            f"`sarvis bridge --restored`, or name another file in store.url"
+        ) from None
+    return True
+
+
+def hold(path: Path) -> IO[str]:
+    """Be the only bridge that keeps this ledger, until the returned file is closed; raises StartError."""
+    beside = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = beside.open("w")
+    except OSError as error:
+        raise StartError(
+            f"the ledger cannot be kept in {path.parent}: {error.strerror}; name another place in store.url"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise StartError(
+            f"another bridge keeps the ledger {path}; stop it, or name another file in store.url"
+        ) from None
+    return lock
+
+
+def _check_pages(path: Path) -> None:
+    # Read-only: closing a connection that may write would move pages from the log into the file.
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found is None or found[0] != "ok":
+            raise sqlite3.DatabaseError(str(found[0]).splitlines()[-1] if found else "no answer")
+    finally:
+        connection.close()
