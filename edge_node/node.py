@@ -220,9 +220,11 @@ class EdgeNode:
             self._session.stored()
         if decision.ended is not None:
             self._outbox.clear()
-            self._events.emit("logged_out", reason=decision.ended)
+            session_id = decision.save.ended[-1].session_id if decision.save is not None else None
+            self._events.emit("logged_out", reason=decision.ended, session_id=session_id)
         if decision.began is not None:
-            self._events.emit("logged_in", uid=decision.began)
+            held = self._session.state.held
+            self._events.emit("logged_in", uid=decision.began, session_id=held.session_id if held else None)
         if decision.ended is not None or decision.began is not None:
             self._show_session()
             self._publish_status()

@@ -32,10 +32,11 @@ class Sarvis:
         cwd: Path,
         settings: Mapping[str, str] | None = None,
         stdin: int | IO[bytes] | None = None,
+        module: str = "sarvis",
     ) -> None:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("SARVIS_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "sarvis", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=cwd,
             env={**inherited, "PYTHONUTF8": "1", "SARVIS_LOG__FORMAT": "json", **LEDGER_HERE, **(settings or {})},
             stdin=subprocess.DEVNULL if stdin is None else stdin,

@@ -1,0 +1,139 @@
+"""Ledgers as they may lie on a disk: whole, left behind by a kill, foreign, damaged, newer."""
+
+import asyncio
+import hashlib
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.rows import Audit, Change, Device, Session
+from bridge.sql_store import SqlStore
+from contract.settings import StoreSettings
+
+PAGE = 4096
+ALICE: list[Change] = [Device("jetson", generation=1), Session("s1", "jetson", "alice", 1)]
+
+
+def place(path: Path) -> StoreSettings:
+    return StoreSettings(url=f"sqlite:///{path}")
+
+
+def keep(path: Path, changes: Iterable[Change] = ALICE) -> None:
+    """Make or change a ledger and close it."""
+
+    async def make() -> None:
+        store = await SqlStore.open(place(path))
+        async with store.transaction() as transaction:
+            await transaction.save(changes)
+        await store.close()
+
+    asyncio.run(make())
+
+
+def leave(path: Path, changes: Iterable[Change] = ALICE) -> None:
+    """Make a ledger as a kill leaves it: what was committed stands in the log only."""
+    made = path.with_name("living") / "ledger.db"
+
+    async def make() -> None:
+        store = await SqlStore.open(place(made))
+        async with store.transaction() as transaction:
+            await transaction.save(changes)
+        for end in ("", "-wal"):
+            shutil.copy(f"{made}{end}", f"{path}{end}")
+        await store.close()
+
+    asyncio.run(make())
+
+
+def sums(path: Path) -> dict[str, str]:
+    """The checksums of a ledger's file and log, as far as they hold anything."""
+    files = [path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-journal")]
+    held = {file.name: file.read_bytes() for file in files if file.is_file()}
+    return {name: hashlib.sha256(data).hexdigest() for name, data in held.items() if data}
+
+
+@dataclass(frozen=True)
+class Bad:
+    """No ledger for us.
+
+    Attributes:
+        make: puts it at the path that it is given.
+        words: what the refusal must say, besides the path.
+    """
+
+    make: Callable[[Path], None]
+    words: tuple[str, ...]
+
+
+def _text(path: Path) -> None:
+    path.write_text("milk, bread\n" * 100)
+
+
+def _foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE recipes (name TEXT)")
+        connection.commit()
+
+
+def _big(path: Path) -> None:
+    keep(path, [Audit("now", "opened", f"s{number}", "jetson", "alice", "x" * 200) for number in range(2000)])
+    assert path.stat().st_size > 40 * PAGE
+
+
+def _flipped(path: Path) -> None:
+    _big(path)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // PAGE // 2 * PAGE
+    for at in range(middle, middle + 4 * PAGE):
+        data[at] ^= 0xFF
+    path.write_bytes(data)
+
+
+def _truncated(path: Path) -> None:
+    _big(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def _newer(path: Path) -> None:
+    keep(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+
+
+def _newer_left(path: Path) -> None:
+    """A newer SARVIS was killed: its last commits stand in the log."""
+    whole = path.with_name("newer.db")
+    _newer(whole)
+    with closing(sqlite3.connect(whole)) as connection:
+        connection.execute("UPDATE devices SET generation = 7")
+        connection.commit()
+        for end in ("", "-wal"):
+            shutil.copy(f"{whole}{end}", f"{path}{end}")
+    assert path.with_name(path.name + "-wal").stat().st_size > 0
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _below_a_file(path: Path) -> None:
+    path.parent.rmdir()
+    path.parent.write_text("a file")
+
+
+OTHER_FILE = "store.url"
+BAD: dict[str, Bad] = {
+    "a text": Bad(_text, ("not a ledger", "left as it is", OTHER_FILE)),
+    "another program's database": Bad(_foreign, ("not a ledger", "left as it is", OTHER_FILE)),
+    "a ledger with flipped bytes": Bad(_flipped, ("damaged", "--restored", "-wal", OTHER_FILE)),
+    "a ledger cut short": Bad(_truncated, ("damaged", "--restored", "-wal", OTHER_FILE)),
+    "a newer ledger": Bad(_newer, ("newer version", "left as it is", OTHER_FILE)),
+    "a newer ledger after a kill": Bad(_newer_left, ("newer version", "left as it is", OTHER_FILE)),
+    "a folder": Bad(_folder, ("directory", OTHER_FILE)),
+    "a place below a file": Bad(_below_a_file, ("cannot be kept", OTHER_FILE)),
+}
