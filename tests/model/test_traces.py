@@ -16,6 +16,10 @@ def logged_in(uid: str = "alice") -> World:
     return world
 
 
+def in_use_by(world: World) -> str | None:
+    return world.edge.active_uid
+
+
 def run_down(world: World, seconds: float) -> None:
     for _ in range(round(seconds)):
         world.time_passes(1)
@@ -82,12 +86,12 @@ def test_an_edge_that_forgets_while_active_goes_to_standby_and_comes_back(how: s
         world.edge_restarts()
     else:
         world.edge_is_wiped()
-    assert not world.edge.active_uid, "suspended until a grant"
+    assert in_use_by(world) is None, "suspended until a grant"
     world.a_calm_second()
-    assert world.edge.active_uid == "alice"
+    assert in_use_by(world) == "alice"
     world.log_out("alice")
     world.agree()
-    assert not world.disk.held
+    assert in_use_by(world) is None
 
 
 def test_a_ledger_restored_from_yesterday_revives_no_session_that_its_device_has_ended() -> None:
