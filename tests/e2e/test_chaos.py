@@ -6,11 +6,11 @@ import pytest
 
 from tests.e2e.chaos.house import House
 from tests.e2e.chaos.judge import Evidence, Usable, executions, verdicts
-from tests.e2e.chaos.plan import FAULTS, PHASES, Phase, Plan, Plans
+from tests.e2e.chaos.plan import FAULTS, PHASES, Cause, Fault, Phase, Plan, Plans
 from tests.e2e.chaos.rounds import Life
 from tests.support.world import BROKERS
 
-SHORT: tuple[tuple[str, Phase, str], ...] = (
+SHORT: tuple[tuple[Fault, Phase, Cause], ...] = (
     ("kill bridge", "decided", "timeout"),
     ("kill edge", "sent", "http"),
     ("kill broker", "done", "app"),
@@ -18,6 +18,7 @@ SHORT: tuple[tuple[str, Phase, str], ...] = (
     ("stop bridge", "decided", "replaced"),
     ("drop", "done", "http"),
     ("cut off", "sent", "timeout"),
+    ("late login", "done", "http"),
 )
 
 
@@ -29,7 +30,7 @@ def test_no_log_out_is_lost_false_late_or_done_twice(broker: str, tmp_path: Path
         life.settle_in()
         results = []
         for number, (fault, phase, cause) in enumerate(SHORT, start=1):
-            plan = Plan(number, fault, phase, cause, lasts_s=0.5, at_random=False, variant=number)  # type: ignore[arg-type]
+            plan = Plan(number, fault, phase, cause, lasts_s=0.5, at_random=False, variant=number)
             results.append(life.play(plan))
         life.close()
     assert [result.found for result in results] == [[] for _ in SHORT]

@@ -39,6 +39,15 @@ def payload_of(packet: bytes) -> bytes:
     return body[2 + int.from_bytes(body[:2]) + packet_id :]
 
 
+def as_qos_0(packet: bytes) -> bytes:
+    """The same PUBLISH without a packet id, so that nobody acknowledges it; for packets below 16 KiB."""
+    body = _body(packet)
+    end = 2 + int.from_bytes(body[:2])
+    short = body[:end] + payload_of(packet)
+    low, high = len(short) & 0x7F, len(short) >> 7
+    return bytes([PUBLISH << 4]) + (bytes([low | 0x80, high]) if high else bytes([low])) + short
+
+
 def _body(packet: bytes) -> bytes:
     start = 1
     while packet[start : start + 1] >= b"\x80":

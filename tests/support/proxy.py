@@ -140,6 +140,15 @@ class FaultProxy:
         """Reset all connections on both sides, once."""
         self._on_loop(self._reset_all)
 
+    def replay(self, direction: Direction, packet: bytes) -> None:
+        """Bring a packet of old to every connection, behind what is under way in that direction."""
+
+        def replay() -> None:
+            for link in self._links:
+                link.replay(direction, packet)
+
+        self._on_loop(replay)
+
     def heal(self) -> None:
         """Switch everything off and disarm all triggers."""
 
@@ -223,6 +232,7 @@ class _Link:
         self.lost = proxy._faults.half_open
         self._proxy = proxy
         self._writers = [writer]
+        self._pipes: dict[Direction, _Pipe] = {}
         self.task = asyncio.create_task(self._run(reader, writer))
 
     def reset(self) -> None:
@@ -230,8 +240,13 @@ class _Link:
             _abort(writer)
         self.task.cancel()
 
+    def replay(self, direction: Direction, packet: bytes) -> None:
+        if direction in self._pipes:
+            self._pipes[direction].put(packet)
+
     async def _run(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         up, down = _Pipe(self._proxy, self, "up"), _Pipe(self._proxy, self, "down")
+        self._pipes = {"up": up, "down": down}
         tasks = [asyncio.create_task(up.read(client))]
         try:
             if self.lost:
@@ -281,11 +296,14 @@ class _Pipe:
             if self._proxy._faults.half_open:
                 self._link.lost = True
                 continue
-            self._packets.put_nowait((time.monotonic(), packet))
-            self._held += len(packet)
+            self.put(packet)
             while self._held > HELD_MAX:
                 self._room.clear()
                 await self._room.wait()
+
+    def put(self, packet: bytes) -> None:
+        self._packets.put_nowait((time.monotonic(), packet))
+        self._held += len(packet)
 
     async def write(self, writer: asyncio.StreamWriter) -> None:
         while True:

@@ -19,6 +19,7 @@ Fault = Literal[
     "stop edge",
     "clock jump",
     "cut off",
+    "late login",
 ]
 Phase = Literal["decided", "sent", "done"]
 """Where the fault hits: the end is due and its log-out not yet with the broker; on its way to the edge; executed, and

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tests.e2e.chaos.house import GRACE_S, TARGET, TIMEOUT_S, House, eventually, kill
 from tests.e2e.chaos.plan import Fault, Plan
+from tests.support.mqtt_packets import as_qos_0
 from tests.support.proxy import Direction, FaultProxy, Trigger, Verdict
 
 CUT_OFF_S = TIMEOUT_S + GRACE_S + 1.0
@@ -29,6 +30,7 @@ class Strike:
         self._hit_mono = 0.0
         self._trigger: Trigger | None = None
         self._point: str | None = None
+        self._login = b""
         self._proxy: FaultProxy = house.at_edge
 
     def arm(self) -> None:
@@ -38,6 +40,8 @@ class Strike:
             (plan.fault, plan.phase), ()
         )
         self._proxy, direction, kind = self._place()
+        if plan.fault == "late login":
+            self._hold_a_login()
         if plan.at_random:
             return
         if points and plan.variant % 3 < len(points) and not (plan.cause == "replaced" and plan.phase == "decided"):
@@ -103,6 +107,16 @@ class Strike:
             case "done":
                 return house.at_bridge, "down", "ack"
 
+    def _hold_a_login(self) -> None:
+        """A renewal is kept back, to come when the session is over."""
+
+        def hold(packet: bytes) -> Verdict:
+            self._login = as_qos_0(packet)
+            return "drop"
+
+        trigger = self._house.at_edge.when("down", "login", hold, device=TARGET)
+        assert trigger.fired.wait(TIMEOUT_S), "no renewal came"
+
     def _note(self, at: float) -> None:
         self.hit_at = at
         self._hit_mono = time.monotonic() - (time.time() - at)
@@ -123,11 +137,13 @@ class Strike:
             "delay": lambda: proxy.delay(0.2 + self._plan.lasts_s / 2),
             "stop bridge": lambda: house.bridge.process.send_signal(signal.SIGSTOP),
             "stop edge": lambda: house.edges[TARGET].process.send_signal(signal.SIGSTOP),
+            "late login": lambda: house.at_edge.replay("down", self._login),
             "clock jump": lambda: house.bridge.process.send_signal(signal.SIGUSR1),
         }
         begin[self._plan.fault]()
         by_chance: Verdict = "drop" if self._plan.variant % 2 else "forward"
         verdicts: dict[Fault, Verdict] = {
             "drop": "drop", "duplicate": "twice", "delay": "forward", "clock jump": "forward",
+            "late login": "forward",
         }  # fmt: skip
         return verdicts.get(self._plan.fault, by_chance)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mqtt_packets import PACKET_MAX, payload_of, topic_of
+from tests.support.mqtt_packets import PACKET_MAX, as_qos_0, payload_of, topic_of
 from tests.support.processes import free_port
 from tests.support.proxy import HOST, Direction, FaultProxy, Verdict
 from tests.support.waiting import PATIENCE_S, wait_for
@@ -131,6 +131,26 @@ def test_a_topic_is_read_from_a_publish_only() -> None:
 def test_a_payload_begins_after_the_packet_id_if_there_is_one() -> None:
     assert payload_of(publish("wake", b"ha", qos=0)) == b"ha"
     assert payload_of(publish("wake", b"ha", qos=2)) == b"ha"
+
+
+@pytest.mark.parametrize("size", [2, 300])
+def test_a_publish_may_be_made_one_that_nobody_acknowledges(size: int) -> None:
+    payload = b"x" * size
+    assert as_qos_0(publish("login", payload)) == publish("login", payload, qos=0)
+
+
+def test_a_packet_of_old_comes_again_behind_what_is_under_way(between: Between, proxy: FaultProxy) -> None:
+    client, broker = between.connection()
+    assert passes(broker, client)
+
+    def again(_packet: bytes) -> Verdict:
+        proxy.replay("down", STATUS)
+        return "forward"
+
+    trigger = proxy.when("down", "outcome", again)
+    broker.sendall(OUTCOME)
+    assert receive(client, len(OUTCOME) + len(STATUS)) == OUTCOME + STATUS
+    assert trigger.fired.wait(PATIENCE_S)
 
 
 def test_what_no_fault_touches_passes_unchanged_both_ways(between: Between) -> None:
