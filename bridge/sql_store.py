@@ -6,12 +6,11 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Self
-from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy import Connection, Table, delete, event, exists, func, select, update
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, ColumnElement, Connection, Table, delete, event, exists, func, or_, select, true, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -36,6 +35,7 @@ from contract.errors import StartError
 from contract.settings import StoreSettings
 from contract.telemetry import get_logger
 
+DRIVER = "sqlite+aiosqlite"
 MISSED_PER_USER = 20
 KEPT_AUDIT_LINES = 100_000
 KEPT_ENDED_SESSIONS = 100_000
@@ -60,14 +60,17 @@ class SqlStore:
         `alone`: as the only bridge that keeps it; else something is written beside a bridge that may run.
         """
         path = settings.path
-        lock = sqlite_file.hold(path)
-        if not alone:
-            lock.close()
+        sqlite_file.make_room(path)
+        lock = sqlite_file.hold(path) if alone else None
         try:
-            engine = _engine(path, new=not sqlite_file.check(path))
+            known = sqlite_file.check(path)
+            if known:
+                _refuse_newer(path)
+            engine = _engine(path, new=not known)
             await _prepare(engine, path)
         except BaseException:
-            lock.close()
+            if lock is not None:
+                lock.close()
             raise
         return cls(engine, lock)
 
@@ -77,8 +80,8 @@ class SqlStore:
         path = settings.path
         if not sqlite_file.check(path):
             raise StartError(f"there is no ledger at {path}; `sarvis bridge` makes it, store.url says where")
-        uri = f"sqlite+aiosqlite:///file:{quote(str(path.absolute()))}?mode=ro&uri=true"
-        return cls(create_async_engine(uri, connect_args={"timeout": BUSY_TIMEOUT_S}), None)
+        url = URL.create(DRIVER, database=path.absolute().as_uri(), query={"mode": "ro", "uri": "true"})
+        return cls(create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}), None)
 
     async def close(self) -> None:
         """Close the file and let another bridge have it."""
@@ -118,12 +121,16 @@ class SqlStore:
 
     # For operators
 
-    async def running(self, most: int) -> list[tuple[Session, Promise | None]]:
-        """Running sessions by device, and what is promised to their users."""
+    async def seconds(self) -> float:
+        """Service time on disk."""
+        return next((row.seconds for row in await self._read(select(SERVICE.c.seconds))), 0.0)
+
+    async def running(self, most: int, about: str | None = None) -> list[tuple[Session, Promise | None]]:
+        """Running sessions (about a user, a device or a session) by device, and what is promised to their users."""
         query = (
             select(SESSIONS, PROMISES.c.until_s, PROMISES.c.floored)
             .outerjoin(PROMISES, PROMISES.c.uid == SESSIONS.c.uid)
-            .where(SESSIONS.c.ended.is_(None))
+            .where(SESSIONS.c.ended.is_(None), _concerns(SESSIONS, about))
             .order_by(SESSIONS.c.device_id)
             .limit(most)
         )
@@ -132,14 +139,15 @@ class SqlStore:
             (_session(row), None if row.until_s is None else Promise(row.uid, row.until_s, row.floored)) for row in rows
         ]
 
-    async def waiting(self, most: int) -> list[PendingLogout]:
-        """Log-outs that no device has confirmed yet, oldest first."""
-        return [_pending(row) for row in await self._read(select(OUTBOX).order_by(OUTBOX.c.number).limit(most))]
+    async def waiting(self, most: int, about: str | None = None) -> list[PendingLogout]:
+        """Log-outs (about a user, a device or a session) that no device has confirmed yet, oldest first."""
+        query = select(OUTBOX).where(_concerns(OUTBOX, about)).order_by(OUTBOX.c.number).limit(most)
+        return [_pending(row) for row in await self._read(query)]
 
     async def audit(self, about: str, most: int) -> list[Audit]:
         """The newest lines about a user, a device or a session, oldest first."""
-        concerned = (AUDIT.c.uid == about) | (AUDIT.c.device_id == about) | (AUDIT.c.session_id == about)
-        rows = await self._read(select(AUDIT).where(concerned).order_by(AUDIT.c.number.desc()).limit(most))
+        query = select(AUDIT).where(_concerns(AUDIT, about)).order_by(AUDIT.c.number.desc()).limit(most)
+        rows = await self._read(query)
         return [Audit(row.at, row.event, row.session_id, row.device_id, row.uid, row.reason) for row in reversed(rows)]
 
     async def devices(self, most: int) -> list[Device]:
@@ -269,6 +277,11 @@ class SqlTransaction:
         return (await self._connection.execute(query)).all()
 
 
+def _concerns(table: Table, about: str | None) -> ColumnElement[bool]:
+    columns = (table.c.uid, table.c.device_id, table.c.session_id)
+    return true() if about is None else or_(*(column == about for column in columns))
+
+
 def _device(row: Any) -> Device:
     return Device(row.device_id, row.install_id, row.boot, row.seq, row.generation, row.claim_uid, row.logout_url)
 
@@ -321,9 +334,9 @@ async def _prune(connection: AsyncConnection) -> None:
 
 
 def _engine(path: Path, *, new: bool) -> AsyncEngine:
-    engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}", pool_size=1, max_overflow=0, connect_args={"timeout": BUSY_TIMEOUT_S}
-    )
+    # Not written into a text: the path may contain what an address gives a meaning to.
+    url = URL.create(DRIVER, database=str(path.absolute()))
+    engine = create_async_engine(url, pool_size=1, max_overflow=0, connect_args={"timeout": BUSY_TIMEOUT_S})
 
     @event.listens_for(engine.sync_engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
@@ -349,19 +362,32 @@ async def _prepare(engine: AsyncEngine, path: Path) -> None:
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_migrate)
-    except CommandError:
-        await engine.dispose()
-        raise StartError(f"the ledger {path} was made by a newer version of SARVIS; it was left as it is") from None
     except (SQLAlchemyError, OSError) as error:
         await engine.dispose()
         raise StartError(f"the ledger {path} cannot be kept: {_cause(error)}") from None
 
 
+def _refuse_newer(path: Path) -> None:
+    """Raises StartError; before anything is opened to write, which would move pages from the log into the file."""
+    revision = sqlite_file.revision(path)
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise StartError(
+            f"the ledger {path} was made by a newer version of SARVIS; it was left as it is. Start that version, "
+            f"or name another file in store.url"
+        )
+
+
 def _migrate(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", "bridge:migrations")
+    config = _alembic()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "bridge:migrations")
+    return config
 
 
 def _cause(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import fcntl
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import IO
 
@@ -22,31 +23,48 @@ def check(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise StartError(f"the ledger {path} cannot be read: {error.strerror}") from None
+        raise StartError(
+            f"the ledger {path} cannot be read: {error.strerror}; name another file in store.url"
+        ) from None
     if not header:
         return False
     if not header.startswith(_MAGIC) or int.from_bytes(header[_APPLICATION_ID_AT]) != APPLICATION_ID:
         raise StartError(f"{path} is not a ledger of SARVIS; it was left as it is. Name another file in store.url")
     try:
         _check_pages(path)
+    except sqlite3.OperationalError as error:
+        raise StartError(f"the ledger {path} cannot be read: {error}; name another file in store.url") from None
     except sqlite3.Error as error:
         raise StartError(
-            f"the ledger {path} is damaged ({error}); it was left as it is. Put a back-up in its place and start "
-            f"`sarvis bridge --restored`, or name another file in store.url"
+            f"the ledger {path} is damaged ({error}); it was left as it is. Put a back-up in its place, remove "
+            f"{path.name}-wal, and start `sarvis bridge --restored`, or name another file in store.url"
         ) from None
     return True
 
 
-def hold(path: Path) -> IO[str]:
-    """Be the only bridge that keeps this ledger, until the returned file is closed; raises StartError."""
-    beside = path.with_name(path.name + ".lock")
+def revision(path: Path) -> str | None:
+    """Which migration a whole ledger has seen last, None before the first; touches nothing."""
+    with closing(_look(path)) as connection:
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone() is None:
+            return None
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return None if row is None else str(row[0])
+
+
+def make_room(path: Path) -> None:
+    """Make the ledger's folder; raises StartError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = beside.open("w")
     except OSError as error:
-        raise StartError(
-            f"the ledger cannot be kept in {path.parent}: {error.strerror}; name another place in store.url"
-        ) from None
+        raise _no_place(path, error) from None
+
+
+def hold(path: Path) -> IO[str]:
+    """Be the only bridge that keeps this ledger, until the returned file is closed; raises StartError."""
+    try:
+        lock = path.with_name(path.name + ".lock").open("w")
+    except OSError as error:
+        raise _no_place(path, error) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -57,12 +75,19 @@ def hold(path: Path) -> IO[str]:
     return lock
 
 
+def _no_place(path: Path, error: OSError) -> StartError:
+    return StartError(
+        f"the ledger {path} cannot be kept in {path.parent}: {error.strerror}; name another place in store.url"
+    )
+
+
 def _check_pages(path: Path) -> None:
-    # Read-only: closing a connection that may write would move pages from the log into the file.
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    try:
+    with closing(_look(path)) as connection:
         found = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found is None or found[0] != "ok":
-            raise sqlite3.DatabaseError(str(found[0]).splitlines()[-1] if found else "no answer")
-    finally:
-        connection.close()
+    if found is None or found[0] != "ok":
+        raise sqlite3.DatabaseError(str(found[0]).splitlines()[-1] if found else "no answer")
+
+
+def _look(path: Path) -> sqlite3.Connection:
+    # Read-only: closing a connection that may write would move pages from the log into the file.
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)

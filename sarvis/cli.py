@@ -15,7 +15,9 @@ HELP = {
     "app": "The app in a terminal.",
     "bridge": "MQTT to app pushes, the sessions, the HTTP contract.",
     "broker": "The embedded MQTT broker.",
+    "device": "Add devices, above all those that speak only HTTP.",
     "edge": "The node on the Jetson.",
+    "sessions": "Who is logged in where; log somebody out.",
     "wakeword": "Judge recordings with a wake-word model.",
 }
 

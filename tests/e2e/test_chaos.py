@@ -53,7 +53,7 @@ FINE = Evidence(
 
 
 def changed(**parts: object) -> Evidence:
-    return Evidence(**{**FINE.__dict__, **parts})  # type: ignore[arg-type]
+    return Evidence(**{**FINE.__dict__, **parts})
 
 
 def test_the_judge_finds_nothing_in_a_log_out_that_went_well() -> None:

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.rows import Audit, Change, Device, Session
+from bridge.rows import Audit, Change, Device, PendingLogout, Session
 from bridge.sql_store import SqlStore
 from contract.settings import StoreSettings
 
@@ -53,6 +53,31 @@ def sums(path: Path) -> dict[str, str]:
     files = [path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-journal")]
     held = {file.name: file.read_bytes() for file in files if file.is_file()}
     return {name: hashlib.sha256(data).hexdigest() for name, data in held.items() if data}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an operator sees, of one user, device or session."""
+
+    sessions: list[Session]
+    waiting: list[PendingLogout]
+    events: list[str]
+    """The audit's."""
+
+
+def look(path: Path, about: str) -> Seen:
+    """Read a ledger beside its bridge."""
+
+    async def read() -> Seen:
+        store = await SqlStore.look(place(path))
+        try:
+            sessions = [session for session, _ in await store.running(1000, about)]
+            lines = await store.audit(about, 1000)
+            return Seen(sessions, await store.waiting(1000, about), [line.event for line in lines])
+        finally:
+            await store.close()
+
+    return asyncio.run(read())
 
 
 @dataclass(frozen=True)
