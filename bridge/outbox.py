@@ -2,8 +2,9 @@
 
 import heapq
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bridge.rows import PendingLogout
 
@@ -21,6 +22,15 @@ class _Queue:
     due: float = 0.0
     busy: bool = False
     """A post is under way."""
+
+
+class Due(NamedTuple):
+    """Rows whose turn it is."""
+
+    publish: list[PendingLogout]
+    post: list[PendingLogout]
+    dead: list[PendingLogout]
+    """Posted in vain for a day."""
 
 
 class Outbox:
@@ -75,24 +85,33 @@ class Outbox:
             queue.delay_s = FIRST_AGAIN_S
             self._schedule(device_id, queue, now + FIRST_AGAIN_S)
 
-    def due(self, now: float, online: Callable[[str, float], bool]) -> list[PendingLogout]:
-        """Rows to send now. An HTTP device whose row is returned is busy until `posted`."""
-        again: list[PendingLogout] = []
+    def due(self, now: float, online: Callable[[str, float], bool], seconds: float = 0.0) -> Due:
+        """What to do now; an HTTP device whose row is to be posted is busy until `posted`.
+
+        Args:
+            now: monotonic.
+            online: is this device there at that time?
+            seconds: service time.
+        """
+        due = Due([], [], [])
         while self._heap and self._heap[0][0] <= now:
             at, device_id = heapq.heappop(self._heap)
             queue = self._queues.get(device_id)
             if queue is None or queue.due != at or queue.busy or not queue.rows:
                 continue
             oldest = next(iter(queue.rows.values()))
-            if oldest.url is not None:
+            if oldest.url is not None and seconds - oldest.queued_s >= DEAD_AFTER_S:
+                due.dead.append(oldest)
+                self._back_off(device_id, queue, now)
+            elif oldest.url is not None:
+                due.post.append(oldest)
                 queue.busy = True
-                again.append(oldest)
             elif online(device_id, now):
-                again += queue.rows.values()
+                due.publish.extend(queue.rows.values())
                 self._back_off(device_id, queue, now)
             else:
                 self._asleep.add(device_id)
-        return again
+        return due
 
     # HTTP devices
 
@@ -123,10 +142,6 @@ class Outbox:
         """The rows of an HTTP device."""
         queue = self._queues.get(device_id)
         return [row for row in queue.rows.values() if row.url is not None] if queue is not None else []
-
-    def dead(self, rows: Iterable[PendingLogout], now: float) -> list[PendingLogout]:
-        """Those that were posted in vain for a day."""
-        return [row for row in rows if row.url is not None and now - row.queued_s >= DEAD_AFTER_S]
 
     def _back_off(self, device_id: str, queue: _Queue, now: float) -> None:
         queue.delay_s = min(queue.delay_s * 2, LAST_AGAIN_S)

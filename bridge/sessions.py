@@ -181,11 +181,14 @@ class Sessions:
 
     async def posted(self, row: PendingLogout, problem: str | None) -> None:
         """A post to an HTTP device ended: it obeyed, or `problem` says why not."""
+        taken = False
         try:
             if problem is None:
-                await self._take_out([row], "settled", "posted")
+                await self._take_out(row, "settled", "posted")
+                taken = True
         finally:
-            self._outbox.posted(row.device_id, self._clock.monotonic(), taken=problem is None)
+            # What was obeyed but could not be noted is posted again, as rarely as what was not.
+            self._outbox.posted(row.device_id, self._clock.monotonic(), taken=taken)
 
     async def tick(self, unsaved: Sequence[Change] = ()) -> None:
         """Log out who is due, send again what nobody confirmed; call every second or oftener.
@@ -193,16 +196,14 @@ class Sessions:
         Args:
             unsaved: rows of others that go to disk with this second's.
         """
-        mono = self._clock.monotonic()
-        for row in self._outbox.due(mono, self._presence.online):
-            if row.url is None:
-                self._publish(row.device_id, [row.command()])
-            elif self._outbox.dead([row], self.people.now()):
-                await self.posted(row, "dead")
-                await self._take_out([row], "dead", "posted in vain for 24 h")
-            else:
-                self._post(row)
+        again = self._outbox.due(self._clock.monotonic(), self._presence.online, self.people.now())
+        for row in again.publish:
+            self._publish(row.device_id, [row.command()])
+        for row in again.post:
+            self._post(row)
         await self._keep_time(unsaved)
+        for row in again.dead:
+            await self._take_out(row, "dead", "posted in vain for 24 h")
         while due := self.people.take_due(DUE_AT_ONCE):
             async with self._one:
                 try:
@@ -363,10 +364,8 @@ class Sessions:
                 changes += settle(row, "superseded", "the user is back", at)
         return changes
 
-    async def _take_out(self, rows: Iterable[PendingLogout], event: AuditEvent, reason: str) -> None:
-        changes: list[Change] = []
-        for row in rows:
-            changes += settle(row, event, reason, iso(self._clock.utc_now()))
+    async def _take_out(self, row: PendingLogout, event: AuditEvent, reason: str) -> None:
+        changes = settle(row, event, reason, iso(self._clock.utc_now()))
         async with self._one:
             async with self._store.transaction() as transaction:
                 await transaction.save(changes)

@@ -21,11 +21,11 @@ def place(path: Path) -> StoreSettings:
     return StoreSettings(url=f"sqlite:///{path}")
 
 
-def keep(path: Path, changes: Iterable[Change] = ALICE) -> None:
-    """Make or change a ledger and close it."""
+def keep(path: Path, changes: Iterable[Change] = ALICE, *, alone: bool = True) -> None:
+    """Make or change a ledger and close it; not `alone`: beside its bridge."""
 
     async def make() -> None:
-        store = await SqlStore.open(place(path))
+        store = await SqlStore.open(place(path), alone=alone)
         async with store.transaction() as transaction:
             await transaction.save(changes)
         await store.close()

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from itertools import pairwise
 
 from bridge.outbox import Outbox
@@ -16,27 +17,33 @@ def nowhere(_device_id: str, _now: float) -> bool:
     return False
 
 
+def due(outbox: Outbox, now: float, online: Callable[[str, float], bool]) -> list[PendingLogout]:
+    publish, post, dead = outbox.due(now, online)
+    assert not dead
+    return [*publish, *post]
+
+
 def test_a_command_is_not_repeated_to_a_device_that_is_not_seen() -> None:
     outbox = Outbox()
     outbox.add(row(), now=0)
-    assert outbox.due(1000, nowhere) == []
+    assert due(outbox, 1000, nowhere) == []
 
 
 def test_a_command_is_repeated_to_a_device_that_is_online_until_it_confirms() -> None:
     outbox = Outbox(jitter=lambda: 1.0)
     outbox.add(row(), now=0)
-    assert outbox.due(1.9, everywhere) == []
-    assert outbox.due(2.0, everywhere) == [row()]
-    assert outbox.due(2.1, everywhere) == []
+    assert due(outbox, 1.9, everywhere) == []
+    assert due(outbox, 2.0, everywhere) == [row()]
+    assert due(outbox, 2.1, everywhere) == []
     outbox.settled("jetson", "s1")
-    assert outbox.due(1000, everywhere) == []
+    assert due(outbox, 1000, everywhere) == []
     assert len(outbox) == 0
 
 
 def test_repetitions_become_rarer_up_to_a_minute() -> None:
     outbox = Outbox(jitter=lambda: 1.0)
     outbox.add(row(), now=0)
-    times = [second for second in range(1000) if outbox.due(second, everywhere)]
+    times = [second for second in range(1000) if due(outbox, second, everywhere)]
     gaps = [later - earlier for earlier, later in pairwise(times)]
     assert gaps == sorted(gaps)
     assert gaps[-1] == 60
@@ -48,16 +55,16 @@ def test_a_dead_device_delays_no_other_and_order_is_kept_per_device() -> None:
     outbox.add(row("jetson", "s1"), now=0)
     outbox.add(row("jetson", "s2"), now=0)
     online = {"jetson"}
-    assert [waiting.session_id for waiting in outbox.due(5, lambda device, _: device in online)] == ["s1", "s2"]
+    assert [waiting.session_id for waiting in due(outbox, 5, lambda device, _: device in online)] == ["s1", "s2"]
 
 
 def test_a_device_that_comes_online_is_told_soon() -> None:
     outbox = Outbox()
     outbox.add(row(), now=0)
-    assert outbox.due(1000, nowhere) == []
+    assert due(outbox, 1000, nowhere) == []
     outbox.awake("jetson", 1000)
-    assert outbox.due(1001, everywhere) == []
-    assert outbox.due(1002, everywhere) == [row()]
+    assert due(outbox, 1001, everywhere) == []
+    assert due(outbox, 1002, everywhere) == [row()]
 
 
 def posted(session_id: str = "s1", device_id: str = "old", uid: str = "alice") -> PendingLogout:
@@ -69,12 +76,12 @@ def test_an_http_device_gets_one_post_at_a_time_oldest_first() -> None:
     outbox = Outbox()
     outbox.add(posted("s1"), now=0)
     outbox.add(posted("s2"), now=0)
-    assert outbox.due(0, nowhere) == [posted("s1")]
+    assert due(outbox, 0, nowhere) == [posted("s1")]
     assert outbox.busy("old")
-    assert outbox.due(1000, nowhere) == []
+    assert due(outbox, 1000, nowhere) == []
     outbox.settled("old", "s1")
     outbox.posted("old", 1000, taken=True)
-    assert outbox.due(1000, nowhere) == [posted("s2")]
+    assert due(outbox, 1000, nowhere) == [posted("s2")]
     outbox.settled("old", "s2")
     outbox.posted("old", 1000, taken=True)
     assert (len(outbox), outbox.busy("old"), outbox.posted_of("alice")) == (0, False, [])
@@ -85,7 +92,7 @@ def test_a_post_in_vain_comes_again_later_and_later_with_jitter() -> None:
     outbox.add(posted(), now=0)
     times = []
     for second in range(300):
-        if outbox.due(second, nowhere):
+        if due(outbox, second, nowhere):
             times.append(second)
             outbox.posted("old", second, taken=False)
     gaps = [later - earlier for earlier, later in pairwise(times)]
@@ -93,15 +100,11 @@ def test_a_post_in_vain_comes_again_later_and_later_with_jitter() -> None:
     assert gaps[-1] == 30, "a minute, less what jitter takes"
 
 
-def test_a_row_is_dead_after_a_day() -> None:
+def test_a_row_is_dead_after_a_day_and_keeps_nobody_busy() -> None:
     outbox = Outbox()
-    assert outbox.dead([posted()], 24 * 3600 - 1) == []
-    assert outbox.dead([posted(), row()], 24 * 3600) == [posted()]
-
-
-def test_a_confirmation_of_something_unknown_changes_nothing() -> None:
-    outbox = Outbox()
-    outbox.add(row(), now=0)
-    outbox.settled("jetson", "other")
-    outbox.settled("other", "s1")
-    assert len(outbox) == 1
+    outbox.add(posted(), now=0)
+    assert outbox.due(0, nowhere, 24 * 3600 - 1).post == [posted()]
+    outbox.posted("old", 0, taken=False)
+    assert outbox.due(10, nowhere, 24 * 3600) == ([], [], [posted()])
+    assert not outbox.busy("old")
+    assert outbox.due(100, nowhere, 24 * 3600).dead == [posted()], "until it is taken out"

@@ -1,0 +1,207 @@
+"""`sarvis sessions`: reads the ledger, also beside a running bridge; log-outs are asked of the bridge."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import httpx2
+import typer
+
+from bridge.lines import AsJson, Config, Most, StoreUrl, first, say_json, say_table
+from bridge.rows import Audit, PendingLogout, Promise, Session
+from bridge.sql_store import SqlStore
+from contract.errors import SarvisError, SettingsError, StartError
+from contract.messages import check_uid
+from contract.settings import BridgeSettings, StoreSettings, load
+from contract.telemetry import configure_logging
+
+ANSWER_WITHIN_S = 10.0
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+OK, UNAVAILABLE = 200, 503
+
+sessions = typer.Typer(add_completion=False, no_args_is_help=True, help="Who is logged in where; log somebody out.")
+
+
+@sessions.callback()
+def _sessions() -> None:
+    """Who is logged in where; log somebody out."""
+
+
+@sessions.command("list")
+def list_all(*, config: Config = None, store_url: StoreUrl = None, most: Most = 100, as_json: AsJson = False) -> None:
+    """Tell what runs, and which log-outs no device has confirmed yet."""
+    settings = load(config, store__url=store_url)
+    configure_logging(settings.log)
+    found = asyncio.run(_find(settings.store, None, most))
+    if as_json:
+        say_json({"sessions": found.sessions_json(), "waiting": found.waiting_json()})
+        return
+    found.say_sessions()
+    typer.echo()
+    found.say_waiting()
+
+
+@sessions.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a user, a device or a session id")],
+    *,
+    config: Config = None,
+    store_url: StoreUrl = None,
+    most: Most = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Tell all about a user, a device or a session: what runs, what waits, and who did what when."""
+    settings = load(config, store__url=store_url)
+    configure_logging(settings.log)
+    found = asyncio.run(_find(settings.store, name, most))
+    if not (found.running or found.waiting or found.audit):
+        raise SarvisError(f"no session, log-out or audit line names {name!r} in the ledger {settings.store.path}")
+    if as_json:
+        audit = [asdict(line) for line in found.audit]
+        say_json({"sessions": found.sessions_json(), "waiting": found.waiting_json(), "audit": audit})
+        return
+    found.say_sessions()
+    typer.echo()
+    found.say_waiting()
+    typer.echo()
+    found.say_audit()
+
+
+@sessions.command()
+def logout(
+    uid: Annotated[str, typer.Argument(metavar="UID", help="whose sessions to end")],
+    *,
+    host: Annotated[str | None, typer.Option(help="the bridge's address instead of bridge.host")] = None,
+    port: Annotated[int | None, typer.Option(help="the bridge's port instead of bridge.port")] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the running bridge to end all sessions of a user."""
+    settings = load(config, bridge__host=host, bridge__port=port)
+    configure_logging(settings.log)
+    try:
+        check_uid(uid)
+    except ValueError as error:
+        raise SettingsError(f"UID {error}") from None
+    count = _ask(settings.bridge, uid)
+    if as_json:
+        say_json({"uid": uid, "sessions": count})
+    elif count:
+        typer.echo(f"{count} session{'' if count == 1 else 's'} of {uid} ended; devices are told now or when next seen")
+    else:
+        typer.echo(f"{uid} had no session; whoever was connected as {uid} is logged out")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the ledger on disk says.
+
+    Attributes:
+        seconds: service time, on which promises count.
+    """
+
+    seconds: float
+    running: Sequence[tuple[Session, Promise | None]]
+    waiting: Sequence[PendingLogout]
+    audit: Sequence[Audit]
+
+    def sessions_json(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "device_id": session.device_id,
+                "uid": session.uid,
+                "session_id": session.session_id,
+                "promised_s": self._left_s(promise),
+            }
+            for session, promise in self.running
+        ]
+
+    def waiting_json(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "device_id": row.device_id,
+                "uid": row.uid,
+                "session_id": row.session_id,
+                "reason": row.reason,
+                "since": row.issued_at,
+                "url": row.url,
+            }
+            for row in self.waiting
+        ]
+
+    def say_sessions(self) -> None:
+        if not self.running:
+            typer.echo("no session runs")
+            return
+        rows = []
+        for session, promise in self.running:
+            left_s = self._left_s(promise)
+            left = "-" if left_s is None else f"{left_s:.0f} s"
+            rows.append((session.device_id, session.uid, session.session_id, left))
+        say_table(("DEVICE", "USER", "SESSION", "PROMISED FOR"), rows)
+
+    def say_waiting(self) -> None:
+        if not self.waiting:
+            typer.echo("no log-out waits for its device")
+            return
+        typer.echo("log-outs that their device has not confirmed:")
+        rows = [(row.device_id, row.uid, row.reason, row.issued_at, row.url or "mqtt") for row in self.waiting]
+        say_table(("DEVICE", "USER", "REASON", "SINCE", "TOLD BY"), rows)
+
+    def say_audit(self) -> None:
+        rows = [
+            (line.at, line.event, line.device_id or "-", line.uid, line.session_id or "-", line.reason)
+            for line in self.audit
+        ]
+        say_table(("WHEN", "WHAT", "DEVICE", "USER", "SESSION", "WHY"), rows)
+
+    def _left_s(self, promise: Promise | None) -> float | None:
+        return None if promise is None else max(round(promise.until_s - self.seconds, 1), 0.0)
+
+
+async def _find(settings: StoreSettings, about: str | None, most: int) -> _Found:
+    store = await SqlStore.look(settings)
+    try:
+        # In this order: what ends meanwhile is seen twice rather than not at all.
+        running = first(await store.running(most + 1, about), most, "sessions")
+        waiting = first(await store.waiting(most + 1, about), most, "log-outs")
+        lines = [] if about is None else await store.audit(about, most + 1)
+        audit = first(lines[::-1], most, "audit lines")[::-1]
+        return _Found(await store.seconds(), running, waiting, audit)
+    finally:
+        await store.close()
+
+
+def _ask(bridge: BridgeSettings, uid: str) -> int:
+    host = EVERYWHERE.get(bridge.host, bridge.host)
+    where = f"http://[{host}]:{bridge.port}" if ":" in host else f"http://{host}:{bridge.port}"
+    try:
+        with httpx2.Client(trust_env=False, timeout=ANSWER_WITHIN_S) as client:
+            response = client.post(f"{where}/api/sessions/logout", json={"uid": uid})
+    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.InvalidURL) as error:
+        raise StartError(
+            f"no bridge is reached at {where} ({error}); start `sarvis bridge`, or say where it is: "
+            f"bridge.host and bridge.port, --host and --port"
+        ) from None
+    except httpx2.HTTPError as error:
+        why = str(error) or type(error).__name__
+        raise SarvisError(
+            f"what listens at {where} gave no answer ({why}), perhaps it ended the sessions all the same; "
+            f"`sarvis sessions show` tells"
+        ) from None
+    answer = _json(response)
+    count = answer.get("sessions")
+    if response.status_code == OK and isinstance(count, int):
+        return count
+    if response.status_code == UNAVAILABLE and "detail" in answer:
+        raise SarvisError(f"the bridge at {where} refused: {answer['detail']}")
+    raise SarvisError(f"what listens at {where} answered {response.status_code}; is it the bridge of these settings?")
+
+
+def _json(response: httpx2.Response) -> dict[str, Any]:
+    try:
+        answer = response.json()
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}

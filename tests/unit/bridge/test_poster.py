@@ -1,0 +1,169 @@
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from bridge import poster as module
+from bridge.poster import Poster
+from bridge.rows import PendingLogout
+from bridge.store import StoreError
+from tests.support.jetson import HOST, LOGOUT_PATH, Jetson, Post
+from tests.support.processes import free_port
+from tests.support.waiting import wait_until
+
+QUICK_S = 0.3
+
+
+class Office:
+    """A running poster and what it told of its posts."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, str | None] = {}
+        self.fail: str | None = None
+        self.poster = Poster(self._on_done)
+
+    async def _on_done(self, row: PendingLogout, problem: str | None) -> None:
+        self.done[row.device_id] = problem
+        if self.fail is not None:
+            raise StoreError(self.fail)
+
+    def post(self, url: str | None, device_id: str = "old-1", uid: str = "alice") -> None:
+        self.poster.post(PendingLogout("c1", "s1", device_id, uid, 1, "app", "then", 0.0, url))
+
+    async def told(self, device_id: str = "old-1") -> str | None:
+        await wait_until(f"the post to {device_id} ended", lambda: device_id in self.done)
+        return self.done[device_id]
+
+
+@pytest.fixture
+async def office() -> AsyncIterator[Office]:
+    office = Office()
+    async with office.poster.running():
+        yield office
+
+
+@pytest.fixture
+def jetson() -> Iterator[Jetson]:
+    with Jetson() as running:
+        yield running
+
+
+async def test_the_documented_body_is_posted_and_nothing_else(office: Office, jetson: Jetson) -> None:
+    office.post(jetson.url, uid="싸비스")
+    assert await office.told() is None
+    assert jetson.posts == [Post(LOGOUT_PATH, "application/json", {"uid": "싸비스", "action": "logout"})]
+
+
+@pytest.mark.parametrize("status", [200, 204, 299, 409])
+async def test_these_answers_mean_that_the_user_is_out(office: Office, jetson: Jetson, status: int) -> None:
+    jetson.status = status
+    office.post(jetson.url)
+    assert await office.told() is None
+
+
+@pytest.mark.parametrize("status", [302, 307, 400, 404, 500, 503])
+async def test_these_do_not_and_no_other_address_is_tried(office: Office, jetson: Jetson, status: int) -> None:
+    jetson.status = status
+    office.post(jetson.url)
+    assert await office.told() == f"it answered {status}"
+    assert [post.path for post in jetson.posts] == [LOGOUT_PATH]
+
+
+async def test_a_device_that_does_not_answer_is_given_up_after_the_time_out(
+    office: Office, jetson: Jetson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_S", QUICK_S)
+    jetson.hold()
+    office.post(jetson.url)
+    assert "no answer" in str(await office.told())
+
+
+@pytest.mark.parametrize("url", [None, f"http://{HOST}:1/", "http://[::1", "ftp://jetson/", "http://no.such.invalid/"])
+async def test_an_address_where_nobody_is_says_why(office: Office, url: str | None) -> None:
+    office.post(url)
+    assert await office.told()
+
+
+async def test_what_speaks_no_http_says_why(office: Office) -> None:
+    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n" * 5)
+        writer.close()
+
+    async with await asyncio.start_server(talk, HOST, 0) as server:
+        office.post(f"http://{HOST}:{server.sockets[0].getsockname()[1]}/")
+        assert await office.told()
+
+
+async def test_an_answer_without_end_is_not_read(office: Office, jetson: Jetson) -> None:
+    jetson.endless = True
+    office.post(jetson.url)
+    await asyncio.wait_for(office.told(), module.TIMEOUT_S / 2)
+    assert office.done == {"old-1": None}
+
+
+async def test_a_device_that_does_not_answer_delays_no_other(office: Office, jetson: Jetson) -> None:
+    with Jetson() as dead:
+        dead.hold()
+        for number in range(50):
+            office.post(dead.url, f"dead-{number}")
+        office.post(jetson.url)
+        assert await office.told() is None
+        assert office.done == {"old-1": None}
+
+
+async def test_one_can_wait_until_a_post_is_over(office: Office, jetson: Jetson) -> None:
+    await office.poster.over("old-1")
+    jetson.hold()
+    office.post(jetson.url)
+    over = asyncio.create_task(office.poster.over("old-1"))
+    await wait_until("it is under way", lambda: jetson.posts)
+    assert not over.done()
+    jetson.release()
+    await over
+    assert office.done == {"old-1": None}
+
+
+async def test_a_ledger_that_fails_ends_no_posting(office: Office, jetson: Jetson) -> None:
+    office.fail = "disk full"
+    office.post(jetson.url)
+    await office.told()
+    await office.poster.over("old-1")
+    office.fail = None
+    office.post(jetson.url)
+    await wait_until("it is posted again", lambda: len(jetson.posts) == 2)
+
+
+async def test_at_the_end_posts_under_way_are_dropped_and_tell_nothing(jetson: Jetson) -> None:
+    jetson.hold()
+    office = Office()
+    async with office.poster.running():
+        office.post(jetson.url)
+        await wait_until("it is under way", lambda: jetson.posts)
+    assert office.done == {}
+
+
+async def test_a_proxy_of_the_environment_is_not_asked(jetson: Jetson, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://{HOST}:{free_port()}")
+    monkeypatch.setenv("NO_PROXY", "")
+    office = Office()
+    async with office.poster.running():
+        office.post(jetson.url)
+        assert await office.told() is None
+
+
+async def test_the_connection_is_closed_when_the_answer_is_there(office: Office) -> None:
+    closed = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await reader.read()
+        closed.set()
+        writer.close()
+
+    async with await asyncio.start_server(answer, HOST, 0, family=socket.AF_INET) as server:
+        office.post(f"http://{HOST}:{server.sockets[0].getsockname()[1]}/")
+        assert await office.told() is None
+        async with asyncio.timeout(5):
+            await closed.wait()

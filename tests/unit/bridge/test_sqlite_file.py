@@ -1,0 +1,141 @@
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from bridge import sqlite_file
+from bridge.rows import Device
+from bridge.sql_store import SqlStore
+from bridge.store import Loaded
+from contract.errors import StartError
+from tests.support.ledgers import ALICE, BAD, keep, leave, place, sums
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    return folder / "ledger.db"
+
+
+def load(path: Path) -> Loaded:
+    async def start() -> Loaded:
+        store = await SqlStore.open(place(path))
+        try:
+            return await store.load()
+        finally:
+            await store.close()
+
+    return asyncio.run(start())
+
+
+@pytest.mark.parametrize("kind", list(BAD))
+def test_what_is_no_ledger_of_ours_is_named_and_left_as_it_is(path: Path, kind: str) -> None:
+    BAD[kind].make(path)
+    before = sums(path)
+    with pytest.raises(StartError) as refused:
+        load(path)
+    for word in (str(path), *BAD[kind].words):
+        assert word in str(refused.value)
+    assert sums(path) == before
+
+
+@pytest.mark.parametrize("kind", ["a text", "a ledger with flipped bytes", "a folder"])
+def test_nor_does_an_operator_who_looks_or_writes_beside_touch_it(path: Path, kind: str) -> None:
+    BAD[kind].make(path)
+    before = sums(path)
+    for opening in (SqlStore.look(place(path)), SqlStore.open(place(path), alone=False)):
+        with pytest.raises(StartError, match=str(path)):
+            asyncio.run(opening)
+    assert sums(path) == before
+
+
+@pytest.mark.parametrize("name", ["ledger.db", "a b.db", "a?mode=ro&b#c%20d.db", "장부.db", ":memory:"])
+def test_a_ledger_is_made_with_its_folder_and_found_again_whatever_its_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "new" / "deep" / name
+    keep(path)
+    assert {entry.name for entry in path.parent.iterdir()} == {name, f"{name}.lock"}
+    assert list(load(path).sessions) == [ALICE[1]]
+
+
+def test_a_file_without_a_byte_counts_as_new(path: Path) -> None:
+    path.touch()
+    keep(path)
+    assert list(load(path).sessions) == [ALICE[1]]
+
+
+def test_every_ledger_says_in_its_header_what_it_is(path: Path) -> None:
+    keep(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA application_id").fetchone() == (sqlite_file.APPLICATION_ID,)
+
+
+def test_a_kill_before_the_tables_were_made_leaves_a_ledger_that_is_known_as_ours(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA application_id={sqlite_file.APPLICATION_ID}")
+    keep(path)
+    assert list(load(path).sessions) == [ALICE[1]]
+
+
+def test_what_a_killed_bridge_committed_is_found(path: Path) -> None:
+    leave(path)
+    assert list(load(path).sessions) == [ALICE[1]]
+
+
+def test_a_ledger_that_cannot_be_read_just_now_is_not_called_damaged(path: Path) -> None:
+    keep(path)
+    path.with_name(path.name + "-wal").mkdir()
+    with pytest.raises(StartError, match="cannot be read"):
+        load(path)
+
+
+def test_a_check_moves_nothing_from_the_log_into_the_file(path: Path) -> None:
+    leave(path)
+    before = sums(path)
+    assert sqlite_file.check(path)
+    assert sums(path) == before
+
+
+def test_a_second_bridge_on_the_same_ledger_does_not_start(path: Path) -> None:
+    async def two() -> None:
+        first = await SqlStore.open(place(path))
+        with pytest.raises(StartError, match=f"another bridge keeps the ledger {path}; stop it"):
+            await SqlStore.open(place(path))
+        await first.close()
+        second = await SqlStore.open(place(path))
+        await second.close()
+
+    asyncio.run(two())
+
+
+def test_an_operator_writes_beside_a_bridge(path: Path) -> None:
+    async def beside() -> Device:
+        bridge = await SqlStore.open(place(path))
+        operator = await SqlStore.open(place(path), alone=False)
+        async with operator.transaction() as transaction:
+            await transaction.save([Device("old-1", claim_uid="alice", logout_url="http://jetson/")])
+        await operator.close()
+        async with bridge.transaction() as transaction:
+            device = await transaction.device("old-1")
+        await bridge.close()
+        return device
+
+    assert asyncio.run(beside()).claim_uid == "alice"
+
+
+def test_an_operator_who_wrote_keeps_no_bridge_from_starting(path: Path) -> None:
+    async def beside() -> None:
+        operator = await SqlStore.open(place(path), alone=False)
+        bridge = await SqlStore.open(place(path))
+        await bridge.close()
+        await operator.close()
+
+    asyncio.run(beside())
+
+
+def test_who_only_looks_makes_no_ledger(path: Path) -> None:
+    with pytest.raises(StartError, match="no ledger"):
+        asyncio.run(SqlStore.look(place(path)))
+    assert list(path.parent.iterdir()) == []

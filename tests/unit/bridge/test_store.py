@@ -1,0 +1,381 @@
+"""What every store must do, on the one in SQLite and on the tests' own."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge.rows import (
+    Audit,
+    Change,
+    Departed,
+    Device,
+    Missed,
+    MissedTold,
+    PendingLogout,
+    Promise,
+    ServiceSeconds,
+    Session,
+    Settled,
+)
+from bridge.sql_store import SqlStore
+from bridge.store import Loaded, StoreError
+from tests.support.ledgers import place
+from tests.support.memory_store import MemoryStore
+
+AnyStore = SqlStore | MemoryStore
+
+JETSON = Device("jetson", "install", 3, 2**52, 4, "alice", None)
+OLD = Device("old-1", claim_uid="싸비스", logout_url="http://jetson/api/auth/logout")
+ONE = Session("s1", "jetson", "alice", 4)
+TWO = Session("s2", "old-1", "싸비스", 1)
+ROW = PendingLogout("c1", "s1", "jetson", "alice", 5, "http", "then", 12.5, None)
+POST = PendingLogout("c2", "s2", "old-1", "싸비스", 2, "heartbeat_timeout", "then", 13.25, OLD.logout_url)
+WAKE = Missed("w1", "alice", "wake_up", "jetson", "then")
+LINE = Audit("then", "opened", "s1", "jetson", "alice", "app")
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnyStore]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    opened = await SqlStore.open(place(tmp_path / "ledger.db"))
+    yield opened
+    await opened.close()
+
+
+async def save(store: AnyStore, *changes: Change) -> None:
+    async with store.transaction() as transaction:
+        await transaction.save(changes)
+
+
+async def audit(store: AnyStore, about: str) -> list[Audit]:
+    if isinstance(store, MemoryStore):
+        return [line for line in store.audit if about in {line.uid, line.device_id, line.session_id}]
+    return await store.audit(about, 1000)
+
+
+async def everything(store: AnyStore) -> list[Any]:
+    """All that can be read; in its order where there is one."""
+    loaded = await store.load()
+    async with store.transaction() as transaction:
+        devices = [await transaction.device(f"d{number}") for number in range(3)]
+        active = [await transaction.active(device.device_id) for device in devices]
+        pending = [await transaction.pending(device.device_id) for device in devices]
+        mine = [sorted(await transaction.active_of(uid), key=str) for uid in ("u0", "u1")]
+        claimed = [await transaction.claimed_by(uid) for uid in ("u0", "u1")]
+        known = await transaction.sessions([f"s{number}" for number in range(6)])
+    lines = [await audit(store, uid) for uid in ("u0", "u1")]
+    return [
+        loaded.seconds,
+        sorted(loaded.sessions, key=str),
+        list(loaded.pending),
+        sorted(loaded.promises, key=str),
+        list(loaded.missed),
+        devices,
+        active,
+        pending,
+        mine,
+        claimed,
+        known,
+        lines,
+    ]
+
+
+# --- every kind of row, every verb ---
+
+
+async def test_a_new_ledger_is_empty(store: AnyStore) -> None:
+    assert await store.load() == Loaded(0.0, [], [], [], [])
+    assert store.problem is None
+    async with store.transaction() as transaction:
+        assert await transaction.device("jetson") == Device("jetson")
+        assert await transaction.active("jetson") is None
+        assert await transaction.active_of("alice") == []
+        assert await transaction.pending("jetson") == []
+        assert await transaction.sessions(["s1"]) == {}
+        assert await transaction.sessions([]) == {}
+        assert await transaction.claimed_by("alice") == []
+
+
+async def test_a_device_is_kept_as_it_last_was(store: AnyStore) -> None:
+    await save(store, Device("jetson"), JETSON, OLD)
+    changed = replace(JETSON, boot=4, seq=0, install_id="another", claim_uid=None)
+    await save(store, changed)
+    async with store.transaction() as transaction:
+        assert await transaction.device("jetson") == changed
+        assert await transaction.device("old-1") == OLD
+
+
+async def test_running_sessions_are_found_by_device_by_user_and_by_id(store: AnyStore) -> None:
+    second = replace(ONE, session_id="s9", device_id="kitchen")
+    await save(store, ONE, TWO, second)
+    async with store.transaction() as transaction:
+        assert await transaction.active("jetson") == ONE
+        assert sorted(await transaction.active_of("alice"), key=str) == [ONE, second]
+        assert await transaction.sessions(["s2", "s9", "unknown"]) == {"s2": TWO, "s9": second}
+
+
+async def test_an_ended_session_runs_nowhere_but_stays_known(store: AnyStore) -> None:
+    await save(store, ONE)
+    ended = replace(ONE, ended="operator")
+    await save(store, ended)
+    async with store.transaction() as transaction:
+        assert await transaction.active("jetson") is None
+        assert await transaction.active_of("alice") == []
+        assert await transaction.sessions(["s1"]) == {"s1": ended}
+    assert (await store.load()).sessions == []
+
+
+async def test_log_outs_wait_in_their_order_until_they_are_settled(store: AnyStore) -> None:
+    later = replace(ROW, session_id="s0", command_id="c0")
+    await save(store, ROW, POST, later)
+    assert (await store.load()).pending == [ROW, POST, later]
+    async with store.transaction() as transaction:
+        assert await transaction.pending("jetson") == [ROW, later]
+        assert await transaction.pending("old-1") == [POST]
+    await save(store, Settled("jetson", "s1"), Settled("jetson", "unknown"), Settled("old-1", "s0"))
+    assert (await store.load()).pending == [POST, later]
+
+
+async def test_a_log_out_that_is_queued_again_keeps_its_place(store: AnyStore) -> None:
+    await save(store, ROW, POST)
+    again = replace(ROW, command_id="c9", generation=9)
+    await save(store, again)
+    assert (await store.load()).pending == [again, POST]
+
+
+async def test_a_promise_is_kept_as_it_last_was_until_its_user_departs(store: AnyStore) -> None:
+    await save(store, Promise("alice", 10.5), Promise("bob", 20.25, floored=True))
+    await save(store, Promise("alice", 30.75, floored=True))
+    promises = sorted((await store.load()).promises, key=str)
+    assert promises == [Promise("alice", 30.75, floored=True), Promise("bob", 20.25, floored=True)]
+    await save(store, Promise("alice", 40.0), Departed("bob"), Departed("nobody"))
+    assert (await store.load()).promises == [Promise("alice", 40.0)]
+
+
+async def test_service_time_is_one_number(store: AnyStore) -> None:
+    await save(store, ServiceSeconds(1.5))
+    await save(store, ServiceSeconds(2.75))
+    assert (await store.load()).seconds == 2.75
+
+
+async def test_missed_wakes_are_kept_in_order_until_they_are_told(store: AnyStore) -> None:
+    other, later = replace(WAKE, id="w2", uid="싸비스"), replace(WAKE, id="w3", command="싸비스")
+    await save(store, WAKE, other, later)
+    assert (await store.load()).missed == [WAKE, other, later]
+    await save(store, MissedTold("alice"), MissedTold("nobody"))
+    assert (await store.load()).missed == [other]
+
+
+async def test_of_missed_wakes_the_newest_twenty_of_each_user_are_kept(store: AnyStore) -> None:
+    wakes = [replace(WAKE, id=f"w{number}", uid=("alice", "bob")[number % 2]) for number in range(50)]
+    await save(store, *wakes[:30])
+    await save(store, *wakes[30:])
+    assert (await store.load()).missed == wakes[10:]
+
+
+async def test_audit_lines_are_found_by_user_device_and_session_in_their_order(store: AnyStore) -> None:
+    lines = [LINE, replace(LINE, event="ended", reason="http"), Audit("later", "left", "", "", "bob", "app")]
+    await save(store, *lines)
+    for about in ("alice", "jetson", "s1"):
+        assert await audit(store, about) == lines[:2]
+    assert await audit(store, "bob") == lines[2:]
+
+
+async def test_only_free_devices_that_claim_a_user_are_his(store: AnyStore) -> None:
+    hall, kitchen = replace(JETSON, device_id="hall"), replace(JETSON, device_id="kitchen")
+    await save(store, kitchen, hall, JETSON, OLD, ONE)
+    async with store.transaction() as transaction:
+        assert await transaction.claimed_by("alice") == [hall, kitchen]
+    await save(store, replace(ONE, ended="app"))
+    async with store.transaction() as transaction:
+        assert await transaction.claimed_by("alice") == [hall, JETSON, kitchen]
+
+
+# --- all or nothing ---
+
+ALL: list[Change] = [JETSON, ONE, ROW, Promise("alice", 10.0), ServiceSeconds(5.0), WAKE, LINE]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+async def test_a_block_that_raises_leaves_nothing(store: AnyStore, error: type[BaseException]) -> None:
+    async def break_off() -> None:
+        async with store.transaction() as transaction:
+            await transaction.save(ALL)
+            raise error
+
+    with pytest.raises(error):
+        await break_off()
+    assert await store.load() == Loaded(0.0, [], [], [], [])
+    assert await audit(store, "alice") == []
+    await save(store, *ALL)
+    assert await store.load() == Loaded(5.0, [ONE], [ROW], [Promise("alice", 10.0)], [WAKE])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param(replace(ONE, session_id="s9", uid="bob"), id="a second session on the device"),
+        pytest.param(replace(ONE, device_id="kitchen"), id="a session of the same id elsewhere"),
+        pytest.param(replace(TWO, ended="app"), id="an end of a session that never ran"),
+    ],
+)
+async def test_what_must_not_be_leaves_nothing_of_its_transaction(store: AnyStore, wrong: Session) -> None:
+    await save(store, ONE)
+    with pytest.raises(StoreError):
+        await save(store, JETSON, Promise("alice", 10.0), ROW, wrong)
+    assert await store.load() == Loaded(0.0, [ONE], [], [], [])
+    async with store.transaction() as transaction:
+        assert await transaction.device("jetson") == Device("jetson")
+
+
+async def test_a_session_ends_once_and_a_second_end_leaves_nothing(store: AnyStore) -> None:
+    await save(store, ONE)
+    await save(store, replace(ONE, ended="http"), ROW)
+    with pytest.raises(StoreError):
+        await save(
+            store, replace(ONE, ended="heartbeat_timeout"), replace(ROW, command_id="c2"), Departed("alice"), LINE
+        )
+    async with store.transaction() as transaction:
+        assert await transaction.sessions(["s1"]) == {"s1": replace(ONE, ended="http")}
+    assert (await store.load()).pending == [ROW]
+    assert await audit(store, "alice") == []
+
+
+async def test_of_two_who_end_the_same_session_one_succeeds(tmp_path: Path) -> None:
+    bridge = await SqlStore.open(place(tmp_path / "ledger.db"))
+    beside = await SqlStore.open(place(tmp_path / "ledger.db"), alone=False)
+    await save(bridge, ONE)
+    ended = await asyncio.gather(*(attempt(one, [replace(ONE, ended="http")]) for one in (bridge, beside)))
+    assert sorted(ended) == [False, True]
+    for one in (bridge, beside):
+        await one.close()
+
+
+async def test_after_the_end_the_device_is_free_for_another(store: AnyStore) -> None:
+    await save(store, ONE)
+    await save(store, replace(ONE, ended="replaced"), replace(ONE, session_id="s2", uid="bob"))
+    async with store.transaction() as transaction:
+        active = await transaction.active("jetson")
+    assert active is not None
+    assert active.uid == "bob"
+
+
+# --- on disk ---
+
+
+async def test_who_opens_the_file_again_finds_everything(tmp_path: Path) -> None:
+    first = await SqlStore.open(place(tmp_path / "ledger.db"))
+    await save(first, *ALL, OLD, TWO, POST)
+    before = await first.load()
+    await first.close()
+    second = await SqlStore.open(place(tmp_path / "ledger.db"))
+    assert await second.load() == before == Loaded(5.0, [ONE, TWO], [ROW, POST], [Promise("alice", 10.0)], [WAKE])
+    assert await second.devices(10) == [JETSON, OLD]
+    assert await audit(second, "s1") == [LINE]
+    await second.close()
+
+
+async def test_who_looks_beside_a_bridge_sees_what_was_committed(tmp_path: Path) -> None:
+    bridge = await SqlStore.open(place(tmp_path / "ledger.db"))
+    await save(bridge, *ALL, OLD, TWO, POST)
+    operator = await SqlStore.look(place(tmp_path / "ledger.db"))
+    assert await operator.running(10) == [(ONE, Promise("alice", 10.0)), (TWO, None)]
+    assert await operator.running(10, "alice") == [(ONE, Promise("alice", 10.0))]
+    assert await operator.running(1, "s2") == [(TWO, None)]
+    assert await operator.waiting(1) == [ROW]
+    assert await operator.waiting(10, "old-1") == [POST]
+    assert await operator.seconds() == 5.0
+    with pytest.raises(StoreError):
+        await save(operator, ServiceSeconds(9.0))
+    assert await bridge.load() == await operator.load()
+    await operator.close()
+    await bridge.close()
+
+
+async def test_what_was_over_long_ago_is_forgotten_but_not_what_a_device_has_not_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.sql_store.KEPT_ENDED_SESSIONS", 2)
+    monkeypatch.setattr("bridge.sql_store.KEPT_AUDIT_LINES", 2)
+    store = await SqlStore.open(place(tmp_path / "ledger.db"))
+    sessions = [Session(f"s{number}", "jetson", "alice", number) for number in range(6)]
+    for session in sessions:
+        await save(store, session, replace(session, ended="app"), replace(LINE, session_id=session.session_id))
+    await save(store, ROW, ServiceSeconds(1.0))
+    await store.prune()
+    assert store.problem is None
+    async with store.transaction() as transaction:
+        assert set(await transaction.sessions([session.session_id for session in sessions])) == {"s1", "s4", "s5"}
+    assert [line.session_id for line in await audit(store, "alice")] == ["s4", "s5"]
+    await store.close()
+
+
+async def test_a_ledger_that_cannot_be_written_says_so_until_it_can(tmp_path: Path) -> None:
+    store = await SqlStore.open(place(tmp_path / "ledger.db"))
+    problems: list[str | None] = []
+    for device_id in ("jetson", "kitchen"):
+        await attempt(store, [ONE, replace(ONE, session_id="s9", device_id=device_id)])
+        problems.append(store.problem)
+    assert "UNIQUE" in str(problems[0])
+    assert problems[1] is None
+    await store.close()
+
+
+# --- both stores are one ---
+
+NUMBERS = st.integers(0, 2)
+UIDS = st.integers(0, 1).map("u{}".format)
+DEVICES = NUMBERS.map("d{}".format)
+# What belongs together is made from one number: the rules never change whose session it is.
+SESSIONS = st.integers(0, 5).map(lambda n: Session(f"s{n}", f"d{n % 3}", f"u{n % 2}", n))
+CHANGES: st.SearchStrategy[Change] = st.one_of(
+    SESSIONS,
+    SESSIONS.map(lambda session: replace(session, ended="app")),
+    st.builds(Device, DEVICES, st.none() | st.just("i"), NUMBERS, NUMBERS, NUMBERS, st.none() | UIDS, st.none()),
+    st.builds(
+        lambda s, n: PendingLogout(f"c{n}", s.session_id, s.device_id, s.uid, n, "app", "then", float(n), None),
+        SESSIONS,
+        NUMBERS,
+    ),
+    SESSIONS.map(lambda session: Settled(session.device_id, session.session_id)),
+    st.builds(Promise, UIDS, st.floats(0, 1e9), st.booleans()),
+    UIDS.map(Departed),
+    st.floats(0, 1e9).map(ServiceSeconds),
+    st.builds(Missed, st.uuids().map(str), UIDS, st.just("wake_up"), DEVICES, st.just("then")),
+    UIDS.map(MissedTold),
+    st.builds(Audit, st.just("then"), st.just("opened"), st.just("s"), DEVICES, UIDS, st.just("app")),
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.lists(CHANGES, min_size=1, max_size=6), max_size=12))
+def test_any_history_leaves_both_stores_equal(history: list[list[Change]]) -> None:
+    async def live(folder: str) -> None:
+        disk, memory = await SqlStore.open(place(Path(folder) / "ledger.db")), MemoryStore()
+        try:
+            for changes in history:
+                outcomes = [await attempt(store, changes) for store in (disk, memory)]
+                assert outcomes[0] == outcomes[1], changes
+            assert await everything(disk) == await everything(memory)
+        finally:
+            await disk.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(live(folder))
+
+
+async def attempt(store: AnyStore, changes: list[Change]) -> bool:
+    try:
+        await save(store, *changes)
+    except StoreError:
+        return False
+    return True
