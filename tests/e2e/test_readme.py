@@ -77,6 +77,8 @@ class House:
 
     def type_in(self, command: str) -> subprocess.CompletedProcess[bytes]:
         words = shlex.split(command.replace("127.0.0.1:8000", f"127.0.0.1:{self.http}"))
+        if words[0] == ".venv/bin/sarvis":
+            words[:1] = [sys.executable, "-m", "sarvis"]
         if words[0].startswith("mosquitto_"):
             words[1:1] = ["-p", str(self.mqtt)]
         if shutil.which(words[0]) is None:
@@ -99,7 +101,7 @@ def start_all(house: House) -> dict[str, subprocess.Popen[bytes]]:
     ready = {"broker": "listening", "bridge": "mqtt_connected", "app": "connected as alice", "edge": "listening"}
     for command in commands():
         words = shlex.split(command)
-        if words[0] == ".venv/bin/sarvis":
+        if words[0] == ".venv/bin/sarvis" and words[1] in ready:
             running[words[1]] = house.start(words[1], [sys.executable, "-m", "sarvis", *words[1:]])
             house.sees(words[1], ready[words[1]])
     assert list(running) == ["broker", "bridge", "app", "edge"]
@@ -134,3 +136,15 @@ def test_operators_watch_and_inject_and_older_callers_call(house: House) -> None
     calls = [line for line in commands() if line.startswith("curl")]
     assert [house.type_in(call).stdout.decode() for call in calls] == answers()
     house.sees("watch", "devices/legacy-http/wake")
+
+
+def test_operators_see_who_is_logged_in_and_log_them_out(house: House) -> None:
+    start_all(house)
+    house.sees("edge", "logged_in")
+    asked = [line for line in commands() if line.startswith(".venv/bin/sarvis sessions")]
+    told = [house.type_in(command).stdout.decode() for command in asked]
+    assert [command.split()[2] for command in asked] == ["list", "show", "logout"]
+    assert all("jetson-1" in text and "alice" in text for text in told[:2])
+    assert "opened" in told[1]
+    assert told[2].startswith("1 session of alice ended")
+    house.sees("edge", "logged_out")
