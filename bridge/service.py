@@ -17,6 +17,7 @@ from bridge.rows import PendingLogout, Session
 from bridge.sessions import Sessions
 from bridge.store import Store, StoreError
 from contract.clock import Clock, SystemClock, iso
+from contract.errors import StartError
 from contract.messages import (
     LEGACY_DEVICE,
     Ack,
@@ -81,12 +82,15 @@ class Bridge:
 
     @asynccontextmanager
     async def running(self, *, restored: bool = False) -> AsyncIterator[None]:
-        """MQTT, deadlines and reports are looked after inside this block; raises StoreError before it begins.
+        """MQTT, deadlines and reports are looked after inside this block; raises StartError before it begins.
 
         Args:
             restored: the ledger is a back-up.
         """
-        self.relay.load_missed(await self.sessions.load(restored=restored))
+        try:
+            self.relay.load_missed(await self.sessions.load(restored=restored))
+        except StoreError as error:
+            raise StartError(str(error)) from None
         CONNECTIONS.set_function(lambda: len(self.hub))
         async with self._poster.running():
             tasks = [

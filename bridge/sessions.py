@@ -18,6 +18,8 @@ from contract.topics import LOGIN, LOGOUT, Topic
 
 DUE_AT_ONCE = 100
 KEEP_TIME_EVERY_S = 1.0
+KEEP_TIME_IDLE_S = 30.0
+"""Where nobody has a deadline; a disk that is full shows in `/readyz` all the same."""
 
 log = get_logger("sessions")
 
@@ -264,14 +266,13 @@ class Sessions:
         return session
 
     async def _keep_time(self, unsaved: Sequence[Change]) -> None:
-        """T1: service time goes on when it is on disk. Where nobody has a deadline nothing needs to be written."""
+        """T1: service time goes on when it is on disk."""
         mono = self._clock.monotonic()
         now_s = self.people.now_at(mono)
         self.people.forget_long_departed()
-        idle = not len(self.people) and not len(self._outbox) and not unsaved and self._store.problem is None
-        if idle:
-            self.people.kept(now_s, mono)
-        elif mono - self._kept_at >= KEEP_TIME_EVERY_S or unsaved:
+        idle = not len(self.people) and not len(self._outbox) and self._store.problem is None
+        since_s = mono - self._kept_at
+        if unsaved or since_s >= (KEEP_TIME_IDLE_S if idle else KEEP_TIME_EVERY_S):
             async with self._one:
                 async with self._store.transaction() as transaction:
                     await transaction.save([ServiceSeconds(now_s), *unsaved])
@@ -279,6 +280,8 @@ class Sessions:
                 self._kept_at, self._on_disk_s = mono, now_s
                 # Heartbeats that could not be answered count all the same: leases follow the promise.
                 await self._promise_what_is_wanted()
+        elif idle:
+            self.people.kept(now_s, mono)
 
     def _dated(self, promises: Iterable[Promise]) -> list[Change]:
         """Promises never lie further ahead of the service time on disk than they should."""

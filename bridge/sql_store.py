@@ -78,7 +78,7 @@ class SqlStore:
     async def look(cls, settings: StoreSettings) -> Self:
         """The same only to read, also beside a running bridge; raises StartError when there is no ledger."""
         path = settings.path
-        if not sqlite_file.check(path, pages=False):
+        if not sqlite_file.check(path):
             raise StartError(f"there is no ledger at {path}; `sarvis bridge` makes it, store.url says where")
         url = URL.create(DRIVER, database=path.absolute().as_uri(), query={"mode": "ro", "uri": "true"})
         return cls(create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}), None)

@@ -15,12 +15,8 @@ _MAGIC = b"SQLite format 3\0"
 _APPLICATION_ID_AT = slice(68, 72)
 
 
-def check(path: Path, *, pages: bool = True) -> bool:
-    """True for a ledger that is there, False where one is to be made; raises StartError and touches nothing.
-
-    Args:
-        pages: look at all its pages, too, which takes a second for 200 MB.
-    """
+def check(path: Path) -> bool:
+    """True for a ledger that is there, False where one is to be made; raises StartError and touches nothing."""
     try:
         with path.open("rb") as file:
             header = file.read(100)
@@ -35,8 +31,7 @@ def check(path: Path, *, pages: bool = True) -> bool:
     if not header.startswith(_MAGIC) or int.from_bytes(header[_APPLICATION_ID_AT]) != APPLICATION_ID:
         raise StartError(f"{path} is not a ledger of SARVIS; it was left as it is. Name another file in store.url")
     try:
-        if pages:
-            _check_pages(path)
+        _check_pages(path)  # half a second for 200 MB
     except sqlite3.OperationalError as error:
         raise StartError(f"the ledger {path} cannot be read: {error}; name another file in store.url") from None
     except sqlite3.Error as error:
