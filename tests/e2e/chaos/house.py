@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from tests.support.processes import Sarvis, free_port
-from tests.support.proxy import FaultProxy, Seen
+from tests.support.proxy import FaultProxy
 from tests.support.waiting import wait_for
 from tests.support.world import BROKERS, HOST, Broker
 
@@ -55,6 +55,14 @@ class Passed:
     message: Json
 
 
+@dataclass
+class _Log:
+    """What was read of a proxy's log so far."""
+
+    read: int = 0
+    passed: list[Passed] = field(default_factory=list)
+
+
 class House:
     """Broker, bridge, the attacked edge and a bystander's, with both proxies. Used by one thread, and its beaters."""
 
@@ -72,6 +80,7 @@ class House:
         self.http = httpx2.Client(trust_env=False, timeout=2)
         self._http_port = free_port()
         self._edge_ports = {TARGET: free_port(), BYSTANDER: free_port()}
+        self._passed: dict[int, _Log] = {}
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -168,11 +177,13 @@ class House:
 
     def passed(self, proxy: FaultProxy, since: float = 0.0) -> Iterator[Passed]:
         """Messages about devices that passed since then (wall-clock)."""
-        seen: list[Seen] = list(proxy.seen)
-        for one in seen:
+        known = self._passed.setdefault(proxy.port, _Log())
+        for one in proxy.seen[known.read :]:
+            known.read += 1
             levels = one.topic.split("/")
-            if one.wall >= since and levels[-3] == "devices" and one.payload:
-                yield Passed(one.wall, one.direction, levels[-1], levels[-2], json.loads(one.payload))
+            if levels[-3] == "devices" and one.payload:
+                known.passed.append(Passed(one.wall, one.direction, levels[-1], levels[-2], json.loads(one.payload)))
+        return (passed for passed in known.passed if passed.at >= since)
 
     # People
 
