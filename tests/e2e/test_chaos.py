@@ -83,15 +83,15 @@ def test_a_restart_that_stores_the_same_session_again_is_no_execution() -> None:
 
 
 def test_the_plan_fills_all_cells_evenly_and_counts_only_what_landed() -> None:
-    plans = Plans(rounds=72, seed=1)
-    missed = 0
+    cells = len(FAULTS) * len(PHASES)
+    plans = Plans(rounds=2 * cells + 5, seed=1)
+    played = 0
     while (plan := plans.next()) is not None:
-        missed += plan.number % 5 == 0
-        plans.done(plan, None if plan.number % 5 == 0 else plan.phase)
-    assert missed
-    assert plans.hits.total() == 72
-    assert set(plans.hits) == {(fault, phase) for fault in FAULTS for phase in PHASES}
-    assert max(plans.hits.values()) - min(plans.hits.values()) <= 1
+        played += 1
+        landed: dict[int, Phase | None] = {0: None, 1: "done"}
+        plans.done(plan, landed.get(plan.number % 5, plan.phase))
+    assert played > plans.hits.total() >= 2 * cells + 5
+    assert min(plans.hits[fault, phase] for fault in FAULTS for phase in PHASES) >= 2
 
 
 def test_a_plan_whose_faults_never_land_comes_to_an_end() -> None:

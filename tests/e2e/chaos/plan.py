@@ -64,12 +64,14 @@ class Plans:
     def next(self) -> Plan | None:
         """The next round; None when enough have landed or are under way, or far too many did not."""
         with self._lock:
-            if self.hits.total() + self._under_way.total() >= self._wanted or self._given >= 2 * self._wanted + 10:
-                return None
-            self._given += 1
             cells = [(fault, phase) for fault in FAULTS for phase in PHASES]
             self._random.shuffle(cells)
-            fault, phase = min(cells, key=lambda cell: self.hits[cell] + self._under_way[cell])
+            so_far = self.hits + self._under_way
+            fault, phase = min(cells, key=lambda cell: so_far[cell])
+            enough = so_far.total() >= self._wanted and so_far[fault, phase] >= self._wanted // len(cells)
+            if enough or self._given >= 2 * self._wanted + 10:
+                return None
+            self._given += 1
             self._under_way[fault, phase] += 1
             return Plan(
                 number=self._given,
