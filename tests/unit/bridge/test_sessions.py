@@ -1,9 +1,13 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from bridge.rows import Session
 from bridge.sessions import Sessions
+from bridge.store import Transaction
 from contract.messages import Ack, DeviceStatus, EndedSession, Hello, Login, Logout, LogoutReason, Message
 from contract.settings import BridgeSettings
 from contract.topics import Topic
@@ -204,3 +208,48 @@ def test_the_end_of_an_old_session_takes_nothing_from_a_newer_one(town: Town) ->
     run(town.sessions.login("bob", "jetson", "app"))
     town.sessions._forget(old)
     assert town.sessions.user_of("jetson") == "bob"
+
+
+class SlowStore(MemoryStore):
+    """Its commits wait until they may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_commit = asyncio.Event()
+        self.may_commit.set()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with super().transaction() as transaction:
+            yield transaction
+            await self.may_commit.wait()
+
+
+async def test_who_connects_at_the_last_moment_while_others_are_served_is_not_logged_out() -> None:
+    town = Town()
+    store = town.store = SlowStore()
+    town.sessions = Sessions(
+        store,
+        BridgeSettings(heartbeat_timeout_s=10),
+        town.clock,
+        send=lambda *_: True,
+        on_ended=town.ended.append,
+        on_gone=lambda uid, reason: town.gone.append((uid, reason)),
+    )
+    await town.sessions.connected("alice")
+    for _ in range(10):
+        await town.sessions.tick()
+        town.clock.advance(0.99)
+    await town.sessions.tick()
+    town.clock.advance(0.2)  # she is due; service time was written a moment ago
+    store.may_commit.clear()
+    other = asyncio.create_task(town.sessions.login("bob", "jetson", "app"))
+    await asyncio.sleep(0)
+    back = asyncio.create_task(town.sessions.connected("alice"))
+    await asyncio.sleep(0)
+    tick = asyncio.create_task(town.sessions.tick())
+    await asyncio.sleep(0)
+    store.may_commit.set()
+    await asyncio.gather(other, back, tick)
+    assert town.gone == []
+    assert town.sessions.alive("alice")
