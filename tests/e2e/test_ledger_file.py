@@ -1,17 +1,21 @@
 """What `sarvis bridge` makes of the file that it is told to keep its ledger in."""
 
+import json
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from tests.support.ledgers import BAD, look, sums
-from tests.support.processes import run_sarvis
+from bridge.rows import Promise, ServiceSeconds
+from tests.support.ledgers import ALICE, BAD, keep, look, sums
+from tests.support.processes import Sarvis, run_sarvis
 from tests.support.waiting import wait_for
-from tests.support.world import HOST, Bridge, unique
+from tests.support.world import HOST, Bridge, EmbeddedBroker, Mqtt, unique
 
 ENOUGH = 20
 
@@ -90,3 +94,46 @@ def test_a_bridge_that_is_killed_in_the_middle_leaves_a_ledger_with_all_that_it_
         assert len(look(tmp_path / "ledger.db", device_id).sessions) == 1
     bridge.post("/api/auth/login", {"uid": unique("user"), "device_id": "one-more"})
     bridge.stop()
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_whoever_was_nearly_due_gets_a_little_time_after_a_restart_and_all_of_it_after_a_restore(
+    tmp_path: Path, restored: bool
+) -> None:
+    path = tmp_path / "ledger.db"
+    keep(path, [*ALICE, ServiceSeconds(1000.0), Promise("alice", 1001.0)])
+    arguments = ("--port", "0", "--mqtt-url", f"mqtt://{HOST}:9", *(["--restored"] if restored else []))
+    with Sarvis("bridge", *arguments, cwd=tmp_path) as bridge:
+        bridge.line_after("bridge listening on")
+        told = run_sarvis("sessions", "list", "--json", cwd=tmp_path)
+        (session,) = json.loads(told.stdout)["sessions"]
+    low, high = (3600.0, 3661.0) if restored else (110.0, 181.0)
+    assert low <= session["promised_s"] <= high
+
+
+def test_a_wake_that_nobody_took_is_told_at_the_next_connection_although_the_bridge_was_killed(
+    tmp_path: Path,
+) -> None:
+    uid = unique("user")
+    its_broker = EmbeddedBroker(tmp_path)
+    its_broker.start()
+    bridge = Bridge(tmp_path, its_broker.url)
+    bridge.start()
+    try:
+        with Mqtt(its_broker.port) as mqtt:
+            wake_id = mqtt.wake("jetson", uid, ttl_ms=200)
+            assert mqtt.outcome("jetson", wake_id) == "user_not_connected"
+        wait_for("it is in the ledger", lambda: missed(tmp_path / "ledger.db") == [wake_id])
+        bridge.kill()
+        bridge.start()
+        with bridge.app(uid) as app:
+            assert [wake["id"] for wake in app.message("connection_established")["missed"]] == [wake_id]
+        wait_for("it is told once", lambda: missed(tmp_path / "ledger.db") == [])
+    finally:
+        bridge.stop()
+        its_broker.stop()
+
+
+def missed(path: Path) -> list[str]:
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        return [wake_id for (wake_id,) in connection.execute("SELECT id FROM missed")]
