@@ -38,6 +38,9 @@ MAX_WAITING_REPORTS = 10_000
 REPORTS_AT_ONCE = 100
 
 CONNECTIONS = Gauge("sarvis_app_connections", "Apps' sockets that are open", registry=REGISTRY)
+RUNNING = Gauge("sarvis_sessions", "Sessions that run", registry=REGISTRY)
+WAITING = Gauge("sarvis_logouts_waiting", "Log-outs that no device has confirmed yet", registry=REGISTRY)
+NOT_STORED = Counter("sarvis_not_stored_total", "Looks at the clock that could not be stored", registry=REGISTRY)
 REPORTS_REFUSED = Counter(
     "sarvis_reports_refused_total", "Reports not taken because too many were waiting", registry=REGISTRY
 )
@@ -92,6 +95,8 @@ class Bridge:
         except StoreError as error:
             raise StartError(str(error)) from None
         CONNECTIONS.set_function(lambda: len(self.hub))
+        RUNNING.set_function(lambda: self.sessions.running)
+        WAITING.set_function(lambda: self.sessions.waiting)
         async with self._poster.running():
             tasks = [
                 asyncio.create_task(self.mqtt.run(), name="mqtt"),
@@ -206,8 +211,8 @@ class Bridge:
                 await self.sessions.tick(unsaved)
                 for _ in unsaved:
                     self.relay.unsaved.popleft()
-            except StoreError as error:
-                log.warning("tick_not_stored", error=str(error))
+            except StoreError:
+                NOT_STORED.inc()  # the store has said once what is wrong
             except Exception:
                 log.exception("tick_failed")
             await asyncio.sleep(TICK_S)

@@ -93,6 +93,16 @@ class Sessions:
         log.info("ledger_loaded", sessions=len(loaded.sessions), pending=len(loaded.pending), users=len(self.people))
         return loaded.missed
 
+    @property
+    def running(self) -> int:
+        """How many sessions run."""
+        return len(self._holder)
+
+    @property
+    def waiting(self) -> int:
+        """How many log-outs no device has confirmed."""
+        return len(self._outbox)
+
     def alive(self, uid: str) -> bool:
         """Connected, beating or logged in within the time-out, and not logged out since."""
         return self.people.alive(uid)

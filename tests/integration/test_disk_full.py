@@ -127,9 +127,10 @@ def test_apps_that_are_connected_are_told_and_nobody_is_logged_out_for_silence(f
     with full.bridge.app(uid) as app, full.bridge.app(old_uid, legacy=True) as old:
         full.bridge.post("/api/auth/login", {"uid": uid, "device_id": device_id})
         with full.disk():
-            before = len([line for line in full.bridge.sarvis.events() if line.get("event") == "tick_not_stored"])
-            full.bridge.sarvis.event(
-                "more than T passes", lambda line: line.get("event") == "tick_not_stored", nth=before + TICKS_OF_SILENCE
+            before = full.bridge.metric("sarvis_not_stored_total")
+            wait_for(
+                "more than T passes",
+                lambda: full.bridge.metric("sarvis_not_stored_total") >= before + TICKS_OF_SILENCE,
             )
             app.say({"type": "heartbeat", "seq": 1})
             error = app.message("error")

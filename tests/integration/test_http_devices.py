@@ -100,8 +100,12 @@ def test_a_log_out_that_is_refused_is_posted_again_later_and_also_after_a_kill(
 ) -> None:
     jetson.status = 500
     house.add(jetson, uid)
+    running, waiting = (house.bridge.metric(f"sarvis_{what}") for what in ("sessions", "logouts_waiting"))
     house.log_in(uid)
+    assert house.bridge.metric("sarvis_sessions") == running + 1
     house.log_out(uid)
+    assert house.bridge.metric("sarvis_sessions") == running
+    assert house.bridge.metric("sarvis_logouts_waiting") == waiting + 1
     jetson.post(2)
     house.bridge.kill()
     count = len(jetson.posts)
