@@ -8,7 +8,6 @@ from copy import copy
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from hashlib import blake2b
-from itertools import count
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeVar
 
@@ -47,7 +46,7 @@ def _copy(value: Any, memo: dict[int, Any]) -> None:
         memo[id(value)] = {key: copied(item, memo) for key, item in value.items()}
     elif kind is list:
         memo[id(value)] = [copied(item, memo) for item in value]
-    elif kind in {set, deque, count}:
+    elif kind in {set, deque}:
         memo[id(value)] = copy(value)
     else:
         memo[id(value)] = new = object.__new__(kind)

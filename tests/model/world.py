@@ -5,7 +5,6 @@ Beside them a plain model of what people are owed, in real seconds.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
 from random import Random
 from typing import Any, TypeVar
 
@@ -53,7 +52,7 @@ class World:
 
     def __init__(self, *, claim: str | None = "alice") -> None:
         self.clock = ManualClock()
-        self.ids = count(1)
+        self.ids = 0
         self.store = MemoryStore()
         self.down: list[Login | Logout] = []
         self.up: list[Hello | Ack] = []
@@ -91,7 +90,8 @@ class World:
         return sessions
 
     def _new_id(self) -> str:
-        return f"n{next(self.ids)}"
+        self.ids += 1
+        return f"n{self.ids}"
 
     def _boot(self) -> EdgeSession:
         self.edge_disk_is_full = False
