@@ -3,23 +3,22 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from bridge.deadlines import LONGEST_STEP_S
-from bridge.ledger import Answer, Desk, settle, without_session
+from bridge.announcer import Announcer
+from bridge.holders import Holders
+from bridge.ledger import Desk, settle, without_session
 from bridge.outbox import Outbox
 from bridge.people import People
 from bridge.presence import Presence
-from bridge.rows import AuditEvent, Change, Departed, Missed, PendingLogout, Promise, ServiceSeconds, Session, Settled
+from bridge.promises import Promises
+from bridge.rows import AuditEvent, Change, Departed, Missed, PendingLogout, Promise, Session
 from bridge.store import Store, Transaction
 from contract.clock import Clock, iso
-from contract.messages import Ack, DeviceStatus, Hello, Login, LogoutReason, Message, new_id
+from contract.messages import Ack, DeviceStatus, Hello, LogoutReason, Message, new_id
 from contract.settings import BridgeSettings
 from contract.telemetry import get_logger
-from contract.topics import LOGIN, LOGOUT, Topic
+from contract.topics import Topic
 
 DUE_AT_ONCE = 100
-KEEP_TIME_EVERY_S = 1.0
-KEEP_TIME_IDLE_S = 30.0
-"""Where nobody has a deadline; a disk that is full shows in `/readyz` all the same."""
 
 log = get_logger("sessions")
 
@@ -61,27 +60,21 @@ class Sessions:
         self._store = store
         self._settings = settings
         self._clock = clock
-        self._send = send
-        self._on_ended = on_ended
         self._on_gone = on_gone
         self._post = post
         self._post_over = post_over
         self._legacy_url = legacy_url
         self._presence = Presence(settings.offline_grace_s)
         self._outbox = Outbox()
-        self._holder: dict[str, Session] = {}
-        self._from_disk: set[str] = set()
-        self._wanted: dict[str, Promise] = {}
-        self._kept_at = float("-inf")
-        self._on_disk_s = float("-inf")
+        self._holders = Holders()
+        self._promises = Promises(self.people, store, clock)
+        self._announce = Announcer(clock, self._holders, self._outbox, send=send, on_ended=on_ended)
         self._one = asyncio.Lock()
 
     async def load(self, *, restored: bool = False) -> Sequence[Missed]:
         """Go on where an earlier run ended; returns the wakes that nobody took. `restored`: from a back-up (B6)."""
         loaded = await self._store.load()
-        for session in loaded.sessions:
-            self._holder[session.device_id] = session
-            self._from_disk.add(session.session_id)
+        self._holders.load(loaded.sessions)
         now = self._clock.monotonic()
         for row in loaded.pending:
             self._outbox.add(row, now)
@@ -96,7 +89,7 @@ class Sessions:
     @property
     def running(self) -> int:
         """How many sessions run."""
-        return len(self._holder)
+        return len(self._holders)
 
     @property
     def waiting(self) -> int:
@@ -109,8 +102,7 @@ class Sessions:
 
     def user_of(self, device_id: str) -> str | None:
         """Who is logged in on the device."""
-        session = self._holder.get(device_id)
-        return None if session is None else session.uid
+        return self._holders.user_of(device_id)
 
     # What happens
 
@@ -134,11 +126,11 @@ class Sessions:
             return None
         self.people.heard(uid)
         if not self.people.covered(uid):
-            self._wanted[uid] = self.people.promise(uid)
+            self._promises.want(uid)
             async with self._one:
                 if not self.people.alive(uid):
                     return None  # logged out while this waited
-                await self._promise_what_is_wanted()
+                await self._promises.write()
         return self._settings.heartbeat_timeout_s
 
     async def login(self, uid: str, device_id: str, how: str) -> Session:
@@ -173,10 +165,10 @@ class Sessions:
                     desks.append(desk)
                     if desk.adopted is not None and not self.people.alive(desk.adopted.uid):
                         promises[desk.adopted.uid] = self.people.promise(desk.adopted.uid)
-                await transaction.save(self._dated(promises.values()))
+                await transaction.save(self._promises.dated(promises.values()))
             for promise in promises.values():
                 self._lives(promise.uid, promise)
-            self._tell(desks)
+            self._announce.decided(desks)
         for device_id, report in reports:
             self._there(device_id, report.boot)
 
@@ -210,10 +202,14 @@ class Sessions:
         """
         again = self._outbox.due(self._clock.monotonic(), self._presence.online, self.people.now())
         for row in again.publish:
-            self._publish(row.device_id, [row.command()])
+            self._announce.publish(row.device_id, [row.command()])
         for row in again.post:
             self._post(row)
-        await self._keep_time(unsaved)
+        self.people.forget_long_departed()
+        idle = not len(self.people) and not len(self._outbox) and self._store.problem is None
+        if unsaved or self._promises.is_time(idle=idle):
+            async with self._one:
+                await self._promises.keep_time(unsaved)
         for row in again.dead:
             await self._take_out(row, "dead", "posted in vain for 24 h")
         while await self._log_out_who_is_due():
@@ -256,15 +252,15 @@ class Sessions:
                 desk.open(uid, "claim")
                 await transaction.save(desk.changes)
                 desks.append(desk)
-            changes = [*self._dated([promise] if promise else []), *self._superseded(uid, desks)]
+            changes = [*self._promises.dated([promise] if promise else []), *self._superseded(uid, desks)]
             await transaction.save(changes)
             sessions = await transaction.active_of(uid)
         self._lives(uid, promise)
-        self._committed(changes)
-        self._tell(desks)
+        self._announce.committed(changes)
+        self._announce.decided(desks)
         for device in claimed:
             if device.logout_url is None:
-                self._poke(device.device_id, uid)
+                self._announce.poke(device.device_id, uid)
         known = {session.session_id for session in sessions}
         opened = [desk.active for desk in desks if desk.active is not None and desk.active.session_id not in known]
         return [*sessions, *opened], []
@@ -274,55 +270,15 @@ class Sessions:
         async with self._store.transaction() as transaction:
             desk = await self._desk(transaction, device_id)
             session = desk.open(uid, how)
-            changes = [*self._dated([promise] if promise else []), *self._superseded(uid, [desk])]
+            changes = [*self._promises.dated([promise] if promise else []), *self._superseded(uid, [desk])]
             await transaction.save([*changes, *desk.changes])
         if promise is not None:
             self._lives(uid, promise)
-        self._committed(changes)
-        self._tell([desk])
+        self._announce.committed(changes)
+        self._announce.decided([desk])
         if desk.device.logout_url is None:
-            self._poke(device_id, uid)
+            self._announce.poke(device_id, uid)
         return session
-
-    async def _keep_time(self, unsaved: Sequence[Change]) -> None:
-        """T1: service time goes on when it is on disk."""
-        mono = self._clock.monotonic()
-        now_s = self.people.now_at(mono)
-        self.people.forget_long_departed()
-        idle = not len(self.people) and not len(self._outbox) and self._store.problem is None
-        since_s = mono - self._kept_at
-        if unsaved or since_s >= (KEEP_TIME_IDLE_S if idle else KEEP_TIME_EVERY_S):
-            async with self._one:
-                async with self._store.transaction() as transaction:
-                    await transaction.save([ServiceSeconds(now_s), *unsaved])
-                self.people.kept(now_s, mono)
-                self._kept_at, self._on_disk_s = mono, now_s
-                # Heartbeats that could not be answered count all the same: leases follow the promise.
-                await self._promise_what_is_wanted()
-        elif idle:
-            self.people.kept(now_s, mono)
-
-    def _dated(self, promises: Iterable[Promise]) -> list[Change]:
-        """Promises never lie further ahead of the service time on disk than they should."""
-        changes: list[Change] = list(promises)
-        if changes and self.people.now() - self._on_disk_s > LONGEST_STEP_S:
-            changes.append(ServiceSeconds(self.people.now()))
-        return changes
-
-    async def _promise_what_is_wanted(self) -> None:
-        """One commit for all whose heartbeats wait for it; whoever comes later finds it done."""
-        wanted = {uid: promise for uid, promise in self._wanted.items() if self.people.alive(uid)}
-        self._wanted.clear()
-        if not wanted:
-            return
-        try:
-            async with self._store.transaction() as transaction:
-                await transaction.save(self._dated(wanted.values()))
-        except BaseException:
-            self._wanted = wanted | self._wanted
-            raise
-        for promise in wanted.values():
-            self.people.promised(promise)
 
     async def _end(self, uids: Sequence[str], reason: LogoutReason) -> int:
         """End these users' sessions in one transaction; they were taken out of the deadlines before."""
@@ -343,9 +299,9 @@ class Sessions:
             await transaction.save(changes)
         for uid in uids:
             self.people.left(uid)
-            self._wanted.pop(uid, None)
-        self._committed(changes)
-        self._tell(desks)
+            self._promises.left(uid)
+        self._announce.committed(changes)
+        self._announce.decided(desks)
         for uid in uids:
             log.info("user_logged_out", uid=uid, reason=reason)
             self._on_gone(uid, reason)
@@ -369,7 +325,7 @@ class Sessions:
             issued_at=iso(self._clock.utc_now()),
             new_id=new_id,
             now_s=self.people.now(),
-            from_disk=active is not None and active.session_id in self._from_disk,
+            from_disk=active is not None and self._holders.from_disk(active),
         )
 
     def _busy(self, rows: Iterable[PendingLogout]) -> list[str]:
@@ -391,51 +347,12 @@ class Sessions:
         async with self._one:
             async with self._store.transaction() as transaction:
                 await transaction.save(changes)
-            self._committed(changes)
+            self._announce.committed(changes)
 
     def _lives(self, uid: str, promise: Promise | None) -> None:
         if promise is not None:
             self.people.promised(promise)
         self.people.heard(uid)
-
-    def _tell(self, desks: Iterable[Desk]) -> None:
-        """After the commit: memory, then the commands."""
-        for desk in desks:
-            self._committed(desk.changes)
-            self._publish(desk.device.device_id, desk.answers)
-
-    def _committed(self, changes: Iterable[Change]) -> None:
-        """Bring what is kept in memory up to what was written."""
-        for change in changes:
-            match change:
-                case Session(ended=None):
-                    self._holder[change.device_id] = change
-                    log.info("session_opened", uid=change.uid, device_id=change.device_id)
-                case Session():
-                    self._forget(change)
-                    log.info("session_ended", uid=change.uid, device_id=change.device_id, reason=change.ended)
-                    self._on_ended(change)
-                case PendingLogout():
-                    self._outbox.add(change, self._clock.monotonic())
-                case Settled():
-                    self._outbox.settled(change.device_id, change.session_id)
-                    log.info("logout_confirmed", device_id=change.device_id)
-                case _:
-                    pass
-
-    def _forget(self, session: Session) -> None:
-        """Compare and delete: the end of an old session takes nothing from a newer one."""
-        self._from_disk.discard(session.session_id)
-        holder = self._holder.get(session.device_id)
-        if holder is not None and holder.session_id == session.session_id:
-            del self._holder[session.device_id]
-
-    def _publish(self, device_id: str, answers: Iterable[Answer]) -> None:
-        for answer in answers:
-            self._send(LOGIN if isinstance(answer, Login) else LOGOUT, device_id, answer)
-
-    def _poke(self, device_id: str, uid: str) -> None:
-        self._send(LOGIN, device_id, Login(id=new_id(), uid=uid, issued_at=iso(self._clock.utc_now())))
 
 
 def describe(session: Session) -> dict[str, str]:

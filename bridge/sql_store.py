@@ -1,42 +1,35 @@
 """The ledger in SQLite, by SQLAlchemy Core: a write-ahead log, and each commit is on disk before it is told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Self
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, ColumnElement, Connection, Table, delete, event, exists, func, or_, select, true, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import URL, ColumnElement, Connection, Table, delete, event, func, or_, select, true
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bridge import sqlite_file
 from bridge.rows import (
     Audit,
-    Change,
-    Departed,
     Device,
     Missed,
-    MissedTold,
     PendingLogout,
     Promise,
-    ServiceSeconds,
     Session,
-    Settled,
 )
 from bridge.schema import AUDIT, DEVICES, MISSED, OUTBOX, PROMISES, SERVICE, SESSIONS
+from bridge.sql_transaction import SqlTransaction, device_of, pending_of, session_of
 from bridge.store import Loaded, StoreError, Transaction
 from contract.errors import StartError
 from contract.settings import StoreSettings
 from contract.telemetry import get_logger
 
 DRIVER = "sqlite+aiosqlite"
-MISSED_PER_USER = 20
 KEPT_AUDIT_LINES = 100_000
 KEPT_ENDED_SESSIONS = 100_000
 BUSY_TIMEOUT_S = 5.0
@@ -134,15 +127,12 @@ class SqlStore:
             .order_by(SESSIONS.c.device_id)
             .limit(most)
         )
-        rows = await self._read(query)
-        return [
-            (_session(row), None if row.until_s is None else Promise(row.uid, row.until_s, row.floored)) for row in rows
-        ]
+        return [(session_of(row), _promise(row)) for row in await self._read(query)]
 
     async def waiting(self, most: int, about: str | None = None) -> list[PendingLogout]:
         """Log-outs (about a user, a device or a session) that no device has confirmed yet, oldest first."""
         query = select(OUTBOX).where(_concerns(OUTBOX, about)).order_by(OUTBOX.c.number).limit(most)
-        return [_pending(row) for row in await self._read(query)]
+        return [pending_of(row) for row in await self._read(query)]
 
     async def audit(self, about: str, most: int) -> list[Audit]:
         """The newest lines about a user, a device or a session, oldest first."""
@@ -152,7 +142,7 @@ class SqlStore:
 
     async def devices(self, most: int) -> list[Device]:
         """All devices that were added or seen."""
-        return [_device(row) for row in await self._read(select(DEVICES).order_by(DEVICES.c.device_id).limit(most))]
+        return [device_of(row) for row in await self._read(select(DEVICES).order_by(DEVICES.c.device_id).limit(most))]
 
     async def _read(self, query: Any) -> Sequence[Any]:
         try:
@@ -168,140 +158,13 @@ class SqlStore:
         self.problem = problem
 
 
-_KEYS: dict[type, tuple[Table, list[str]]] = {
-    Device: (DEVICES, ["device_id"]),
-    PendingLogout: (OUTBOX, ["device_id", "session_id"]),
-    Promise: (PROMISES, ["uid"]),
-    ServiceSeconds: (SERVICE, ["id"]),
-}
-
-
-class SqlTransaction:
-    """See Transaction."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-
-    async def device(self, device_id: str) -> Device:
-        """See Transaction."""
-        row = await self._first(select(DEVICES).where(DEVICES.c.device_id == device_id))
-        return Device(device_id) if row is None else _device(row)
-
-    async def active(self, device_id: str) -> Session | None:
-        """See Transaction."""
-        row = await self._first(select(SESSIONS).where(SESSIONS.c.device_id == device_id, SESSIONS.c.ended.is_(None)))
-        return None if row is None else _session(row)
-
-    async def active_of(self, uid: str) -> list[Session]:
-        """See Transaction."""
-        rows = await self._all(select(SESSIONS).where(SESSIONS.c.uid == uid, SESSIONS.c.ended.is_(None)))
-        return [_session(row) for row in rows]
-
-    async def pending(self, device_id: str) -> list[PendingLogout]:
-        """See Transaction."""
-        rows = await self._all(select(OUTBOX).where(OUTBOX.c.device_id == device_id).order_by(OUTBOX.c.number))
-        return [_pending(row) for row in rows]
-
-    async def sessions(self, session_ids: Iterable[str]) -> dict[str, Session]:
-        """See Transaction."""
-        wanted = list(session_ids)
-        if not wanted:
-            return {}
-        rows = await self._all(select(SESSIONS).where(SESSIONS.c.session_id.in_(wanted)))
-        return {row.session_id: _session(row) for row in rows}
-
-    async def claimed_by(self, uid: str) -> list[Device]:
-        """See Transaction."""
-        busy = exists().where(SESSIONS.c.device_id == DEVICES.c.device_id, SESSIONS.c.ended.is_(None))
-        rows = await self._all(select(DEVICES).where(DEVICES.c.claim_uid == uid, ~busy).order_by(DEVICES.c.device_id))
-        return [_device(row) for row in rows]
-
-    async def save(self, changes: Iterable[Change]) -> None:
-        """See Transaction. Raises StoreError when a session was ended elsewhere in the meantime."""
-        for change in changes:
-            await self._write(change)
-
-    async def _write(self, change: Change) -> None:
-        match change:
-            case Session(ended=None):
-                await self._run(SESSIONS.insert(), change)
-            case Session():
-                await self._end(change)
-            case Settled(device_id, session_id):
-                await self._connection.execute(
-                    delete(OUTBOX).where(OUTBOX.c.device_id == device_id, OUTBOX.c.session_id == session_id)
-                )
-            case Departed(uid):
-                await self._connection.execute(delete(PROMISES).where(PROMISES.c.uid == uid))
-            case MissedTold(uid):
-                await self._connection.execute(delete(MISSED).where(MISSED.c.uid == uid))
-            case Missed():
-                await self._run(MISSED.insert(), change)
-                await self._trim_missed(change.uid)
-            case Audit():
-                await self._run(AUDIT.insert(), change)
-            case _:
-                await self._put(change)
-
-    async def _put(self, row: Device | PendingLogout | Promise | ServiceSeconds) -> None:
-        """A row that may be there already."""
-        table, key = _KEYS[type(row)]
-        values = {"id": 1, **asdict(row)} if isinstance(row, ServiceSeconds) else asdict(row)
-        statement = upsert(table).values(values)
-        new = {name: statement.excluded[name] for name in values if name not in key}
-        await self._connection.execute(statement.on_conflict_do_update(index_elements=key, set_=new))
-
-    async def _run(self, statement: Any, row: Session | Missed | Audit) -> None:
-        await self._connection.execute(statement, asdict(row))
-
-    async def _end(self, session: Session) -> None:
-        """Compare and set: a session ends once, whoever ends it."""
-        result = await self._connection.execute(
-            update(SESSIONS)
-            .where(SESSIONS.c.session_id == session.session_id, SESSIONS.c.ended.is_(None))
-            .values(ended=session.ended)
-        )
-        if result.rowcount != 1:
-            raise StoreError(f"session {session.session_id} was ended by somebody else at the same time")
-
-    async def _trim_missed(self, uid: str) -> None:
-        newest = (
-            select(MISSED.c.number).where(MISSED.c.uid == uid).order_by(MISSED.c.number.desc()).limit(MISSED_PER_USER)
-        )
-        await self._connection.execute(delete(MISSED).where(MISSED.c.uid == uid, MISSED.c.number.not_in(newest)))
-
-    async def _first(self, query: Any) -> Any:
-        return (await self._connection.execute(query)).first()
-
-    async def _all(self, query: Any) -> Sequence[Any]:
-        return (await self._connection.execute(query)).all()
+def _promise(row: Any) -> Promise | None:
+    return None if row.until_s is None else Promise(row.uid, row.until_s, row.floored)
 
 
 def _concerns(table: Table, about: str | None) -> ColumnElement[bool]:
     columns = (table.c.uid, table.c.device_id, table.c.session_id)
     return true() if about is None else or_(*(column == about for column in columns))
-
-
-def _device(row: Any) -> Device:
-    return Device(row.device_id, row.install_id, row.boot, row.seq, row.generation, row.claim_uid, row.logout_url)
-
-
-def _session(row: Any) -> Session:
-    return Session(row.session_id, row.device_id, row.uid, row.generation, row.ended)
-
-
-def _pending(row: Any) -> PendingLogout:
-    return PendingLogout(
-        row.command_id,
-        row.session_id,
-        row.device_id,
-        row.uid,
-        row.generation,
-        row.reason,
-        row.issued_at,
-        row.queued_s,
-        row.url,
-    )
 
 
 async def _load(connection: AsyncConnection) -> Loaded:
@@ -312,8 +175,8 @@ async def _load(connection: AsyncConnection) -> Loaded:
     missed = await connection.execute(select(MISSED).order_by(MISSED.c.number))
     return Loaded(
         seconds=seconds or 0.0,
-        sessions=[_session(row) for row in sessions],
-        pending=[_pending(row) for row in pending],
+        sessions=[session_of(row) for row in sessions],
+        pending=[pending_of(row) for row in pending],
         promises=[Promise(row.uid, row.until_s, row.floored) for row in promises],
         missed=[Missed(row.id, row.uid, row.command, row.device_id, row.timestamp) for row in missed],
     )

@@ -87,7 +87,7 @@ async def _tick_us(sessions: Sessions) -> float:
     ticks = 20
     began = time.process_time()
     for _ in range(ticks):
-        sessions._kept_at = float("-inf")
+        sessions._promises._kept_at = float("-inf")
         await sessions.tick()
     return (time.process_time() - began) / ticks * 1e6
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import bridge.outbox
 import bridge.people
-import bridge.sql_store
+import bridge.sql_transaction
 import edge_node.session
 import edge_node.state
 import sarvis.cli
@@ -39,10 +39,10 @@ def die_at(point: str) -> None:
 
 def bridge_points() -> None:
     """Before and after the commit that ends a user's sessions."""
-    save: Callable[..., Any] = bridge.sql_store.SqlTransaction.save
+    save: Callable[..., Any] = bridge.sql_transaction.SqlTransaction.save
     left = bridge.people.People.left
 
-    async def save_or_die(self: bridge.sql_store.SqlTransaction, changes: Iterable[Change]) -> None:
+    async def save_or_die(self: bridge.sql_transaction.SqlTransaction, changes: Iterable[Change]) -> None:
         rows = list(changes)
         await save(self, rows)
         if any(isinstance(row, Departed) for row in rows):
@@ -52,7 +52,7 @@ def bridge_points() -> None:
         die_at("bridge.after_commit")
         left(self, uid)
 
-    bridge.sql_store.SqlTransaction.save = save_or_die  # type: ignore[method-assign]
+    bridge.sql_transaction.SqlTransaction.save = save_or_die  # type: ignore[method-assign]
     bridge.people.People.left = left_or_die  # type: ignore[method-assign]
     bridge.outbox.FIRST_AGAIN_S = 0.5
     bridge.outbox.LAST_AGAIN_S = 2.0

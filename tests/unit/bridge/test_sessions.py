@@ -203,13 +203,6 @@ def test_every_change_leaves_an_audit_line(town: Town) -> None:
     ]  # fmt: skip
 
 
-def test_the_end_of_an_old_session_takes_nothing_from_a_newer_one(town: Town) -> None:
-    old = run(town.sessions.login("alice", "jetson", "app"))
-    run(town.sessions.login("bob", "jetson", "app"))
-    town.sessions._forget(old)
-    assert town.sessions.user_of("jetson") == "bob"
-
-
 class SlowStore(MemoryStore):
     """Its commits wait until they may."""
 
