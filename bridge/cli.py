@@ -46,7 +46,6 @@ async def serve(settings: Settings, *, restored: bool = False) -> None:
     listening = listen("the bridge", settings.bridge.host, settings.bridge.port, option="--port")
     store = await SqlStore.open(settings.store)
     try:
-        await store.prune()
         await _serve(settings, store, listening, restored=restored)
     finally:
         await store.close()

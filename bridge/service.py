@@ -34,6 +34,7 @@ from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, WAKE
 
 VERSION = version("sarvis")
 TICK_S = 0.5
+PRUNE_EVERY_S = 3600.0
 MAX_WAITING_REPORTS = 10_000
 REPORTS_AT_ONCE = 100
 
@@ -102,6 +103,7 @@ class Bridge:
                 asyncio.create_task(self.mqtt.run(), name="mqtt"),
                 asyncio.create_task(self._tick(), name="tick"),
                 asyncio.create_task(self._take_reports(), name="reports"),
+                asyncio.create_task(self._prune(), name="prune"),
             ]
             try:
                 yield
@@ -216,6 +218,11 @@ class Bridge:
             except Exception:
                 log.exception("tick_failed")
             await asyncio.sleep(TICK_S)
+
+    async def _prune(self) -> None:
+        while True:
+            await self.store.prune()
+            await asyncio.sleep(PRUNE_EVERY_S)
 
     def _tell_ended(self, session: Session) -> None:
         timestamp = iso(self.clock.utc_now())

@@ -76,3 +76,7 @@ class Store(Protocol):
     async def load(self) -> Loaded:
         """What runs, waits and was promised; raises StoreError."""
         ...
+
+    async def prune(self) -> None:
+        """Forget what is long over; `problem` says so when that failed."""
+        ...

@@ -98,6 +98,7 @@ class MemoryStore:
         self.fail: str | None = None
         self.before_commit: Callable[[], None] = lambda: None
         self.problem: str | None = None
+        self.prunes = 0
 
     @property
     def audit(self) -> list[Audit]:
@@ -123,6 +124,9 @@ class MemoryStore:
             list(tables.promises.values()),
             list(tables.missed),
         )
+
+    async def prune(self) -> None:
+        self.prunes += 1
 
 
 class MemoryTransaction:
