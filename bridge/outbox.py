@@ -85,6 +85,13 @@ class Outbox:
             queue.delay_s = FIRST_AGAIN_S
             self._schedule(device_id, queue, now + FIRST_AGAIN_S)
 
+    def broker_reached(self, now: float) -> None:
+        """After an outage: what was said to nobody meanwhile goes out soon, not after the pause that has grown."""
+        for device_id, queue in self._queues.items():
+            if any(row.url is None for row in queue.rows.values()):
+                queue.delay_s = FIRST_AGAIN_S
+                self._schedule(device_id, queue, now + FIRST_AGAIN_S * self._jitter())
+
     def due(self, now: float, online: Callable[[str, float], bool], seconds: float = 0.0) -> Due:
         """What to do now; an HTTP device whose row is to be posted is busy until `posted`.
 

@@ -142,6 +142,7 @@ class Bridge:
     def _connected(self) -> None:
         status = self._status("online")
         self.mqtt.send(status.topic, status.owner, status.message)
+        self.sessions.broker_reached()
 
     def _status(self, state: str) -> Outgoing:
         instance = self.settings.bridge.instance

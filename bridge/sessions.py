@@ -183,6 +183,10 @@ class Sessions:
         else:
             self._presence.gone(device_id, status.boot, self._clock.monotonic())
 
+    def broker_reached(self) -> None:
+        """The connection to the broker stands (again)."""
+        self._outbox.broker_reached(self._clock.monotonic())
+
     async def posted(self, row: PendingLogout, problem: str | None) -> None:
         """A post to an HTTP device ended: it obeyed, or `problem` says why not."""
         taken = False

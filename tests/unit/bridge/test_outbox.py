@@ -67,6 +67,19 @@ def test_a_device_that_comes_online_is_told_soon() -> None:
     assert due(outbox, 1002, everywhere) == [row()]
 
 
+def test_after_an_outage_of_the_broker_nobody_waits_for_the_pause_that_has_grown() -> None:
+    outbox = Outbox(jitter=lambda: 1.0)
+    outbox.add(row(), now=0)
+    outbox.add(posted(), now=0)
+    for second in range(580):
+        due(outbox, second, everywhere)
+    outbox.broker_reached(580)
+    assert due(outbox, 581.9, everywhere) == []
+    assert due(outbox, 582, everywhere) == [row()]
+    assert due(outbox, 585.9, everywhere) == []
+    assert due(outbox, 586, everywhere) == [row()]
+
+
 def posted(session_id: str = "s1", device_id: str = "old", uid: str = "alice") -> PendingLogout:
     url = f"http://{device_id}/logout"
     return PendingLogout("c-" + session_id, session_id, device_id, uid, 1, "app", "now", queued_s=0, url=url)

@@ -1,10 +1,40 @@
 import pytest
 
+from bridge.rows import PendingLogout
 from bridge.service import Bridge
+from contract.messages import BridgeStatus, DeviceStatus, Logout, Message
 from contract.settings import MqttSettings, Settings
+from contract.topics import Topic
+from tests.support.clock import ManualClock
 from tests.support.memory_store import MemoryStore
 from tests.support.processes import free_port
 from tests.support.waiting import wait_until
+
+
+async def test_log_outs_that_wait_go_out_soon_after_the_broker_is_reached_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, clock = MemoryStore(), ManualClock()
+    store.tables.pending["jetson", "s1"] = PendingLogout("c1", "s1", "jetson", "alice", 1, "app", "then")
+    bridge = Bridge(Settings(), store, clock)
+    said: list[Message] = []
+
+    def send(_topic: Topic, _owner: str, message: Message) -> bool:
+        said.append(message)
+        return True
+
+    monkeypatch.setattr(bridge.mqtt, "send", send)
+    monkeypatch.setattr(bridge.sessions._announce, "_send", send)
+    await bridge.sessions.load()
+    bridge.sessions.device_status("jetson", DeviceStatus(state="online", boot=1))
+    for _ in range(300):
+        clock.advance(1)
+        await bridge.sessions.tick()
+    said.clear()
+    bridge._connected()
+    clock.advance(2)
+    await bridge.sessions.tick()
+    assert [type(message) for message in said] == [BridgeStatus, Logout]
 
 
 async def test_a_bridge_that_runs_for_long_forgets_what_is_long_over(monkeypatch: pytest.MonkeyPatch) -> None:
