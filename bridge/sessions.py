@@ -1,7 +1,7 @@
 """Carries out the ledger's rules: reads rows, lets the rules decide, commits, and only then tells the world."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from bridge.announcer import Announcer
 from bridge.holders import Holders
@@ -145,13 +145,7 @@ class Sessions:
     async def logout(self, uid: str, reason: LogoutReason) -> int:
         """End all sessions of the user; returns how many there were."""
         async with self._one:
-            deadline = self.people.take(uid)
-            try:
-                return await self._end([uid], reason)
-            except BaseException:
-                if deadline is not None:
-                    self.people.put_back(uid, deadline)
-                raise
+            return await self._end({uid: self.people.take(uid)}, reason)
 
     async def reports(self, reports: Sequence[tuple[str, Hello | Ack]]) -> None:
         """Devices said where they stand; each device at most once in one call."""
@@ -226,15 +220,9 @@ class Sessions:
         async with self._one:
             # Looked up in our turn: whoever connects while others are served is not due any more.
             due = self.people.take_due(DUE_AT_ONCE)
-            if not due:
-                return False
-            try:
-                await self._end(list(due), "heartbeat_timeout")
-            except BaseException:
-                for uid, deadline in due.items():
-                    self.people.put_back(uid, deadline)
-                raise
-        return True
+            if due:
+                await self._end(due, "heartbeat_timeout")
+        return bool(due)
 
     def _there(self, device_id: str, boot: int) -> None:
         self._presence.seen(device_id, boot)
@@ -284,8 +272,26 @@ class Sessions:
             self._announce.poke(device_id, uid)
         return session
 
-    async def _end(self, uids: Sequence[str], reason: LogoutReason) -> int:
-        """End these users' sessions in one transaction; they were taken out of the deadlines before."""
+    async def _end(self, leaving: Mapping[str, float | None], reason: LogoutReason) -> int:
+        """End the sessions of users who were taken out of the deadlines, which are given; in one transaction."""
+        try:
+            desks, changes = await self._write_end(leaving, reason)
+        except BaseException:
+            for uid, deadline in leaving.items():
+                if deadline is not None:
+                    self.people.put_back(uid, deadline)
+            raise
+        for uid in leaving:
+            self.people.left(uid)
+            self._promises.left(uid)
+        self._announce.committed(changes)
+        self._announce.decided(desks)
+        for uid in leaving:
+            log.info("user_logged_out", uid=uid, reason=reason)
+            self._on_gone(uid, reason)
+        return len(desks)
+
+    async def _write_end(self, uids: Iterable[str], reason: LogoutReason) -> tuple[list[Desk], list[Change]]:
         desks: list[Desk] = []
         changes: list[Change] = []
         at = iso(self._clock.utc_now())
@@ -301,15 +307,7 @@ class Sessions:
                     changes += without_session(uid, reason, self._legacy_url, at, self.people.now(), new_id)
                 changes.append(Departed(uid))
             await transaction.save(changes)
-        for uid in uids:
-            self.people.left(uid)
-            self._promises.left(uid)
-        self._announce.committed(changes)
-        self._announce.decided(desks)
-        for uid in uids:
-            log.info("user_logged_out", uid=uid, reason=reason)
-            self._on_gone(uid, reason)
-        return len(desks)
+        return desks, changes
 
     async def _answer(self, transaction: Transaction, device_id: str, report: Hello | Ack) -> Desk:
         named = {entry.session_id for entry in report.ended}
@@ -349,6 +347,8 @@ class Sessions:
     async def _take_out(self, row: PendingLogout, event: AuditEvent, reason: str) -> None:
         changes = settle(row, event, reason, iso(self._clock.utc_now()))
         async with self._one:
+            if row not in self._outbox.posted_at(row.device_id):
+                return  # its user came back meanwhile
             async with self._store.transaction() as transaction:
                 await transaction.save(changes)
             self._announce.committed(changes)

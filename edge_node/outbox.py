@@ -59,10 +59,6 @@ class WakeOutbox:
         if wake_id in self._entries:
             self._entries[wake_id].due = now + REPEAT_S
 
-    def next_due(self) -> float | None:
-        """When to look again."""
-        return min((entry.due for entry in self._entries.values()), default=None)
-
 
 def _age_ms(entry: _Entry, now: float) -> int:
     return max(0, round((now - entry.heard_at) * 1000))

@@ -84,3 +84,13 @@ async def test_a_post_that_was_obeyed_but_not_noted_is_repeated_ever_more_rarely
             with pytest.raises(StoreError):
                 await sessions.posted(posted[-1], None)
     assert len(posted) < 12
+
+
+async def test_a_row_whose_user_came_back_is_not_buried_as_dead() -> None:
+    store, _, _, sessions = town()
+    row = PendingLogout("c1", "s1", "a", "alice", 1, "app", "x", 0.0, "http://a/")
+    store.tables.pending["a", "s1"] = row
+    await sessions.load()
+    await sessions.connected("alice")
+    await sessions._take_out(row, "dead", "posted in vain for 24 h")
+    assert [line.event for line in store.audit] == ["superseded"]

@@ -246,3 +246,15 @@ async def test_who_connects_at_the_last_moment_while_others_are_served_is_not_lo
     await asyncio.gather(other, back, tick)
     assert town.gone == []
     assert town.sessions.alive("alice")
+
+
+def test_a_fault_after_the_commit_brings_nobody_back_to_life(town: Town) -> None:
+    def fail(_uid: str, _reason: LogoutReason) -> None:
+        raise RuntimeError("a socket")
+
+    run(town.sessions.connected("alice"))
+    town.sessions._on_gone = fail
+    with pytest.raises(RuntimeError):
+        run(town.sessions.logout("alice", "app"))
+    assert not town.sessions.alive("alice")
+    assert run(town.sessions.heartbeat("alice")) is None
