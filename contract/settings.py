@@ -3,11 +3,21 @@
 import os
 import tomllib
 from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -24,6 +34,7 @@ ENV_DELIMITER = "__"
 CONFIG_FILE = Path("sarvis.toml")
 CONFIG_VARIABLE = "SARVIS_CONFIG"
 SQLITE = "sqlite:///"
+MAX_RATE = 10_000_000
 
 
 class Section(BaseModel):
@@ -32,12 +43,83 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _check_network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; write a network as 192.168.0.0/24 or an address as 192.168.0.9") from None
+    return text
+
+
+def _check_rate(text: str) -> str:
+    # Here as a form only: the library that counts is the bridge's.
+    number, _, period = text.partition("/")
+    if not number.isdigit() or not 0 < int(number) <= MAX_RATE or period not in {"second", "minute", "hour"}:
+        raise ValueError("write a rate as 60/minute: a whole number per second, minute or hour")
+    return text
+
+
+Network = Annotated[str, AfterValidator(_check_network)]
+Rate = Annotated[str, AfterValidator(_check_rate)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def networks(texts: Iterable[str]) -> list[IPv4Network | IPv6Network]:
+    """The networks that settings name."""
+    return [ip_network(text) for text in texts]
+
+
+def _together(one: Path | None, other: Path | None, names: str) -> None:
+    if (one is None) != (other is None):
+        raise ValueError(f"{names} go together: set both or none")
+
+
+class AuthSettings(Section):
+    """Who gets in."""
+
+    mode: Literal["open", "required"] = "open"
+    key_file: Path = Path("~/.local/state/sarvis/auth/signing.keys")
+    origins: list[str] = []
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+
+    @field_validator("origins")
+    @classmethod
+    def _are_origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            parts = urlsplit(origin)
+            if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
+                raise ValueError(f"{origin!r} is no origin; write https://app.example or http://192.168.0.2:8080")
+        return origins
+
+    @model_validator(mode="after")
+    def _has_one_key(self) -> Self:
+        if self.api_key is not None and self.api_key_file is not None:
+            raise ValueError("auth.api_key and auth.api_key_file exclude each other")
+        return self
+
+
+class LimitsSettings(Section):
+    """How much one peer may ask for; what is beyond gets 429 or close code 4008."""
+
+    address: Rate = "60000/minute"
+    failures: Rate = "60/minute"
+    caller: Rate = "12000/minute"
+    app: Rate = "300/minute"
+    frames: Rate = "1200/minute"
+    device: Rate = "1200/minute"
+
+
 class MqttSettings(Section):
     """How to reach the broker."""
 
     url: str = "mqtt://127.0.0.1:1883"
     username: str | None = None
     password: SecretStr | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
     prefix: str = Field(default="sarvis/v1", pattern=r"^[^/+#][^+#]*[^/+#]$")
     keepalive_s: int = Field(default=15, ge=2, le=3600)
     reconnect_max_s: float = Field(default=10.0, gt=0)
@@ -46,12 +128,26 @@ class MqttSettings(Section):
     @classmethod
     def _has_host(cls, url: str) -> str:
         parts = urlsplit(url)
-        if parts.scheme != "mqtt" or not parts.hostname:
-            raise ValueError("write the broker's address as mqtt://HOST:PORT")
+        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
+            raise ValueError("write the broker's address as mqtt://HOST:PORT, or mqtts://HOST:PORT with TLS")
         if parts.username or parts.password:
-            raise ValueError("set mqtt.username and mqtt.password instead of writing them into mqtt.url")
+            raise ValueError("set mqtt.username and mqtt.password_file instead of writing them into mqtt.url")
         _ = parts.port  # raises ValueError when it is no port
         return url
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("mqtt.password and mqtt.password_file exclude each other")
+        _together(self.cert_file, self.key_file, "mqtt.cert_file and mqtt.key_file")
+        if not self.tls and (self.ca_file or self.cert_file):
+            raise ValueError("mqtt.ca_file and mqtt.cert_file need an mqtt.url that begins with mqtts://")
+        return self
+
+    @property
+    def tls(self) -> bool:
+        """Is the connection encrypted?"""
+        return urlsplit(self.url).scheme == "mqtts"
 
     @property
     def host(self) -> str:
@@ -61,14 +157,25 @@ class MqttSettings(Section):
     @property
     def port(self) -> int:
         """The broker's TCP port."""
-        return urlsplit(self.url).port or 1883
+        return urlsplit(self.url).port or (8883 if self.tls else 1883)
 
 
 class BrokerSettings(Section):
     """The embedded broker."""
 
     host: str = "127.0.0.1"
-    port: int = Field(default=1883, ge=0, le=65535)
+    port: Port = 1883
+    dir: Path = Path("~/.local/state/sarvis/broker")
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        _together(self.tls_cert, self.tls_key, "broker.tls_cert and broker.tls_key")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("broker.tls_client_ca needs broker.tls_cert")
+        return self
 
 
 class StoreSettings(Section):
@@ -93,14 +200,18 @@ class LegacySettings(Section):
     """What older installations need."""
 
     logout_url: str | None = Field(default=None, pattern=r"^https?://[^\s]+$")
+    allow_networks: list[Network] = []
 
 
 class BridgeSettings(Section):
     """The bridge between MQTT and the apps."""
 
     host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65535)
+    port: Port = 8000
     instance: DeviceId = "bridge-1"
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    trusted_proxies: list[Network] = []
     heartbeat_interval_s: float = Field(default=30.0, gt=0)
     heartbeat_timeout_s: float = Field(default=3600.0, gt=0)
     lease_grace_s: float = Field(default=120.0, gt=0)
@@ -118,6 +229,11 @@ class BridgeSettings(Section):
             raise ValueError("bridge.heartbeat_coalesce_s must be below bridge.lease_grace_s")
         return self
 
+    @model_validator(mode="after")
+    def _has_certificate_and_key(self) -> Self:
+        _together(self.tls_cert, self.tls_key, "bridge.tls_cert and bridge.tls_key")
+        return self
+
 
 class EdgeSettings(Section):
     """The node on the Jetson."""
@@ -132,7 +248,8 @@ class EdgeSettings(Section):
     refractory_s: float = Field(default=2.0, ge=0)
     wake_ttl_ms: int = Field(default=10_000, ge=100, le=60_000)
     http_host: str = "127.0.0.1"
-    http_port: int = Field(default=5000, ge=0, le=65535)
+    http_port: Port = 5000
+    http_allow: list[Network] = ["127.0.0.0/8", "::1"]
     state_dir: Path = Path("~/.local/state/sarvis/edge")
 
 
@@ -142,8 +259,19 @@ class AppSettings(Section):
     url: str = Field(default="ws://127.0.0.1:8000", pattern=r"^wss?://[^/]+$")
     uid: Uid | None = None
     client: str | None = Field(default=None, min_length=1, max_length=64)
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    ca_file: Path | None = None
     heartbeat_interval_s: float | None = Field(default=None, gt=0)
     reconnect_max_s: float = Field(default=30.0, gt=0)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("app.token and app.token_file exclude each other")
+        if self.ca_file is not None and not self.url.startswith("wss://"):
+            raise ValueError("app.ca_file needs an app.url that begins with wss://")
+        return self
 
 
 class LogSettings(Section):
@@ -151,6 +279,31 @@ class LogSettings(Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
+
+
+class _File(TomlConfigSettingsSource):
+    """sarvis.toml; a relative path in it starts at its folder, so that a folder of files can be moved as a whole."""
+
+    def __call__(self) -> dict[str, Any]:
+        tables = super().__call__()
+        path = self.toml_file_path
+        if not isinstance(path, Path):
+            return tables
+        return {name: _from(path.parent, name, table) for name, table in tables.items()}
+
+
+def _from(folder: Path, section: str, table: Any) -> Any:
+    field = Settings.model_fields.get(section)
+    if field is None or not isinstance(table, dict):
+        return table  # validation says what is wrong
+    model = field.annotation
+    assert isinstance(model, type)  # noqa: S101 - every field is a Section
+    assert issubclass(model, Section)  # noqa: S101
+    paths = {key for key, of in model.model_fields.items() if of.annotation in {Path, Path | None}}
+    return {
+        key: str(folder / value) if key in paths and isinstance(value, str) and not value.startswith("~") else value
+        for key, value in table.items()
+    }
 
 
 class Settings(BaseSettings):
@@ -165,6 +318,8 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
+    auth: AuthSettings = AuthSettings()
+    limits: LimitsSettings = LimitsSettings()
     mqtt: MqttSettings = MqttSettings()
     broker: BrokerSettings = BrokerSettings()
     bridge: BridgeSettings = BridgeSettings()
@@ -184,7 +339,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then environment, then the file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, _File(settings_cls)
 
 
 def load(config: Path | None = None, **arguments: Any) -> Settings:

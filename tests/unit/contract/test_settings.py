@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,3 +95,44 @@ def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_do_not_change_once_read() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().bridge.port = 1  # type: ignore[misc]
+
+
+def test_a_relative_path_in_a_file_starts_at_the_files_folder(tmp_path: Path) -> None:
+    file = tmp_path / "kit" / "sarvis.toml"
+    file.parent.mkdir()
+    file.write_text(
+        '[mqtt]\nurl = "mqtts://broker"\nca_file = "ca.crt"\n[edge]\nstate_dir = "~/x"\nmodel = "/m.onnx"\n'
+    )
+    settings = load(file)
+    assert settings.mqtt.ca_file == file.parent / "ca.crt"
+    assert settings.edge.state_dir == Path("~/x")
+    assert settings.edge.model == Path("/m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"mqtt__password": "a", "mqtt__password_file": "b"}, "exclude each other"),
+        ({"mqtt__ca_file": "ca.crt"}, "mqtts://"),
+        ({"mqtt__url": "mqtts://x", "mqtt__cert_file": "c"}, "mqtt.cert_file and mqtt.key_file go together"),
+        ({"bridge__tls_cert": "c"}, "bridge.tls_cert and bridge.tls_key go together"),
+        ({"broker__tls_client_ca": "c"}, "needs broker.tls_cert"),
+        ({"legacy__allow_networks": ["10.0.0.1/8"]}, "legacy.allow_networks.0"),
+        ({"limits__failures": "0/minute"}, "60/minute"),
+        ({"limits__failures": "many"}, "60/minute"),
+        ({"auth__origins": ["app.example"]}, "is no origin"),
+        ({"auth__mode": "closed"}, "auth.mode"),
+        ({"app__ca_file": "ca.crt"}, "wss://"),
+        ({"app__token": "a", "app__token_file": "b"}, "exclude each other"),
+    ],
+)
+def test_settings_of_doors_that_do_not_fit_together_are_refused(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        load(**given)
+
+
+def test_a_secret_in_a_setting_is_not_repeated_by_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SARVIS_MQTT__PASSWORD", "s3cret")
+    with pytest.raises(SettingsError) as refused:
+        load(mqtt__password_file="b")
+    assert "s3cret" not in str(refused.value)
