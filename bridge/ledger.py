@@ -6,7 +6,7 @@ publish after the commit. Rule numbers (B1, B3 ...) are those of docs/sessions.m
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from bridge.rows import Audit, AuditEvent, Change, Device, PendingLogout, Session, SessionEnd, Settled
 from contract.messages import LEGACY_DEVICE, Login, Logout, LogoutReason, Report
@@ -49,6 +49,8 @@ class Desk:
     """Service time."""
     from_disk: bool = False
     """The active session was opened by an earlier run of this service."""
+    strict: bool = False
+    """Credentials are required: a device claims and keeps only the user whom an operator assigned to it."""
     changes: list[Change] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     adopted: Session | None = None
@@ -89,19 +91,17 @@ class Desk:
         if self._is_older(report):
             return
         self.answers.clear()
-        self.device = replace(
-            self.device,
+        claim = report.claim_uid if self._may_have(report.claim_uid) else None
+        self._save_device(
             install_id=report.install_id,
             boot=report.boot,
             seq=report.seq,
             generation=max(self.device.generation, report.generation),
-            claim_uid=report.claim_uid,
+            claim_uid=claim,
         )
-        self.changes.append(self.device)
         self._take_ended(report, people)
         self._take_lost_history(report)
         self._take_held(report, people)
-        claim = report.claim_uid
         if nonce is not None and self.active is None and claim is not None and people.alive(claim):
             self.open(claim, "claim")
         for row in self.pending.values():
@@ -142,7 +142,7 @@ class Desk:
             return
         known = self.known.get(report.session_id)
         ours_may_be_old = self.active is None or self.from_disk
-        if known is None and ours_may_be_old and people.may_adopt(report.uid):
+        if known is None and ours_may_be_old and self._may_have(report.uid) and people.may_adopt(report.uid):
             self.end("replaced", "its device runs a session that this ledger does not know")
             self._raise_generation()
             adopted = Session(report.session_id, self.device.device_id, report.uid, self.device.generation)
@@ -189,8 +189,24 @@ class Desk:
         self.pending.pop(row.session_id, None)
         self.changes += settle(row, event, reason, self.issued_at)
 
+    def remove(self) -> None:
+        """An operator takes the device out: its user is logged out there, and nobody is logged in again."""
+        self.end("operator", "the device was removed")
+        self._save_device(state="removed", claim_uid=None, assigned_uid=None)
+        self.changes.append(Audit(self.issued_at, "removed", "", self.device.device_id, "", "operator"))
+
+    def _may_have(self, uid: str | None) -> bool:
+        """May the device say by itself that this user is logged in there, or should be?"""
+        if self.device.state == "removed":
+            return False
+        return not self.strict or uid == self.device.assigned_uid
+
     def _raise_generation(self) -> None:
-        self.device = replace(self.device, generation=self.device.generation + 1)
+        self._save_device(generation=self.device.generation + 1)
+
+    def _save_device(self, **fields: Any) -> None:
+        known = {"state": "seen"} if self.device.state == "new" else {}
+        self.device = replace(self.device, **{**known, **fields})
         self.changes.append(self.device)
 
     def _say(self, answer: Answer) -> None:

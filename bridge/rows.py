@@ -6,7 +6,9 @@ from typing import Literal
 from contract.messages import EndReason, Logout, LogoutReason
 
 SessionEnd = LogoutReason | EndReason
-AuditEvent = Literal["opened", "adopted", "ended", "left", "settled", "superseded", "dead"]
+AuditEvent = Literal["opened", "adopted", "ended", "left", "settled", "superseded", "dead", "removed"]
+DeviceState = Literal["new", "seen", "added", "removed"]
+"""In no row yet; reported by itself; added by an operator; taken out by an operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +16,10 @@ class Device:
     """A device as it last reported, or as an operator added it.
 
     (boot, seq) is compared only within one install_id. One with a `logout_url` speaks only HTTP and reports nothing.
+
+    Attributes:
+        claim_uid: whom it wants to have logged in.
+        assigned_uid: whom it may claim where credentials are required, said by an operator.
     """
 
     device_id: str
@@ -23,6 +29,20 @@ class Device:
     generation: int = 0
     claim_uid: str | None = None
     logout_url: str | None = None
+    assigned_uid: str | None = None
+    state: DeviceState = "seen"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key of an HTTP caller or an operator; `hash` is that of its secret part, `expires_at` Unix time."""
+
+    key_id: str
+    hash: str
+    role: str
+    name: str
+    created_at: str
+    expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,18 @@ DEVICES = Table(
     Column("generation", BigInteger),
     Column("claim_uid", String),
     Column("logout_url", String),
+    Column("assigned_uid", String),
+    Column("state", String),
+)
+API_KEYS = Table(
+    "api_keys",
+    METADATA,
+    Column("key_id", String, primary_key=True),
+    Column("hash", String),
+    Column("role", String),
+    Column("name", String),
+    Column("created_at", String),
+    Column("expires_at", Float),
 )
 SESSIONS = Table(
     "sessions",

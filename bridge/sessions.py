@@ -13,6 +13,7 @@ from bridge.promises import Promises
 from bridge.rows import AuditEvent, Change, Departed, Missed, PendingLogout, Promise, Session
 from bridge.store import Store, Transaction
 from contract.clock import Clock, iso
+from contract.errors import SarvisError
 from contract.messages import Ack, DeviceStatus, Hello, LogoutReason, Message, new_id
 from contract.settings import BridgeSettings
 from contract.telemetry import get_logger
@@ -21,6 +22,18 @@ from contract.topics import Topic
 DUE_AT_ONCE = 100
 
 log = get_logger("sessions")
+
+
+class NoSuchDeviceError(SarvisError):
+    """No operator has added this device, or one has removed it.
+
+    Attributes:
+        device_id: its name.
+    """
+
+    def __init__(self, device_id: str) -> None:
+        super().__init__(f"there is no device {device_id}; an operator adds it with `sarvis device add`")
+        self.device_id = device_id
 
 
 async def _nothing_under_way(_device_id: str) -> None:
@@ -41,6 +54,7 @@ class Sessions:
         post: begins to post a log-out to an HTTP device; ends with `posted`.
         post_over: waits until no post to this device is under way.
         legacy_url: the log-out URL of the first guide's one device.
+        strict: credentials are required, for devices, too.
     """
 
     def __init__(
@@ -55,6 +69,7 @@ class Sessions:
         post: Callable[[PendingLogout], None] = lambda _row: None,
         post_over: Callable[[str], Awaitable[None]] = _nothing_under_way,
         legacy_url: str | None = None,
+        strict: bool = False,
     ) -> None:
         self.people = People(settings, clock)
         self._store = store
@@ -64,6 +79,7 @@ class Sessions:
         self._post = post
         self._post_over = post_over
         self._legacy_url = legacy_url
+        self._strict = strict
         self._presence = Presence(settings.offline_grace_s)
         self._outbox = Outbox()
         self._holders = Holders()
@@ -146,6 +162,18 @@ class Sessions:
         """End all sessions of the user; returns how many there were."""
         async with self._one:
             return await self._end({uid: self.people.take(uid)}, reason)
+
+    async def remove(self, device_id: str) -> Desk:
+        """Take a device out, its user is logged out there; raises NoSuchDeviceError."""
+        async with self._one:
+            async with self._store.transaction() as transaction:
+                desk = await self._desk(transaction, device_id)
+                if desk.device.state == "new":
+                    raise NoSuchDeviceError(device_id)
+                desk.remove()
+                await transaction.save(desk.changes)
+            self._announce.decided([desk])
+        return desk
 
     async def reports(self, reports: Sequence[tuple[str, Hello | Ack]]) -> None:
         """Devices said where they stand; each device at most once in one call."""
@@ -261,6 +289,8 @@ class Sessions:
         promise = None if self.people.alive(uid) else self.people.promise(uid)
         async with self._store.transaction() as transaction:
             desk = await self._desk(transaction, device_id)
+            if desk.device.state == "removed" or (self._strict and desk.device.state == "new"):
+                raise NoSuchDeviceError(device_id)
             session = desk.open(uid, how)
             changes = [*self._promises.dated([promise] if promise else []), *self._superseded(uid, [desk])]
             await transaction.save([*changes, *desk.changes])
@@ -328,6 +358,7 @@ class Sessions:
             new_id=new_id,
             now_s=self.people.now(),
             from_disk=active is not None and self._holders.from_disk(active),
+            strict=self._strict,
         )
 
     def _busy(self, rows: Iterable[PendingLogout]) -> list[str]:

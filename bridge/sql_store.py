@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from bridge import sqlite_file
 from bridge.rows import (
+    ApiKey,
     Audit,
     Device,
     Missed,
@@ -22,7 +24,7 @@ from bridge.rows import (
     Promise,
     Session,
 )
-from bridge.schema import AUDIT, DEVICES, MISSED, OUTBOX, PROMISES, SERVICE, SESSIONS
+from bridge.schema import API_KEYS, AUDIT, DEVICES, MISSED, OUTBOX, PROMISES, SERVICE, SESSIONS
 from bridge.sql_transaction import SqlTransaction, device_of, pending_of, session_of
 from bridge.store import Loaded, StoreError, Transaction
 from contract.errors import StartError
@@ -144,6 +146,38 @@ class SqlStore:
         """All devices that were added or seen."""
         return [device_of(row) for row in await self._read(select(DEVICES).order_by(DEVICES.c.device_id).limit(most))]
 
+    async def removed(self) -> set[str]:
+        """The devices that an operator took out."""
+        query = select(DEVICES.c.device_id).where(DEVICES.c.state == "removed")
+        return {row.device_id for row in await self._read(query)}
+
+    # Keys
+
+    async def api_key(self, key_id: str) -> ApiKey | None:
+        """The key of this id; raises StoreError."""
+        rows = await self._read(select(API_KEYS).where(API_KEYS.c.key_id == key_id))
+        return _api_key(rows[0]) if rows else None
+
+    async def api_keys(self) -> list[ApiKey]:
+        """All keys, the oldest first; raises StoreError."""
+        return [_api_key(row) for row in await self._read(select(API_KEYS).order_by(API_KEYS.c.created_at))]
+
+    async def add_api_key(self, key: ApiKey) -> None:
+        """Let a key be valid; raises StoreError."""
+        await self._write(API_KEYS.insert().values(asdict(key)))
+
+    async def drop_api_key(self, key_id: str) -> bool:
+        """Let a key be invalid; False when there was none. Raises StoreError."""
+        return await self._write(delete(API_KEYS).where(API_KEYS.c.key_id == key_id)) > 0
+
+    async def _write(self, statement: Any) -> int:
+        async with self._one:
+            try:
+                async with self._engine.begin() as connection:
+                    return int((await connection.execute(statement)).rowcount)
+            except (SQLAlchemyError, OSError) as error:
+                raise StoreError(f"the ledger cannot be written: {_cause(error)}") from error
+
     async def _read(self, query: Any) -> Sequence[Any]:
         try:
             async with self._engine.connect() as connection:
@@ -156,6 +190,10 @@ class SqlStore:
         if problem != self.problem:
             log.error("ledger_problem", error=problem)
         self.problem = problem
+
+
+def _api_key(row: Any) -> ApiKey:
+    return ApiKey(row.key_id, row.hash, row.role, row.name, row.created_at, row.expires_at)
 
 
 def _promise(row: Any) -> Promise | None:

@@ -43,7 +43,7 @@ class SqlTransaction:
     async def device(self, device_id: str) -> Device:
         """See Transaction."""
         row = await self._first(select(DEVICES).where(DEVICES.c.device_id == device_id))
-        return Device(device_id) if row is None else device_of(row)
+        return Device(device_id, state="new") if row is None else device_of(row)
 
     async def active(self, device_id: str) -> Session | None:
         """See Transaction."""
@@ -137,7 +137,17 @@ class SqlTransaction:
 
 def device_of(row: Any) -> Device:
     """A row of the table `devices`."""
-    return Device(row.device_id, row.install_id, row.boot, row.seq, row.generation, row.claim_uid, row.logout_url)
+    return Device(
+        row.device_id,
+        row.install_id,
+        row.boot,
+        row.seq,
+        row.generation,
+        row.claim_uid,
+        row.logout_url,
+        row.assigned_uid,
+        row.state,
+    )
 
 
 def session_of(row: Any) -> Session:

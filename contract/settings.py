@@ -80,8 +80,6 @@ class AuthSettings(Section):
     mode: Literal["open", "required"] = "open"
     key_file: Path = Path("~/.local/state/sarvis/auth/signing.keys")
     origins: list[str] = []
-    api_key: SecretStr | None = None
-    api_key_file: Path | None = None
 
     @field_validator("origins")
     @classmethod
@@ -92,10 +90,19 @@ class AuthSettings(Section):
                 raise ValueError(f"{origin!r} is no origin; write https://app.example or http://192.168.0.2:8080")
         return origins
 
+
+class OperatorSettings(Section):
+    """How the operator's commands reach the running bridge."""
+
+    url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+    ca_file: Path | None = None
+
     @model_validator(mode="after")
     def _has_one_key(self) -> Self:
         if self.api_key is not None and self.api_key_file is not None:
-            raise ValueError("auth.api_key and auth.api_key_file exclude each other")
+            raise ValueError("operator.api_key and operator.api_key_file exclude each other")
         return self
 
 
@@ -320,6 +327,7 @@ class Settings(BaseSettings):
 
     auth: AuthSettings = AuthSettings()
     limits: LimitsSettings = LimitsSettings()
+    operator: OperatorSettings = OperatorSettings()
     mqtt: MqttSettings = MqttSettings()
     broker: BrokerSettings = BrokerSettings()
     bridge: BridgeSettings = BridgeSettings()

@@ -40,7 +40,7 @@ CASES = {
         Bound(PREFIXES["her grant and her hello are under way"], 3, 0, alphabet="moment"),
         "a log-out is lost",
     ),
-    "fence-ended-list": (Bound(HER_RENEWAL, 2, 0, alphabet="moment"), "an ended session runs again"),
+    "fence-ended-list": (Bound(HER_RENEWAL, 2, 0, alphabet="moment", leaf_every=0), "an ended session runs again"),
     "fence-nonce": (Bound(HER_RENEWAL, 3, 0), "used beyond deadline and grace"),
     "lease-lapses": (Bound(PREFIXES["alice is in"], 1, 0), "used beyond deadline and grace"),
     "lease-from-hello": (Bound(PREFIXES["hellos in vain"], 3, 0), "used beyond deadline and grace"),

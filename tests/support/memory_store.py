@@ -134,7 +134,7 @@ class MemoryTransaction:
         self._tables = tables
 
     async def device(self, device_id: str) -> Device:
-        return self._tables.devices.get(device_id) or Device(device_id)
+        return self._tables.devices.get(device_id) or Device(device_id, state="new")
 
     async def active(self, device_id: str) -> Session | None:
         return self._tables.running(device_id)

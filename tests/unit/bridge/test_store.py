@@ -96,7 +96,7 @@ async def test_a_new_ledger_is_empty(store: AnyStore) -> None:
     assert await store.load() == Loaded(0.0, [], [], [], [])
     assert store.problem is None
     async with store.transaction() as transaction:
-        assert await transaction.device("jetson") == Device("jetson")
+        assert await transaction.device("jetson") == Device("jetson", state="new")
         assert await transaction.active("jetson") is None
         assert await transaction.active_of("alice") == []
         assert await transaction.pending("jetson") == []
@@ -234,7 +234,7 @@ async def test_what_must_not_be_leaves_nothing_of_its_transaction(store: AnyStor
         await save(store, JETSON, Promise("alice", 10.0), ROW, wrong)
     assert await store.load() == Loaded(0.0, [ONE], [], [], [])
     async with store.transaction() as transaction:
-        assert await transaction.device("jetson") == Device("jetson")
+        assert await transaction.device("jetson") == Device("jetson", state="new")
 
 
 async def test_a_session_ends_once_and_a_second_end_leaves_nothing(store: AnyStore) -> None:

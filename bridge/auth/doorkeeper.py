@@ -1,0 +1,67 @@
+"""The door of all HTTP endpoints, before any body is read: without a credential there is nothing to learn here."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bridge.auth.doors import UNAUTHORISED, Doors, Refusal
+from bridge.auth.principals import BARE, FREE, Principal
+from bridge.store import StoreError
+
+UNAVAILABLE = 503
+
+
+class Doorkeeper:
+    """Lets in who may enter, as `request.state.principal`; WebSockets judge for themselves, they speak close codes."""
+
+    def __init__(self, app: ASGIApp, doors: Doors) -> None:
+        self._app = app
+        self._doors = doors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and scope["path"] not in FREE:
+            refusal = await self._judge(scope)
+            if refusal is not None:
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _judge(self, scope: Scope) -> Response | None:
+        state = scope.setdefault("state", {})
+        state["principal"] = None
+        try:
+            state["principal"] = await self._doors.enter(
+                scope["path"], address_of(scope), scope["headers"], scope["query_string"]
+            )
+        except Refusal as refusal:
+            if scope["path"] in BARE and refusal.status == UNAUTHORISED:
+                return None
+            return denial(refusal)
+        except StoreError as error:
+            return JSONResponse({"detail": f"the credential cannot be checked: {error}"}, UNAVAILABLE)
+        return None
+
+
+def address_of(scope: Scope) -> str | None:
+    """The peer's address; that of the client behind a trusted proxy."""
+    client = scope.get("client")
+    return client[0] if client else None
+
+
+def denial(refusal: Refusal) -> Response:
+    """The refusal as an HTTP answer."""
+    headers = {"connection": "close"}
+    if refusal.retry_after_s is not None:
+        headers["retry-after"] = str(refusal.retry_after_s)
+    if refusal.status == UNAUTHORISED:
+        # Basic, with the key as password, so that a browser asks its user.
+        headers["www-authenticate"] = 'Bearer realm="SARVIS", Basic realm="SARVIS", charset="UTF-8"'
+    return JSONResponse({"detail": refusal.detail}, refusal.status, headers)
+
+
+def principal_of(request: Request) -> Principal:
+    """Who was let in."""
+    principal = request.state.principal
+    assert isinstance(principal, Principal)  # noqa: S101 - only free doors have none
+    return principal

@@ -1,0 +1,106 @@
+"""Who is calling, and which doors are theirs. Decides, reads nothing."""
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import parse_qs
+
+Kind = Literal["open", "app", "caller", "operator", "network"]
+Role = Literal["caller", "operator"]
+Headers = Iterable[tuple[bytes, bytes]]
+
+USERS: frozenset[Kind] = frozenset({"open", "caller", "network", "app"})
+CALLERS: frozenset[Kind] = frozenset({"open", "caller", "network"})
+OPERATORS: frozenset[Kind] = frozenset({"open", "operator"})
+
+DOORS: Mapping[str, frozenset[Kind]] = {
+    "/api/voice-command/trigger": CALLERS,
+    "/api/auth/login": USERS,
+    "/api/auth/logout": USERS,
+    "/api/app/heartbeat": USERS,
+    "/api/sessions/logout": OPERATORS,
+    "/api/devices/remove": OPERATORS,
+    "/metrics": OPERATORS,
+    "/docs": OPERATORS,
+    "/openapi.json": OPERATORS,
+}
+"""Every endpoint but the free ones, and who may use it."""
+
+MAX_FIELDS = 100
+FREE = frozenset({"/livez"})
+BARE = frozenset({"/readyz"})
+"""Answers everybody, and says more to whom it knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody whose credential was checked.
+
+    Attributes:
+        name: for rates and logs; no secret.
+        uid: the user whose app this is; None for everybody else.
+        expires_at: Unix time.
+        key_id: what signed the token.
+        devices: the only devices on which this app may log in; None for any.
+    """
+
+    kind: Kind
+    name: str = ""
+    uid: str | None = None
+    expires_at: float | None = None
+    key_id: str | None = None
+    devices: frozenset[str] | None = None
+
+    def speaks_for(self, uid: str) -> bool:
+        """May this one act for the user?"""
+        return self.kind != "app" or self.uid == uid
+
+    def may_log_in_on(self, device_id: str) -> bool:
+        """May this one open a session on the device?"""
+        return self.devices is None or device_id in self.devices
+
+
+EVERYBODY = Principal("open", "everybody")
+
+
+def may_enter(principal: Principal, path: str) -> bool:
+    """Whether a known caller may use an endpoint; one that does not exist answers 404 to whoever is known."""
+    return path not in DOORS or principal.kind in DOORS[path]
+
+
+def credential_of(headers: Headers, query: bytes) -> str | None:
+    """Token or key of a request: Authorization (Bearer, or the password of Basic), X-API-Key, `?token=` or `?key=`."""
+    for name, value in headers:
+        if name == b"authorization":
+            return _authorization(value.decode("latin-1"))
+        if name == b"x-api-key":
+            return value.decode("latin-1")
+    return _asked(query.decode("latin-1")) if query else None
+
+
+def _asked(query: str) -> str | None:
+    try:
+        given = parse_qs(query, max_num_fields=MAX_FIELDS)
+    except ValueError:
+        return ""
+    return next((given[name][0] for name in ("token", "key") if name in given), None)
+
+
+def _authorization(value: str) -> str:
+    """The secret; an unknown scheme or a damaged one is a wrong credential, not an absent one."""
+    scheme, _, rest = value.partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(rest.strip(), validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return ""
+
+
+def is_forwarded(headers: Headers) -> bool:
+    """Did the request pass a proxy?"""
+    return any(name in {b"forwarded", b"via", b"x-real-ip"} or name.startswith(b"x-forwarded-") for name, _ in headers)
