@@ -2,14 +2,16 @@
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi_swagger import patch_fastapi
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from bridge.auth.doorkeeper import Doorkeeper
 from bridge.service import VERSION, Bridge
 from bridge.shim import router
 from bridge.sockets import app_socket
 from bridge.store import StoreError
 from contract.telemetry import REGISTRY
-from contract.web import harden
+from contract.web import OriginGuard, harden
 
 SOCKET_PATH = "/ws/app/{connection_uuid}"
 
@@ -19,9 +21,10 @@ def create_app(bridge: Bridge) -> FastAPI:
     app = FastAPI(
         title="SARVIS bridge",
         version=VERSION,
-        # The interactive pages fetch their scripts from elsewhere: useless on a machine without internet.
+        # FastAPI's own pages fetch their scripts from elsewhere: useless on a machine without internet.
         docs_url=None,
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         # The documented callers need not name the type of their body.
         strict_content_type=False,
     )
@@ -33,7 +36,12 @@ def create_app(bridge: Bridge) -> FastAPI:
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     app.add_api_route("/metrics", metrics, include_in_schema=False)
     app.add_exception_handler(StoreError, not_stored)
+    patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=False)
     harden(app, max_body_bytes=bridge.settings.bridge.max_body_bytes)
+    app.add_middleware(Doorkeeper, doors=bridge.doors)
+    # Where no credential is asked for, the name by which we are called must be ours: a foreign page can have another.
+    hosts = None if bridge.doors.required else {bridge.settings.bridge.host}
+    app.add_middleware(OriginGuard, origins=bridge.settings.auth.origins, hosts=hosts)
     return app
 
 
@@ -43,15 +51,13 @@ async def livez() -> dict[str, str]:
 
 
 async def readyz(request: Request) -> Response:
-    """200 while wakes can come and go, else 503 with the reason."""
+    """200 while wakes can come and go, else 503; with the reason, for whoever has a credential."""
     bridge: Bridge = request.app.state.bridge
-    if bridge.draining:
-        return JSONResponse({"status": "not ready", "reason": "draining"}, 503)
-    if not bridge.mqtt.connected:
-        return JSONResponse({"status": "not ready", "reason": f"mqtt: {bridge.mqtt.problem}"}, 503)
-    if bridge.store.problem is not None:
-        return JSONResponse({"status": "not ready", "reason": f"ledger: {bridge.store.problem}"}, 503)
-    return JSONResponse({"status": "ready"})
+    reason = bridge.problem
+    if reason is None:
+        return JSONResponse({"status": "ready"})
+    told = {} if request.state.principal is None else {"reason": reason}
+    return JSONResponse({"status": "not ready", **told}, 503)
 
 
 async def not_stored(_request: Request, error: Exception) -> Response:

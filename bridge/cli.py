@@ -14,11 +14,15 @@ from bridge.app import create_app
 from bridge.app_protocol import MAX_FRAME_BYTES
 from bridge.service import Bridge
 from bridge.sql_store import SqlStore
-from contract.settings import Settings, load
-from contract.telemetry import configure_logging
+from contract.errors import StartError
+from contract.mqtt import check as check_mqtt
+from contract.settings import Settings, is_loopback, load
+from contract.telemetry import configure_logging, get_logger
+from contract.tls import Reloading
 from contract.web import BACKLOG, Server, address, listen
 
 app = typer.Typer(add_completion=False)
+log = get_logger("bridge")
 
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
@@ -42,7 +46,8 @@ def bridge(
 
 
 async def serve(settings: Settings, *, restored: bool = False) -> None:
-    """Run the bridge; raises StartError when its address or its ledger is not to be had."""
+    """Run the bridge; raises StartError when its address or its ledger is not to be had, or it would be open to all."""
+    _refuse_to_be_open_to_others(settings)
     listening = listen("the bridge", settings.bridge.host, settings.bridge.port, option="--port")
     store = await SqlStore.open(settings.store)
     try:
@@ -53,6 +58,8 @@ async def serve(settings: Settings, *, restored: bool = False) -> None:
 
 async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, *, restored: bool) -> None:
     the_bridge = Bridge(settings, store)
+    check_mqtt(settings.mqtt)
+    tls = _tls(settings)
     config = uvicorn.Config(
         create_app(the_bridge),
         log_config=None,
@@ -66,18 +73,46 @@ async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, 
         ws_ping_timeout=PING_TIMEOUT_S,
         timeout_graceful_shutdown=5,
         backlog=BACKLOG,
+        # By default a local peer may say that it is somebody else.
+        proxy_headers=bool(settings.bridge.trusted_proxies),
+        forwarded_allow_ips=settings.bridge.trusted_proxies,
+        server_header=False,
     )
-    server = Server(config)
+    server = Server(config, tls=tls.context if tls else None)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stopping.set)
     async with the_bridge.running(restored=restored):
         serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
-        print(f"bridge listening on http://{address(listening)}", flush=True)
+        watching = [asyncio.create_task(tls.run(), name="certificate")] if tls else []
+        print(f"bridge listening on {'https' if tls else 'http'}://{address(listening)}", flush=True)
         stop = asyncio.create_task(stopping.wait(), name="stop")
         await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         await the_bridge.drain()
         server.should_exit = True
         await serving
+        for task in watching:
+            task.cancel()
+
+
+def _tls(settings: Settings) -> Reloading | None:
+    bridge = settings.bridge
+    if bridge.tls_cert is not None and bridge.tls_key is not None:
+        return Reloading(bridge.tls_cert, bridge.tls_key, who="bridge")
+    if not is_loopback(bridge.host) and not bridge.trusted_proxies:
+        log.warning("credentials_in_clear", told="set bridge.tls_cert and bridge.tls_key: tokens and keys can be read")
+    return None
+
+
+def _refuse_to_be_open_to_others(settings: Settings) -> None:
+    if settings.auth.mode == "open" and not is_loopback(settings.bridge.host):
+        raise StartError(
+            f"the bridge would be open to everybody who reaches {settings.bridge.host}: set auth.mode = required "
+            f"(then give out `sarvis token app` and `sarvis token api`), or let bridge.host be 127.0.0.1"
+        )
+    if settings.auth.mode == "open" and settings.bridge.trusted_proxies:
+        raise StartError(
+            "bridge.trusted_proxies makes sense only with auth.mode = required: behind a proxy everybody could come in"
+        )

@@ -8,6 +8,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from bridge.abortable import abort
 from bridge.app_protocol import CloseCode, Frames, Mode, close_reason
+from bridge.auth.principals import EVERYBODY, Principal
 from contract.telemetry import get_logger
 
 MAX_UNSENT_BYTES = 64 * 1024
@@ -22,9 +23,10 @@ class AppConnection:
     `send` and `close` may be called by anyone on the loop; `serve` owns the socket and ends when it is closed.
     """
 
-    def __init__(self, websocket: WebSocket, uid: str, mode: Mode) -> None:
+    def __init__(self, websocket: WebSocket, uid: str, mode: Mode, principal: Principal = EVERYBODY) -> None:
         self.uid = uid
         self.mode = mode
+        self.principal = principal
         self.frames = Frames(mode)
         self._websocket = websocket
         self._unsent: deque[str] = deque()

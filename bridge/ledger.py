@@ -189,11 +189,18 @@ class Desk:
         self.pending.pop(row.session_id, None)
         self.changes += settle(row, event, reason, self.issued_at)
 
-    def remove(self) -> None:
-        """An operator takes the device out: its user is logged out there, and nobody is logged in again."""
+    def remove(self, *, give_up: bool = False) -> None:
+        """An operator takes the device out: its user is logged out there, and nobody is logged in again.
+
+        `give_up`: nothing waits for the device's confirmation any more.
+        """
         self.end("operator", "the device was removed")
-        self._save_device(state="removed", claim_uid=None, assigned_uid=None)
-        self.changes.append(Audit(self.issued_at, "removed", "", self.device.device_id, "", "operator"))
+        if self.device.state != "removed":
+            self._save_device(state="removed", claim_uid=None, assigned_uid=None)
+            self.changes.append(Audit(self.issued_at, "removed", "", self.device.device_id, "", "operator"))
+        if give_up:
+            for row in list(self.pending.values()):
+                self._settle(row, "superseded", "the device was removed")
 
     def _may_have(self, uid: str | None) -> bool:
         """May the device say by itself that this user is logged in there, or should be?"""

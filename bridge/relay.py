@@ -30,6 +30,7 @@ class Relay:
     Args:
         send: publishes a message to a device; False when no broker is reached.
         user_of: the user logged in on a device, if any.
+        strict: credentials are required: a device rings nobody but the user who is logged in there.
     """
 
     def __init__(
@@ -39,11 +40,13 @@ class Relay:
         *,
         send: Callable[[Topic, str, Message], bool],
         user_of: Callable[[str], str | None],
+        strict: bool = False,
     ) -> None:
         self._hub = hub
         self._clock = clock
         self._send = send
         self._user_of = user_of
+        self._strict = strict
         self._wakes = Wakes()
 
     def wake(self, device_id: str, wake: Wake) -> None:
@@ -109,7 +112,7 @@ class Relay:
         fate = Fate(wake, device_id, "user_not_connected", now, now + (wake.ttl_ms - wake.age_ms) / 1000)
         if wake.age_ms >= wake.ttl_ms:
             fate.status = "expired"
-        elif device_id != LEGACY_DEVICE and self._user_of(device_id) not in {None, wake.uid}:
+        elif device_id != LEGACY_DEVICE and not self._may_ring(device_id, wake.uid):
             fate.status = "rejected"
         elif self._deliver(fate, self._hub.of(wake.uid)):
             fate.status = "sent"
@@ -117,6 +120,10 @@ class Relay:
         self._change(fate, fate.status)
         WAKES.labels(fate.status).inc()
         return fate
+
+    def _may_ring(self, device_id: str, uid: str) -> bool:
+        user = self._user_of(device_id)
+        return user == uid or (user is None and not self._strict)
 
     def _deliver(self, fate: Fate, sockets: Iterable[AppConnection]) -> int:
         """Queue the frame at each socket; how many took it."""

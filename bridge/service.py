@@ -9,6 +9,8 @@ from importlib.metadata import version
 from prometheus_client import Counter, Gauge
 
 from bridge.app_protocol import CloseCode
+from bridge.auth.doors import Doors
+from bridge.auth.rates import Budgets
 from bridge.connection import AppConnection
 from bridge.hub import Hub
 from bridge.poster import Poster
@@ -30,13 +32,14 @@ from contract.messages import (
 from contract.mqtt import Incoming, MqttSession, Outgoing, Subscription
 from contract.settings import Settings
 from contract.telemetry import REGISTRY, get_logger
-from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, WAKE
+from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, WAKE, Topic
 
 VERSION = version("sarvis")
 TICK_S = 0.5
 PRUNE_EVERY_S = 3600.0
 MAX_WAITING_REPORTS = 10_000
 REPORTS_AT_ONCE = 100
+LOOK_AT_KEYS_S = 1.0
 
 CONNECTIONS = Gauge("sarvis_app_connections", "Apps' sockets that are open", registry=REGISTRY)
 RUNNING = Gauge("sarvis_sessions", "Sessions that run", registry=REGISTRY)
@@ -44,6 +47,10 @@ WAITING = Gauge("sarvis_logouts_waiting", "Log-outs that no device has confirmed
 NOT_STORED = Counter("sarvis_not_stored_total", "Looks at the clock that could not be stored", registry=REGISTRY)
 REPORTS_REFUSED = Counter(
     "sarvis_reports_refused_total", "Reports not taken because too many were waiting", registry=REGISTRY
+)
+
+FLOODED = Counter(
+    "sarvis_device_messages_refused_total", "MQTT messages beyond a device's limit", ["kind"], registry=REGISTRY
 )
 
 log = get_logger("bridge")
@@ -56,6 +63,7 @@ class Bridge:
         self.settings = settings
         self.store = store
         self.clock = clock or SystemClock()
+        self.doors = Doors(settings, store, self.clock)
         self.hub: Hub[AppConnection] = Hub(settings.bridge.max_sockets_per_user)
         self.draining = False
         self._left = asyncio.Event()
@@ -68,7 +76,10 @@ class Bridge:
             on_message=self._received,
             last_will=lambda: self._status("offline"),
             on_connected=self._connected,
+            admit=self._admit,
         )
+        self._device_budgets = Budgets(settings.limits.device)
+        self._removed: set[str] = set()
         self._poster = Poster(self._posted)
         self.sessions = Sessions(
             store,
@@ -80,8 +91,11 @@ class Bridge:
             post=self._poster.post,
             post_over=self._poster.over,
             legacy_url=settings.legacy.logout_url,
+            strict=self.doors.required,
         )
-        self.relay = Relay(self.hub, self.clock, send=self.mqtt.send, user_of=self.sessions.user_of)
+        self.relay = Relay(
+            self.hub, self.clock, send=self.mqtt.send, user_of=self.sessions.user_of, strict=self.doors.required
+        )
         self._reports: asyncio.Queue[Incoming] = asyncio.Queue(MAX_WAITING_REPORTS)
 
     @asynccontextmanager
@@ -92,7 +106,9 @@ class Bridge:
             restored: the ledger is a back-up.
         """
         try:
+            self.doors.open()
             self.relay.load_missed(await self.sessions.load(restored=restored))
+            self._removed = set(await self.store.removed())
         except StoreError as error:
             raise StartError(str(error)) from None
         CONNECTIONS.set_function(lambda: len(self.hub))
@@ -104,6 +120,7 @@ class Bridge:
                 asyncio.create_task(self._tick(), name="tick"),
                 asyncio.create_task(self._take_reports(), name="reports"),
                 asyncio.create_task(self._prune(), name="prune"),
+                asyncio.create_task(self._watch_keys(), name="keys"),
             ]
             try:
                 yield
@@ -139,6 +156,22 @@ class Bridge:
         self.hub.leave(connection.uid, connection)
         self._left.set()
 
+    @property
+    def problem(self) -> str | None:
+        """Why wakes cannot come and go; None when they can."""
+        if self.draining:
+            return "draining"
+        if not self.mqtt.connected:
+            return f"mqtt: {self.mqtt.problem}"
+        return None if self.store.problem is None else f"ledger: {self.store.problem}"
+
+    async def remove_device(self, device_id: str, *, give_up: bool) -> int:
+        """Take a device out; how many log-outs it has not confirmed. Raises NoSuchDeviceError, StoreError."""
+        waiting = await self.sessions.remove(device_id, give_up=give_up)
+        self._removed.add(device_id)
+        self.mqtt.clear(DEVICE_STATUS, device_id)
+        return waiting
+
     def _connected(self) -> None:
         status = self._status("online")
         self.mqtt.send(status.topic, status.owner, status.message)
@@ -165,10 +198,25 @@ class Bridge:
                     REPORTS_REFUSED.inc()
                     incoming.ack()  # devices say hello again; a broker's window full of these would stop wakes, too
             case DeviceStatus():
-                self.sessions.device_status(incoming.owner, incoming.message)
+                self._take_status(incoming.owner, incoming.message)
                 incoming.ack()
             case _:
                 incoming.ack()
+
+    def _take_status(self, device_id: str, status: DeviceStatus) -> None:
+        self.sessions.device_status(device_id, status)
+        if status.state == "online":
+            self._removed.discard(device_id)  # it was added again, or is about to be cut off
+        elif device_id in self._removed:
+            # Its last will, when the broker closed its connection: nobody shall read of it again.
+            self.mqtt.clear(DEVICE_STATUS, device_id)
+
+    def _admit(self, topic: Topic, device_id: str) -> bool:
+        """Asked for each message before it is decoded: a flood from one device costs as little as can be."""
+        if self._device_budgets.spend(device_id, self.clock.monotonic()):
+            return True
+        FLOODED.labels(topic.kind).inc()
+        return False
 
     async def _take_reports(self) -> None:
         """Reports of many devices in one commit, answered, and only then acknowledged to the broker.
@@ -219,6 +267,18 @@ class Bridge:
             except Exception:
                 log.exception("tick_failed")
             await asyncio.sleep(TICK_S)
+
+    async def _watch_keys(self) -> None:
+        """Whoever came in with a key that has been taken out must go."""
+        keys = {key.key_id for key in self.doors.signing_keys}
+        while True:
+            await asyncio.sleep(LOOK_AT_KEYS_S)
+            valid = {key.key_id for key in self.doors.signing_keys}
+            if keys - valid:
+                for connection in list(self.hub):
+                    if connection.principal.key_id in keys - valid:
+                        connection.close(CloseCode.UNAUTHORISED, "the key that signed this token is not valid any more")
+            keys = valid
 
     async def _prune(self) -> None:
         while True:

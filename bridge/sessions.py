@@ -163,17 +163,20 @@ class Sessions:
         async with self._one:
             return await self._end({uid: self.people.take(uid)}, reason)
 
-    async def remove(self, device_id: str) -> Desk:
-        """Take a device out, its user is logged out there; raises NoSuchDeviceError."""
+    async def remove(self, device_id: str, *, give_up: bool) -> int:
+        """Take a device out, its user is logged out there; how many log-outs it has not confirmed.
+
+        `give_up`: they need no confirmation any more. Raises NoSuchDeviceError.
+        """
         async with self._one:
             async with self._store.transaction() as transaction:
                 desk = await self._desk(transaction, device_id)
                 if desk.device.state == "new":
                     raise NoSuchDeviceError(device_id)
-                desk.remove()
+                desk.remove(give_up=give_up)
                 await transaction.save(desk.changes)
             self._announce.decided([desk])
-        return desk
+        return len(desk.pending)
 
     async def reports(self, reports: Sequence[tuple[str, Hello | Ack]]) -> None:
         """Devices said where they stand; each device at most once in one call."""

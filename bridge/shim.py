@@ -5,8 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, Field, StringConstraints
 
+from bridge.auth.doorkeeper import principal_of
 from bridge.service import Bridge
-from bridge.sessions import describe
+from bridge.sessions import NoSuchDeviceError, describe
 from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, Wake, check_uid
 from contract.web import Result, UserRequest, problems
 
@@ -15,6 +16,13 @@ router = APIRouter()
 MAX_TEXT = 2**20
 MIRRORED_CHARACTERS = 1024
 NOT_STORED = {503: "The ledger could not be written; nothing was changed"}
+DENIED = {
+    401: "A valid credential is needed",
+    403: "This credential is not for this endpoint, user or device; or a web page of another origin calls",
+    429: "Too many requests; Retry-After says when to try again",
+}
+
+NO_DEVICE = "No such device: an operator adds it"
 
 AnyText = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 """Any text that UTF-8 can carry; the body's limit is far below this one."""
@@ -41,6 +49,22 @@ class LoginResult(Result):
     session: dict[str, str]
 
 
+class RemoveBody(BaseModel):
+    """Takes a device out."""
+
+    device_id: DeviceId
+    give_up: bool = Field(
+        default=False, description="do not wait any longer for the device to confirm that it is logged out"
+    )
+
+
+class RemoveResult(BaseModel):
+    """The device is out; `waiting` log-outs it has not confirmed yet."""
+
+    success: bool
+    waiting: int
+
+
 class OperatorResult(BaseModel):
     """How many sessions of the user were ended; their devices are told now or when they are next seen."""
 
@@ -55,7 +79,7 @@ class HeartbeatResult(BaseModel):
     expires_in_s: float
 
 
-@router.post("/api/voice-command/trigger", responses=problems())
+@router.post("/api/voice-command/trigger", responses=problems(DENIED))
 async def trigger_voice_command(body: Trigger, request: Request) -> Result:
     """Ring the user's apps; success when at least one socket took it."""
     bridge: Bridge = request.app.state.bridge
@@ -71,36 +95,60 @@ async def trigger_voice_command(body: Trigger, request: Request) -> Result:
     return Result(success=False, message="User not connected")
 
 
-@router.post("/api/auth/logout", responses=problems(NOT_STORED))
+@router.post("/api/auth/logout", responses=problems(DENIED | NOT_STORED))
 async def logout(body: UserRequest, request: Request) -> Result:
     """End all sessions of the user; answered after the ledger has committed."""
     bridge: Bridge = request.app.state.bridge
+    _speak_for(request, body.uid)
     await bridge.sessions.logout(body.uid, "http")
     return Result(success=True, message="Logged out successfully")
 
 
-@router.post("/api/sessions/logout", responses=problems(NOT_STORED))
+@router.post("/api/sessions/logout", responses=problems(DENIED | NOT_STORED))
 async def operator_logout(body: UserRequest, request: Request) -> OperatorResult:
     """End all sessions of the user because an operator says so."""
     bridge: Bridge = request.app.state.bridge
     return OperatorResult(success=True, sessions=await bridge.sessions.logout(body.uid, "operator"))
 
 
-@router.post("/api/auth/login", responses=problems(NOT_STORED))
+@router.post("/api/devices/remove", responses=problems(DENIED | NOT_STORED | {404: NO_DEVICE}))
+async def remove_device(body: RemoveBody, request: Request) -> RemoveResult:
+    """Log out whoever is in on the device, and log nobody in there again; for `sarvis device remove`."""
+    bridge: Bridge = request.app.state.bridge
+    try:
+        waiting = await bridge.remove_device(body.device_id, give_up=body.give_up)
+    except NoSuchDeviceError:
+        raise HTTPException(404, NO_DEVICE) from None
+    return RemoveResult(success=True, waiting=waiting)
+
+
+@router.post("/api/auth/login", responses=problems(DENIED | NOT_STORED | {404: NO_DEVICE}))
 async def login(body: LoginBody, request: Request) -> LoginResult:
     """Open a session of the user on the device; whoever was in is logged out."""
     bridge: Bridge = request.app.state.bridge
+    _speak_for(request, body.uid)
     if body.device_id == LEGACY_DEVICE:
         raise HTTPException(422, f"device_id: {LEGACY_DEVICE} is reserved")
-    session = await bridge.sessions.login(body.uid, body.device_id, "http")
+    if not principal_of(request).may_log_in_on(body.device_id):
+        raise HTTPException(403, "this token is not for this device")
+    try:
+        session = await bridge.sessions.login(body.uid, body.device_id, "http")
+    except NoSuchDeviceError:
+        raise HTTPException(404, NO_DEVICE) from None
     return LoginResult(success=True, message="Logged in successfully", session=describe(session))
 
 
-@router.post("/api/app/heartbeat", responses=problems({409: "This user is not logged in", **NOT_STORED}))
+@router.post("/api/app/heartbeat", responses=problems(DENIED | NOT_STORED | {409: "This user is not logged in"}))
 async def heartbeat(body: UserRequest, request: Request) -> HeartbeatResult:
     """The heartbeat of a phone that cannot hold a socket."""
     bridge: Bridge = request.app.state.bridge
+    _speak_for(request, body.uid)
     expires_in_s = await bridge.sessions.heartbeat(body.uid)
     if expires_in_s is None:
         raise HTTPException(409, "this user is not logged in: connect or log in first")
     return HeartbeatResult(status="active", expires_in_s=expires_in_s)
+
+
+def _speak_for(request: Request, uid: str) -> None:
+    if not principal_of(request).speaks_for(uid):
+        raise HTTPException(403, "this token is not for this uid")

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from bridge.rows import Change, Device, Missed, PendingLogout, Promise, Session
+from bridge.rows import ApiKey, Change, Device, Missed, PendingLogout, Promise, Session
 from contract.errors import SarvisError
 
 
@@ -75,6 +75,14 @@ class Store(Protocol):
 
     async def load(self) -> Loaded:
         """What runs, waits and was promised; raises StoreError."""
+        ...
+
+    async def api_key(self, key_id: str) -> ApiKey | None:
+        """The API key of this id; raises StoreError."""
+        ...
+
+    async def removed(self) -> set[str]:
+        """The devices that an operator took out; raises StoreError."""
         ...
 
     async def prune(self) -> None:

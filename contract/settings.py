@@ -3,7 +3,7 @@
 import os
 import tomllib
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -62,6 +62,14 @@ def _check_rate(text: str) -> str:
 Network = Annotated[str, AfterValidator(_check_network)]
 Rate = Annotated[str, AfterValidator(_check_rate)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def is_loopback(host: str) -> bool:
+    """Can only this machine reach what listens there?"""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def networks(texts: Iterable[str]) -> list[IPv4Network | IPv6Network]:

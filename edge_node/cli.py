@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,9 +10,10 @@ from typing import Annotated, Any
 import typer
 import uvicorn
 
+from contract import mqtt
 from contract.clock import SystemClock
 from contract.errors import SarvisError, SettingsError
-from contract.settings import Settings, load
+from contract.settings import EdgeSettings, Settings, load, networks
 from contract.telemetry import configure_logging
 from contract.web import Server, address, listen
 from edge_node.audio import open_source
@@ -68,6 +70,7 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
     """Run the node; raises SettingsError or StartError before it listens, ListenerFailedError when it turns deaf."""
     edge = settings.edge
     clock = SystemClock()
+    mqtt.check(settings.mqtt)
     detector = NativeDetector(edge.model)
     gate = Gate(GateSettings(threshold=edge.threshold, patience=edge.patience, refractory_s=edge.refractory_s))
     source = open_source(edge.source)
@@ -95,7 +98,7 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
         loop.call_soon_threadsafe(deaf.set_result, error)
 
     listener = Listener(source, detector, gate, on_trigger, on_end)
-    server = Server(uvicorn.Config(create_app(node), log_config=None, access_log=False, lifespan="off", ws="none"))
+    server = Server(_http(node, edge))
     tasks: list[asyncio.Task[None]] = [
         asyncio.create_task(server.serve(sockets=[listening]), name="http"),
         asyncio.create_task(node.run(), name="node"),
@@ -115,6 +118,20 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
     results = await asyncio.gather(*tasks, return_exceptions=True)
     state_file.close()
     _raise_failure(await deaf, results)
+
+
+def _http(node: EdgeNode, edge: EdgeSettings) -> uvicorn.Config:
+    name = socket.gethostname()
+    app = create_app(node, allow=networks(edge.http_allow), hosts=[edge.http_host, name, f"{name}.local"])
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        # A caller is who holds the connection, not whom a header names.
+        proxy_headers=False,
+    )
 
 
 def _raise_failure(why_deaf: BaseException | None, results: list[BaseException | None]) -> None:

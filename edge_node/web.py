@@ -1,10 +1,12 @@
 """The device's own HTTP endpoint: the documented log-out that a server may call, and its counterpart."""
 
+from collections.abc import Collection, Iterable
+from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from fastapi import FastAPI, HTTPException
 
-from contract.web import Result, UserRequest, harden, problems
+from contract.web import AllowedNetworks, OriginGuard, Result, UserRequest, harden, problems
 
 MAX_BODY_BYTES = 16 * 1024
 
@@ -21,11 +23,17 @@ class Node(Protocol):
         ...
 
 
-PROBLEMS = problems({409: "Another user is logged in; nothing changed", 503: "The state could not be stored"})
+PROBLEMS = problems(
+    {
+        403: "Not from this address, or a web page of another origin",
+        409: "Another user is logged in; nothing changed",
+        503: "The state could not be stored",
+    }
+)
 
 
-def create_app(node: Node) -> FastAPI:
-    """The application that answers for this node."""
+def create_app(node: Node, *, allow: Iterable[IPv4Network | IPv6Network], hosts: Collection[str]) -> FastAPI:
+    """The application that answers for this node, to callers from the networks `allow`, by its address or `hosts`."""
     app = FastAPI(title="SARVIS edge", docs_url=None, redoc_url=None, strict_content_type=False)
 
     @app.post("/api/auth/logout", responses=PROBLEMS)
@@ -51,4 +59,7 @@ def create_app(node: Node) -> FastAPI:
         return {"status": "alive"}
 
     harden(app, max_body_bytes=MAX_BODY_BYTES)
+    # No page of this node exists, and it asks for no credential: a browser must not be anybody's messenger here.
+    app.add_middleware(OriginGuard, origins=(), hosts=hosts)
+    app.add_middleware(AllowedNetworks, networks=allow)
     return app

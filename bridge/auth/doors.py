@@ -1,8 +1,7 @@
 """The judgement of each request and connection: who is it, may it enter, is it too much."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from bridge.auth.api_keys import ApiKeys, Keys, is_one
 from bridge.auth.principals import EVERYBODY, Headers, Principal, credential_of, is_forwarded, may_enter
@@ -11,6 +10,7 @@ from bridge.auth.tokens import KeyFile, SigningKey, TokenError, verify
 from contract.clock import Clock
 from contract.settings import Settings, networks
 from contract.telemetry import get_logger
+from contract.web import comes_from
 
 UNAUTHORISED, FORBIDDEN, TOO_MANY = 401, 403, 429
 
@@ -82,7 +82,7 @@ class Doors:
             return EVERYBODY
         credential = credential_of(headers, query)
         if credential is None:
-            if not forwarded and self._in_legacy_network(address):
+            if not forwarded and comes_from((address or "", 0), self._legacy):
                 return Principal("network", peer_of(address))
             raise self._refuse(address, "a credential is needed: Authorization: Bearer, X-API-Key or ?key=")
         return await self.check(address, credential)
@@ -116,14 +116,3 @@ class Doors:
             return Refusal(TOO_MANY, "too many attempts without a valid credential", wait_s)
         log.info("refused", address=peer, reason=detail)
         return Refusal(UNAUTHORISED, detail)
-
-    def _in_legacy_network(self, address: str | None) -> bool:
-        try:
-            ip = ip_address(address or "")
-        except ValueError:
-            return False
-        mapped = getattr(ip, "ipv4_mapped", None)
-        return any((mapped or ip) in network for network in self._legacy)
-
-
-Enter = Callable[[str, str | None, Headers, bytes], Awaitable[Principal]]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from bridge.rows import (
+    ApiKey,
     Audit,
     Change,
     Departed,
@@ -99,6 +100,7 @@ class MemoryStore:
         self.before_commit: Callable[[], None] = lambda: None
         self.problem: str | None = None
         self.prunes = 0
+        self.keys: dict[str, ApiKey] = {}
 
     @property
     def audit(self) -> list[Audit]:
@@ -124,6 +126,12 @@ class MemoryStore:
             list(tables.promises.values()),
             list(tables.missed),
         )
+
+    async def api_key(self, key_id: str) -> ApiKey | None:
+        return self.keys.get(key_id)
+
+    async def removed(self) -> set[str]:
+        return {device.device_id for device in self.tables.devices.values() if device.state == "removed"}
 
     async def prune(self) -> None:
         self.prunes += 1

@@ -1,0 +1,237 @@
+"""TLS on both sides of a connection: contexts from files, words for what goes wrong, certificates that are renewed.
+
+`who` is the section of the settings that names the files, as `mqtt` or `bridge`: errors name their settings by it.
+"""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from contract.errors import SarvisError, SettingsError, StartError
+from contract.telemetry import get_logger
+
+LOOK_EVERY_S = 1.0
+
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_KEY = b"PRIVATE KEY-----"
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21, 24, 79})
+_OUT_OF_DATE = frozenset({9, 10})
+_OTHER_NAME = frozenset({62, 64})
+
+log = get_logger("tls")
+
+
+def client_context(
+    ca_file: Path | None, cert_file: Path | None = None, key_file: Path | None = None, *, who: str
+) -> ssl.SSLContext:
+    """A context that checks the server's chain and name, and shows a certificate if one is given.
+
+    Without `ca_file` the authorities that this machine trusts count. Raises SettingsError that names the file.
+    """
+    if ca_file is not None:
+        ca_file = _readable(ca_file, f"{who}.ca_file", _CERTIFICATE, SettingsError)
+    try:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca_file)
+    except (OSError, ValueError):
+        raise SettingsError(f"setting {who}.ca_file: {ca_file} is damaged: not every certificate is whole") from None
+    context.sslsocket_class = _Socket
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if cert_file is not None and key_file is not None:
+        _load_pair(context, cert_file, key_file, (f"{who}.cert_file", f"{who}.key_file"), SettingsError)
+    return context
+
+
+def server_context(cert: Path, key: Path, client_ca: Path | None = None, *, who: str) -> ssl.SSLContext:
+    """A context that shows `cert`, and with `client_ca` lets only those in whom that authority has signed.
+
+    Raises StartError that names the file.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load_pair(context, cert, key, (f"{who}.tls_cert", f"{who}.tls_key"), StartError)
+    if client_ca is not None:
+        client_ca = _readable(client_ca, f"{who}.tls_client_ca", _CERTIFICATE, StartError)
+        try:
+            context.load_verify_locations(client_ca)
+        except (OSError, ValueError):
+            raise StartError(
+                f"setting {who}.tls_client_ca: {client_ca} is damaged: not every certificate is whole"
+            ) from None
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+class Reloading:
+    """A server context whose new handshakes show the certificate that lies on disk; raises StartError at first.
+
+    Attributes:
+        context: give this one to the server, once. Connections that stand are not touched.
+    """
+
+    def __init__(
+        self, cert: Path, key: Path, client_ca: Path | None = None, *, who: str, interval_s: float = LOOK_EVERY_S
+    ) -> None:
+        self._files = [cert, key] if client_ca is None else [cert, key, client_ca]
+        self._make: Callable[[], ssl.SSLContext] = lambda: server_context(cert, key, client_ca, who=who)
+        self._interval_s = interval_s
+        self._seen = self._look()
+        self._complained: str | None = None
+        self.context = self._newest = self._make()
+        # Not load_cert_chain on the living context: a pair that does not fit would leave it without its key, and a
+        # new RSA certificate would stand beside the old ECDSA one, which clients prefer. OpenSSL calls this back at
+        # every handshake, also when the client names no server.
+        self.context.sni_callback = self._show_newest
+
+    async def run(self) -> None:
+        """Look at the files until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval_s)
+            self.look()
+
+    def look(self) -> bool:
+        """Take new files into use; False when nothing changed or what lies there is not usable, or not yet."""
+        found = self._look()
+        if found == self._seen:
+            self._complained = None
+            return False
+        try:
+            self._newest = self._make()
+        except StartError as error:
+            if str(error) != self._complained:
+                self._complained = str(error)
+                log.warning("certificate_kept", problem=str(error))
+            return False
+        self._seen, self._complained = found, None
+        log.info("certificate_renewed", file=str(self._files[0]))
+        return True
+
+    def _show_newest(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = self._newest
+
+    def _look(self) -> list[tuple[int, ...] | None]:
+        return [_signature(file) for file in self._files]
+
+
+def explain(error: OSError, host: str, *, who: str, peer: str, shows_certificate: bool = False) -> str | None:
+    """One line that says what to do about a failed TLS connection; None when TLS was not the reason.
+
+    `peer` is who is at the other end, as `the broker`; `shows_certificate` says that this side has a `cert_file`.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _explain_certificate(error, host, who, peer)
+    if not isinstance(error, ssl.SSLError):
+        return None
+    reason = error.reason or ""
+    if "ALERT" in reason:
+        words = reason.rpartition("ALERT_")[2].lower().replace("_", " ")
+        text = f"{peer} ended the TLS connection: {words}"
+        if not shows_certificate:
+            return text
+        return f"{text}; check that {who}.cert_file and {who}.key_file hold a client certificate that {peer} accepts"
+    if reason in {"WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING", "HTTP_REQUEST"}:
+        return f"{peer} ended the TLS handshake or speaks no TLS there; check host and port in {who}.url"
+    return f"TLS with {peer} failed: {reason.lower().replace('_', ' ') or 'unknown reason'}; check {who}.url"
+
+
+def is_final(error: OSError) -> bool:
+    """Will the same server be refused again, until somebody changes a setting: an unknown authority or a wrong name?"""
+    return isinstance(error, ssl.SSLCertVerificationError) and error.verify_code not in _OUT_OF_DATE
+
+
+def _explain_certificate(error: ssl.SSLCertVerificationError, host: str, who: str, peer: str) -> str:
+    code, why = error.verify_code, error.verify_message.rstrip(".")
+    if code in _OTHER_NAME:
+        return f"{peer}'s certificate is not made for {host}; write a name that stands in it into {who}.url"
+    if code in _OUT_OF_DATE:
+        return f"{peer}'s certificate is out of date ({why}); renew it there, or check the clock here"
+    if code in _UNKNOWN_AUTHORITY:
+        return f"{peer}'s certificate is of an unknown authority ({why}); set {who}.ca_file to that authority's"
+    return f"{peer}'s certificate is not valid ({why}); check {who}.ca_file"
+
+
+def _load_pair(
+    context: ssl.SSLContext, cert: Path, key: Path, settings: tuple[str, str], failure: type[SarvisError]
+) -> None:
+    cert_setting, key_setting = settings
+    cert = _readable(cert, cert_setting, _CERTIFICATE, failure)
+    key = _readable(key, key_setting, _KEY, failure)
+
+    def refuse() -> str:
+        # Without this OpenSSL asks at the terminal.
+        raise _EncryptedKey
+
+    try:
+        context.load_cert_chain(cert, key, refuse)
+    except _EncryptedKey:
+        raise failure(
+            f"setting {key_setting}: {key} is protected by a passphrase; write it without one: "
+            f"openssl pkey -in {key} -out NEW"
+        ) from None
+    except (OSError, ValueError) as error:
+        if getattr(error, "reason", None) in {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}:
+            raise failure(
+                f"setting {key_setting}: the key in {key} does not fit the certificate in {cert} ({cert_setting})"
+            ) from None
+        raise failure(
+            f"setting {cert_setting}: {cert} with {key} ({key_setting}) cannot be used: one of them is damaged"
+        ) from None
+
+
+def _readable(path: Path, setting: str, mark: bytes, failure: type[SarvisError]) -> Path:
+    """The path, when the file can be read and looks like PEM of its kind."""
+    path = path.expanduser()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise failure(f"setting {setting}: {path} cannot be read: {error.strerror or error}") from None
+    if mark not in content:
+        kind = "certificate" if mark == _CERTIFICATE else "private key"
+        raise failure(f"setting {setting}: {path} holds no {kind} in PEM form")
+    return path
+
+
+def _signature(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(path.expanduser())  # noqa: PTH116 - says that a link is followed
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+class _EncryptedKey(Exception):  # noqa: N818 - a signal from OpenSSL's question
+    """The key file asks for a passphrase."""
+
+
+class _Socket(ssl.SSLSocket):
+    """A TLS socket for libraries that forget: closed when its handshake fails, and it keeps the error that ended it."""
+
+    fault: ssl.SSLError | None = None
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Shake hands; a failure closes the socket."""
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Receive; with TLS 1.3 the server says only here that it does not accept the client's certificate."""
+        try:
+            return super().recv(buflen, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            self.fault = error
+            raise
+
+
+def fault_of(sock: Any) -> ssl.SSLError | None:
+    """The TLS error that ended a socket of a client context, if one did."""
+    fault = getattr(sock, "fault", None)
+    return fault if isinstance(fault, ssl.SSLError) else None
