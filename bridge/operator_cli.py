@@ -5,20 +5,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-import httpx2
 import typer
 
+from bridge.asking import ask, where
 from bridge.lines import AsJson, Config, Most, StoreUrl, first, say_json, say_table
 from bridge.rows import Audit, PendingLogout, Promise, Session
 from bridge.sql_store import SqlStore
-from contract.errors import SarvisError, SettingsError, StartError
+from contract.errors import SarvisError, SettingsError
 from contract.messages import check_uid
-from contract.settings import BridgeSettings, StoreSettings, load
+from contract.settings import StoreSettings, load
 from contract.telemetry import configure_logging
-
-ANSWER_WITHIN_S = 10.0
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-OK, UNAVAILABLE = 200, 503
 
 sessions = typer.Typer(add_completion=False, no_args_is_help=True, help="Who is logged in where; log somebody out.")
 
@@ -84,7 +80,10 @@ def logout(
         check_uid(uid)
     except ValueError as error:
         raise SettingsError(f"UID {error}") from None
-    count = _ask(settings.bridge, uid)
+    afterwards = "`sarvis sessions show` tells"
+    count = ask(settings, "/api/sessions/logout", {"uid": uid}, afterwards=afterwards).get("sessions")
+    if not isinstance(count, int):
+        raise SarvisError(f"what listens at {where(settings)} answered something else; is it the bridge?")
     if as_json:
         say_json({"uid": uid, "sessions": count})
     elif count:
@@ -171,37 +170,3 @@ async def _find(settings: StoreSettings, about: str | None, most: int) -> _Found
         return _Found(await store.seconds(), running, waiting, audit)
     finally:
         await store.close()
-
-
-def _ask(bridge: BridgeSettings, uid: str) -> int:
-    host = EVERYWHERE.get(bridge.host, bridge.host)
-    where = f"http://[{host}]:{bridge.port}" if ":" in host else f"http://{host}:{bridge.port}"
-    try:
-        with httpx2.Client(trust_env=False, timeout=ANSWER_WITHIN_S) as client:
-            response = client.post(f"{where}/api/sessions/logout", json={"uid": uid})
-    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.InvalidURL) as error:
-        raise StartError(
-            f"no bridge is reached at {where} ({error}); start `sarvis bridge`, or say where it is: "
-            f"bridge.host and bridge.port, --host and --port"
-        ) from None
-    except httpx2.HTTPError as error:
-        why = str(error) or type(error).__name__
-        raise SarvisError(
-            f"what listens at {where} gave no answer ({why}), perhaps it ended the sessions all the same; "
-            f"`sarvis sessions show` tells"
-        ) from None
-    answer = _json(response)
-    count = answer.get("sessions")
-    if response.status_code == OK and isinstance(count, int):
-        return count
-    if response.status_code == UNAVAILABLE and "detail" in answer:
-        raise SarvisError(f"the bridge at {where} refused: {answer['detail']}")
-    raise SarvisError(f"what listens at {where} answered {response.status_code}; is it the bridge of these settings?")
-
-
-def _json(response: httpx2.Response) -> dict[str, Any]:
-    try:
-        answer = response.json()
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}

@@ -15,8 +15,10 @@ HELP = {
     "app": "The app in a terminal.",
     "bridge": "MQTT to app pushes, the sessions, the HTTP contract.",
     "broker": "The embedded MQTT broker.",
+    "certs": "Certificates for the broker and its clients.",
     "device": "Add devices, above all those that speak only HTTP.",
     "edge": "The node on the Jetson.",
+    "token": "Tokens for apps, keys for HTTP callers and operators.",
     "sessions": "Who is logged in where; log somebody out.",
     "wakeword": "Judge recordings with a wake-word model.",
 }

@@ -4,7 +4,6 @@ import base64
 import binascii
 import os
 import secrets
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import jwt
 from bridge.auth.principals import Principal
 from contract.clock import Clock
 from contract.errors import SarvisError, StartError
+from contract.files import write
 from contract.messages import check_uid
 from contract.telemetry import get_logger
 
@@ -152,11 +152,10 @@ def rotate(path: Path, *, drop_old: bool) -> SigningKey:
     make_missing(path)
     old = () if drop_old else read(path)
     new = _new_key()
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False, encoding="utf-8") as file:
-        file.write(_text([new, *old]))
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)
+    try:
+        write(path, _text([new, *old]))
+    except OSError as error:
+        raise StartError(f"the signing keys {path} cannot be written: {error.strerror}; see auth.key_file") from None
     return new
 
 

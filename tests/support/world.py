@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import ssl
 import subprocess
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import httpx2
@@ -131,19 +133,35 @@ def accepts(port: int) -> bool:
 class Bridge:
     """`sarvis bridge`, which can be killed and started again on its port."""
 
-    def __init__(self, folder: Path, mqtt_url: str, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        mqtt_url: str,
+        settings: Mapping[str, str] | None = None,
+        *,
+        key: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.port = 0
         self.mqtt_url = mqtt_url
         self._folder = folder
         self._settings = {**QUICK, **(settings or {})}
         self.sarvis: Sarvis
-        self.http = httpx2.Client(trust_env=False, timeout=10)
+        self.scheme = "http"
+        self.tls = tls
+        self.http = httpx2.Client(
+            trust_env=False,
+            timeout=10,
+            verify=tls or False,
+            headers={} if key is None else {"authorization": f"Bearer {key}"},
+        )
 
     def start(self, *, ready: bool = True) -> None:
         self.sarvis = Sarvis(
             "bridge", "--port", str(self.port), "--mqtt-url", self.mqtt_url, cwd=self._folder, settings=self._settings
         )
-        self.port = int(self.sarvis.line_after("bridge listening on http://").rsplit(":", 1)[1])
+        told = self.sarvis.line_after("bridge listening on ")
+        self.scheme, self.port = told.partition(":")[0], int(told.rsplit(":", 1)[1])
         if ready:
             self.wait_ready()
 
@@ -157,7 +175,7 @@ class Bridge:
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return f"{self.scheme}://{HOST}:{self.port}"
 
     def wait_ready(self) -> None:
         wait_for("the bridge is ready", lambda: self.readiness()[0] == 200)
@@ -184,22 +202,43 @@ class Bridge:
     def trigger(self, uid: str, command: str = "wake_up") -> Json:
         return self.post("/api/voice-command/trigger", {"uid": uid, "command": command, "timestamp": "now"})
 
-    def app(self, uid: str, *, legacy: bool = False, client: str | None = None, acks: bool = True) -> "App":
-        return App(self.port, uid, legacy=legacy, client=client, acks=acks)
+    def app(
+        self,
+        uid: str,
+        *,
+        legacy: bool = False,
+        client: str | None = None,
+        acks: bool = True,
+        token: str | None = None,
+    ) -> "App":
+        return App(self.port, uid, legacy=legacy, client=client, acks=acks, token=token, tls=self.tls)
 
 
 class App:
     """A user's socket: collects what comes, acks wakes as sarvis.v2 if `acks`."""
 
-    def __init__(self, port: int, uid: str, *, legacy: bool, client: str | None, acks: bool) -> None:
+    def __init__(
+        self,
+        port: int,
+        uid: str,
+        *,
+        legacy: bool,
+        client: str | None,
+        acks: bool,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.uid = uid
         self.heard: list[Json] = []
         self.code: int | None = None
         self._acks = acks and not legacy
-        query = f"?client={client}" if client else ""
+        asked = {"client": client, "token": token if legacy else None}
+        query = urlencode({name: value for name, value in asked.items() if value is not None})
+        offered = [Subprotocol("sarvis.v2"), *([Subprotocol(token)] if token else [])]
         self.socket: ClientConnection = connect(
-            f"ws://{HOST}:{port}/ws/app/{uid}/{query}",
-            subprotocols=None if legacy else [Subprotocol("sarvis.v2")],
+            f"{'wss' if tls else 'ws'}://{HOST}:{port}/ws/app/{uid}/?{query}",
+            subprotocols=None if legacy else offered,
+            ssl=tls,
             compression=None,
             proxy=None,
         )

@@ -1,0 +1,40 @@
+"""Files that are never half there: written beside, forced to disk, renamed."""
+
+import os
+from pathlib import Path
+from uuid import uuid4
+
+SECRET = 0o600
+PUBLIC = 0o644
+
+
+def write(path: Path, text: str | bytes, mode: int = SECRET) -> None:
+    """Replace a file as a whole; written by root it belongs to the owner of its folder. Raises OSError."""
+    beside = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SECRET)
+        with os.fdopen(descriptor, "wb") as file:
+            give_to_owner_of(path.parent, descriptor)
+            os.fchmod(descriptor, mode)
+            file.write(text.encode() if isinstance(text, str) else text)
+            file.flush()
+            os.fsync(descriptor)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def give_to_owner_of(folder: Path, descriptor: int) -> None:
+    """When root writes into the folder of another user, that user must be able to read it."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,399 @@
+"""A real bridge with credentials required: what gets in, what does not, what changes without a restart."""
+
+import json
+import re
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import httpx2
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
+
+from bridge.app import create_app
+from bridge.auth import tokens
+from bridge.service import Bridge as TheBridge
+from contract.settings import load
+from tests.support.memory_store import MemoryStore
+from tests.support.processes import run_sarvis
+from tests.support.waiting import wait_for
+from tests.support.world import HOST, Bridge, unique
+
+NO_BROKER = "mqtt://127.0.0.1:9"
+TRIGGER = "/api/voice-command/trigger"
+BODIES = {
+    TRIGGER: {"uid": "u", "command": "c", "timestamp": "t"},
+    "/api/auth/logout": {"uid": "u"},
+    "/api/auth/login": {"uid": "u", "device_id": "jetson"},
+    "/api/app/heartbeat": {"uid": "u"},
+    "/api/sessions/logout": {"uid": "u"},
+    "/api/devices/remove": {"device_id": "jetson"},
+}
+
+
+class House:
+    """A bridge without a broker, and whoever gives out credentials."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.settings = {
+            "SARVIS_AUTH__MODE": "required",
+            "SARVIS_AUTH__KEY_FILE": str(folder / "keys"),
+            **settings,
+        }
+        self.folder = folder
+        self.bridge = Bridge(folder, NO_BROKER, self.settings)
+        self.bridge.start(ready=False)
+        self.operator, self.caller = self.sarvis("token", "api", "o", "--role", "operator"), self.key()
+
+    def sarvis(self, *arguments: str) -> str:
+        done = run_sarvis(*arguments, cwd=self.folder, settings=self.settings)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def key(self) -> str:
+        return self.sarvis("token", "api", "c")
+
+    def token(self, uid: str, valid_s: float = 60, devices: Sequence[str] = ()) -> str:
+        """As `sarvis token app` makes it."""
+        newest = tokens.read(self.folder / "keys")[0]
+        return tokens.issue(newest, uid, now=time.time(), valid_s=valid_s, devices=devices)
+
+    def post(self, path: str, key: str | None, body: object = None, **headers: str) -> httpx2.Response:
+        given = headers if key is None else {"authorization": f"Bearer {key}", **headers}
+        return self.bridge.http.post(self.bridge.url + path, json=body or BODIES[path], headers=given)
+
+    def get(self, path: str, key: str | None = None, **headers: str) -> httpx2.Response:
+        given = headers if key is None else {"authorization": f"Bearer {key}", **headers}
+        return self.bridge.http.get(self.bridge.url + path, headers=given)
+
+    def words(self) -> str:
+        return "\n".join([*self.bridge.sarvis.out, *self.bridge.sarvis.err])
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    it = House(tmp_path_factory.mktemp("house"))
+    yield it
+    words = it.words()
+    it.bridge.stop()
+    for secret in (it.operator, it.caller, (it.folder / "keys").read_text().split()[-1]):
+        assert secret not in words, "a secret is in the log"
+    assert not re.search(r"eyJ|sarvis_[0-9a-f]{12}_", words), "a credential is in the log"
+
+
+def rejected_with(house: House, uid: str, token: str | None, query: str = "") -> tuple[int, str]:
+    """How the bridge closed a socket: code and reason."""
+    offered = [Subprotocol("sarvis.v2"), *([Subprotocol(token)] if token else [])]
+    with connect(
+        f"ws://{HOST}:{house.bridge.port}/ws/app/{uid}/{query}", subprotocols=offered, compression=None, proxy=None
+    ) as socket_:
+        with pytest.raises(Exception, match="4503"):
+            socket_.recv()
+        assert socket_.close_code is not None
+        return socket_.close_code, socket_.close_reason or ""
+
+
+# --- HTTP ---
+
+
+def test_every_endpoint_but_livez_and_a_bare_readyz_wants_a_credential(house: House) -> None:
+    app = create_app(TheBridge(load(), MemoryStore()))
+    paths = {getattr(route, "path", "") for route in app.routes} | set(app.openapi()["paths"]) | {"/nothing-here"}
+    asked = {path for path in paths if path.startswith("/") and not path.startswith("/ws/")}
+    assert {"/metrics", "/docs", "/openapi.json", TRIGGER} <= asked
+    open_to_all = set()
+    for path in sorted(asked):
+        statuses = {house.get(path).status_code, house.bridge.http.post(house.bridge.url + path).status_code}
+        if statuses != {401}:
+            open_to_all.add(path)
+    assert open_to_all == {"/livez", "/readyz"}
+    bare = house.get("/readyz")
+    assert (bare.status_code, bare.json()) == (503, {"status": "not ready"})
+    assert house.get("/readyz", house.operator).json()["reason"].startswith("mqtt: ")
+    assert house.get("/livez").json() == {"status": "alive"}
+
+
+def test_a_refusal_comes_before_the_body_is_looked_at_and_tells_how_to_come_in(house: House) -> None:
+    refused = house.bridge.http.post(house.bridge.url + TRIGGER, content=b"{")
+    assert refused.status_code == 401
+    assert "Bearer" in refused.headers["www-authenticate"]
+    assert "credential is needed" in refused.json()["detail"]
+    assert (
+        house.bridge.http.post(
+            house.bridge.url + TRIGGER, content=b"{", headers={"x-api-key": house.caller}
+        ).status_code
+        == 422
+    )
+
+
+@pytest.mark.parametrize("how", ["bearer", "basic", "x-api-key", "query"])
+def test_a_callers_key_is_taken_wherever_old_callers_can_put_it(house: House, how: str) -> None:
+    url, headers, auth = house.bridge.url + TRIGGER, {}, None
+    match how:
+        case "bearer":
+            headers = {"authorization": f"Bearer {house.caller}"}
+        case "basic":
+            auth = ("anybody", house.caller)
+        case "x-api-key":
+            headers = {"x-api-key": house.caller}
+        case "query":
+            url += f"?key={house.caller}"
+    answer = house.bridge.http.post(url, json=BODIES[TRIGGER], headers=headers, auth=auth)
+    assert answer.json() == {"success": False, "message": "User not connected"}
+
+
+def test_each_credential_opens_its_own_doors(house: House) -> None:
+    uid = unique("user")
+    token = house.token(uid)
+    mine = {"uid": uid, "command": "c", "timestamp": "t", "device_id": "jetson"}
+    opened = {
+        who: {path for path in BODIES if house.post(path, key, mine).status_code not in {401, 403}}
+        for who, key in (("caller", house.caller), ("operator", house.operator), ("app", token))
+    }
+    users = {"/api/auth/logout", "/api/auth/login", "/api/app/heartbeat"}
+    assert opened == {
+        "caller": users | {TRIGGER},
+        "operator": {"/api/sessions/logout", "/api/devices/remove"},
+        "app": users,
+    }
+    reads = {
+        who: {path for path in ("/metrics", "/docs", "/openapi.json") if house.get(path, key).status_code == 200}
+        for who, key in (("caller", house.caller), ("operator", house.operator), ("app", token))
+    }
+    assert reads == {"caller": set(), "operator": {"/metrics", "/docs", "/openapi.json"}, "app": set()}
+
+
+def test_an_apps_token_moves_nobody_elses_deadline_and_ends_nobody_elses_sessions(house: House) -> None:
+    alice, bob = unique("alice"), unique("bob")
+    token = house.token(alice)
+    with house.bridge.app(bob, token=house.token(bob)) as his:
+        for path in ("/api/auth/logout", "/api/auth/login", "/api/app/heartbeat"):
+            answer = house.post(path, token, {"uid": bob, "device_id": "jetson"})
+            assert (answer.status_code, answer.json()["detail"]) == (403, "this token is not for this uid")
+        his.all_before()
+        assert his.code is None
+        assert house.post("/api/app/heartbeat", house.token(bob), {"uid": bob}).status_code == 200
+
+
+def test_a_revoked_key_is_refused_without_a_restart(house: House) -> None:
+    key = house.key()
+    assert house.post(TRIGGER, key).status_code == 200
+    house.sarvis("token", "revoke", key.split("_")[1])
+    wait_for("the key is refused", lambda: house.post(TRIGGER, key).status_code == 401)
+
+
+def test_the_documents_page_needs_nothing_from_elsewhere(house: House) -> None:
+    page = house.get("/docs", house.operator)
+    assert page.status_code == 200
+    addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert addresses
+    for address in addresses:
+        assert address.startswith(house.bridge.url)
+        assert house.get(address.removeprefix(house.bridge.url), house.operator).status_code == 200
+
+
+def test_the_bridge_does_not_tell_what_it_is_made_of(house: House) -> None:
+    assert "server" not in house.get("/livez").headers
+
+
+# --- apps ---
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_an_app_with_its_own_token_comes_in(house: House, *, legacy: bool) -> None:
+    uid = unique("user")
+    with house.bridge.app(uid, legacy=legacy, token=house.token(uid)) as app:
+        answer = house.post(TRIGGER, house.caller, {"uid": uid, "command": "c", "timestamp": "t"})
+        assert answer.json()["success"] is True
+        app.message("voice_command")
+        assert app.socket.subprotocol == (None if legacy else "sarvis.v2")
+
+
+def test_an_app_with_no_token_another_ones_token_or_a_key_is_closed_with_4503(house: House) -> None:
+    uid = unique("user")
+    token = house.token(uid)
+    told = {
+        "none": rejected_with(house, uid, None),
+        "another's": rejected_with(house, uid, house.token(unique("other"))),
+        "damaged": rejected_with(house, uid, token[:-4] + "AAAA"),
+        "a caller's key": rejected_with(house, uid, None, f"?key={house.caller}"),
+        "an operator's key": rejected_with(house, uid, None, f"?key={house.operator}"),
+    }
+    assert {code for code, _ in told.values()} == {4503}
+    assert json.loads(told["another's"][1])["message"] == "this token is not for this uid"
+    with house.bridge.app(uid, token=token) as app:
+        app.all_before()
+
+
+def test_an_app_is_sent_away_when_its_token_expires(house: House) -> None:
+    uid = unique("user")
+    with house.bridge.app(uid, token=house.token(uid, valid_s=2)) as app:
+        app.all_before()
+        assert app.closed_with() == 4503
+    assert rejected_with(house, uid, house.token(uid, valid_s=-60))[0] == 4503
+
+
+def test_a_token_can_be_for_some_devices_only(house: House) -> None:
+    uid = unique("user")
+    with house.bridge.app(uid, token=house.token(uid, devices=["kitchen"])) as app:
+        app.say({"type": "login", "device_id": "bedroom"})
+        assert app.message("error")["code"] == "not_allowed"
+        app.say({"type": "login", "device_id": "kitchen"})
+        assert app.message("error", nth=2)["code"] == "no_such_device", "nobody has added it"
+
+
+def test_who_sends_too_much_is_told_to_come_back_later(tmp_path: Path) -> None:
+    house = House(tmp_path, SARVIS_LIMITS__FRAMES="20/minute", SARVIS_LIMITS__APP="2/minute")
+    try:
+        uid, other = unique("user"), unique("other")
+        token = house.token(uid)
+        with house.bridge.app(uid, token=token) as app, house.bridge.app(other, token=house.token(other)) as quiet:
+            for _ in range(21):
+                app.say({"type": "heartbeat"})
+            assert app.closed_with() == 4008
+            assert len(app.messages("heartbeat_ack")) == 20
+            quiet.all_before()
+        with house.bridge.app(uid, token=token) as app:
+            app.all_before()
+        with pytest.raises(InvalidStatus) as refused:
+            house.bridge.app(uid, token=token)
+        assert refused.value.response.status_code == 429
+        assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
+    finally:
+        house.bridge.stop()
+
+
+def test_new_signing_keys_need_no_restart_and_dropped_ones_send_their_apps_away(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    try:
+        uid, other = unique("user"), unique("other")
+        old = house.token(uid)
+        with house.bridge.app(uid, token=old) as app:
+            house.sarvis("token", "rotate")
+            new = house.token(other)
+            leave = {"uid": other}
+            wait_for("the new key", lambda: house.post("/api/auth/logout", new, leave).status_code == 200)
+            with house.bridge.app(uid, token=old, client="second") as second:
+                second.all_before()
+            app.all_before()
+            house.sarvis("token", "rotate", "--drop-old")
+            assert app.closed_with() == 4503
+        assert rejected_with(house, uid, old)[0] == 4503
+    finally:
+        house.bridge.stop()
+
+
+# --- browsers, proxies, addresses ---
+
+
+def test_a_page_of_another_origin_gets_nowhere(tmp_path: Path) -> None:
+    house = House(tmp_path, SARVIS_AUTH__ORIGINS='["https://app.example"]')
+    try:
+        uid = unique("user")
+        address, token = f"ws://{HOST}:{house.bridge.port}/ws/app/{uid}/", house.token(uid)
+        for origin in ("https://evil.example", "null"):
+            assert house.post(TRIGGER, house.caller, origin=origin).status_code == 403
+            with pytest.raises(InvalidStatus):
+                connect(address, origin=origin, subprotocols=[Subprotocol(token)], proxy=None)  # type: ignore[arg-type]
+        for origin in ("https://app.example", house.bridge.url):
+            assert house.post(TRIGGER, house.caller, origin=origin).status_code == 200
+            offered = [Subprotocol("sarvis.v2"), Subprotocol(token)]
+            with connect(address, origin=origin, subprotocols=offered, proxy=None) as app:  # type: ignore[arg-type]
+                assert json.loads(app.recv())["type"] == "connection_established"
+    finally:
+        house.bridge.stop()
+
+
+def test_a_peer_cannot_say_that_it_is_somebody_else(tmp_path: Path) -> None:
+    house = House(tmp_path, SARVIS_LEGACY__ALLOW_NETWORKS='["192.0.2.0/24"]')
+    try:
+        assert house.post(TRIGGER, None, **{"x-forwarded-for": "192.0.2.1"}).status_code == 401
+        assert house.post(TRIGGER, house.caller, **{"x-forwarded-for": "192.0.2.1"}).status_code == 200
+    finally:
+        house.bridge.stop()
+
+
+def test_old_callers_in_a_named_network_need_no_key(tmp_path: Path) -> None:
+    house = House(tmp_path, SARVIS_LEGACY__ALLOW_NETWORKS='["127.0.0.0/8"]')
+    try:
+        assert house.post(TRIGGER, None).json() == {"success": False, "message": "User not connected"}
+        assert house.post("/api/auth/logout", None).status_code == 200
+        assert house.get("/metrics").status_code == 403
+        assert rejected_with(house, unique("user"), None)[0] == 4503
+    finally:
+        house.bridge.stop()
+
+
+# --- what must not start ---
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"SARVIS_BRIDGE__HOST": "0.0.0.0"}, "auth.mode = required"),
+        ({"SARVIS_BRIDGE__TRUSTED_PROXIES": '["127.0.0.1"]'}, "bridge.trusted_proxies"),
+        ({"SARVIS_AUTH__MODE": "required", "SARVIS_AUTH__KEY_FILE": "/dev/null/keys"}, "auth.key_file"),
+        ({"SARVIS_BRIDGE__TLS_CERT": "none.crt", "SARVIS_BRIDGE__TLS_KEY": "none.key"}, "bridge.tls_cert"),
+    ],
+)
+def test_a_bridge_that_would_be_open_or_cannot_be_closed_does_not_start(
+    tmp_path: Path, settings: dict[str, str], told: str
+) -> None:
+    done = run_sarvis("bridge", "--port", "0", "--mqtt-url", NO_BROKER, cwd=tmp_path, settings=settings)
+    assert done.returncode == 3, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_open_bridge_is_not_reached_through_a_proxy_nor_by_a_foreign_name(tmp_path: Path) -> None:
+    bridge = Bridge(tmp_path, NO_BROKER)
+    bridge.start(ready=False)
+    try:
+        assert bridge.http.get(f"{bridge.url}/metrics").status_code == 200
+        assert bridge.http.get(f"{bridge.url}/metrics", headers={"x-forwarded-for": "203.0.113.1"}).status_code == 403
+        assert bridge.http.get(f"{bridge.url}/metrics", headers={"host": "evil.example"}).status_code == 403
+        assert bridge.http.get(f"{bridge.url}/metrics", headers={"host": f"localhost:{bridge.port}"}).status_code == 200
+        assert (
+            bridge.http.post(
+                f"{bridge.url}/api/auth/logout", content=b'{"uid":"alice"}', headers={"origin": "http://evil.example"}
+            ).status_code
+            == 403
+        )
+    finally:
+        bridge.stop()
+
+
+# --- credentials on paper ---
+
+
+def test_tokens_and_keys_are_given_out_once_and_listed_without_their_secrets(house: House) -> None:
+    file = house.folder / "alice.token"
+    assert house.sarvis("token", "app", "alice", "--days", "2", "--device", "kitchen", "--out", str(file))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    token = file.read_text().strip()
+    assert house.post("/api/auth/logout", token, {"uid": "alice"}).status_code == 200
+    assert house.post("/api/auth/login", token, {"uid": "alice", "device_id": "bedroom"}).status_code == 403
+    told = house.sarvis("token", "list")
+    assert house.caller.split("_")[1] in told
+    assert house.caller.split("_", 2)[2] not in told
+    assert tokens.read(house.folder / "keys")[0].key_id in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["app", "a/b"], "UID must be"),
+        (["app", "alice", "--device", "a b"], "--device must be"),
+        (["api", ""], "NAME must be"),
+        (["api", "x", "--out", "nowhere/x"], "--out nowhere/x cannot be written"),
+        (["revoke", "nothing"], "there is no API key nothing"),
+    ],
+)
+def test_what_cannot_be_given_out_is_named(house: House, arguments: list[str], told: str) -> None:
+    done = run_sarvis("token", *arguments, cwd=house.folder, settings=house.settings)
+    assert done.returncode in {1, 2}
+    assert told in done.stderr
+    assert not done.stdout
