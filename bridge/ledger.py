@@ -13,6 +13,10 @@ from contract.messages import LEGACY_DEVICE, Login, Logout, LogoutReason, Report
 
 Answer = Login | Logout
 
+MAX_WAITING = 64
+"""Log-outs that may wait for one device: whoever logs in and out there, or a device that invents sessions, makes one
+each time."""
+
 
 class People(Protocol):
     """What the rules need to know of users."""
@@ -77,7 +81,8 @@ class Desk:
         self._raise_generation()
         ended = replace(self.active, ended=reason)
         self._write(ended, "ended", why or reason)
-        row = self._queue(ended.session_id, ended.uid, reason)
+        row = self._waiting(ended.session_id, ended.uid, reason)
+        self._queue(row)
         self.active = None
         return row
 
@@ -150,7 +155,11 @@ class Desk:
             self.active = self.adopted = adopted
         elif (known is not None or self.active is None) and report.session_id not in self.pending:
             reason = "operator" if known is None else _log_out_reason(known.ended)
-            self._queue(report.session_id, report.uid, reason)
+            row = self._waiting(report.session_id, report.uid, reason)
+            if self.is_behind:
+                self._say(row.command())  # as long as the device holds it, each of its reports brings this again
+            else:
+                self._queue(row)
 
     def _grant(self, session: Session, nonce: str, people: People) -> None:
         begins = session is self.adopted and not people.alive(session.uid)
@@ -168,8 +177,13 @@ class Desk:
                 )
             )
 
-    def _queue(self, session_id: str, uid: str, reason: LogoutReason) -> PendingLogout:
-        row = PendingLogout(
+    @property
+    def is_behind(self) -> bool:
+        """Do as many log-outs wait for the device as may?"""
+        return len(self.pending) >= MAX_WAITING
+
+    def _waiting(self, session_id: str, uid: str, reason: LogoutReason) -> PendingLogout:
+        return PendingLogout(
             self.new_id(),
             session_id,
             self.device.device_id,
@@ -180,10 +194,11 @@ class Desk:
             self.now_s,
             self.device.logout_url,
         )
+
+    def _queue(self, row: PendingLogout) -> None:
         self.changes.append(row)
-        self.pending[session_id] = row
+        self.pending[row.session_id] = row
         self._say(row.command())
-        return row
 
     def _settle(self, row: PendingLogout, event: AuditEvent, reason: str) -> None:
         self.pending.pop(row.session_id, None)

@@ -36,6 +36,18 @@ class NoSuchDeviceError(SarvisError):
         self.device_id = device_id
 
 
+class DeviceBehindError(SarvisError):
+    """Too many log-outs wait for the device: nobody can log in there before it has confirmed some.
+
+    Attributes:
+        device_id: its name.
+    """
+
+    def __init__(self, device_id: str) -> None:
+        super().__init__(f"{device_id} has not confirmed its last log-outs; try again when it is online")
+        self.device_id = device_id
+
+
 async def _nothing_under_way(_device_id: str) -> None:
     """For a bridge without HTTP devices."""
 
@@ -294,6 +306,8 @@ class Sessions:
             desk = await self._desk(transaction, device_id)
             if desk.device.state == "removed" or (self._strict and desk.device.state == "new"):
                 raise NoSuchDeviceError(device_id)
+            if desk.is_behind:
+                raise DeviceBehindError(device_id)
             session = desk.open(uid, how)
             changes = [*self._promises.dated([promise] if promise else []), *self._superseded(uid, [desk])]
             await transaction.save([*changes, *desk.changes])

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from bridge.auth.doorkeeper import principal_of
 from bridge.service import Bridge
-from bridge.sessions import NoSuchDeviceError, describe
+from bridge.sessions import DeviceBehindError, NoSuchDeviceError, describe
 from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, Wake, check_uid
 from contract.web import Result, UserRequest, problems
 
@@ -23,6 +23,7 @@ DENIED = {
 }
 
 NO_DEVICE = "No such device: an operator adds it"
+BEHIND = "The device has not confirmed its last log-outs; try again when it is online"
 
 AnyText = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 """Any text that UTF-8 can carry; the body's limit is far below this one."""
@@ -122,7 +123,7 @@ async def remove_device(body: RemoveBody, request: Request) -> RemoveResult:
     return RemoveResult(success=True, waiting=waiting)
 
 
-@router.post("/api/auth/login", responses=problems(DENIED | NOT_STORED | {404: NO_DEVICE}))
+@router.post("/api/auth/login", responses=problems(DENIED | NOT_STORED | {404: NO_DEVICE, 409: BEHIND}))
 async def login(body: LoginBody, request: Request) -> LoginResult:
     """Open a session of the user on the device; whoever was in is logged out."""
     bridge: Bridge = request.app.state.bridge
@@ -135,6 +136,8 @@ async def login(body: LoginBody, request: Request) -> LoginResult:
         session = await bridge.sessions.login(body.uid, body.device_id, "http")
     except NoSuchDeviceError:
         raise HTTPException(404, NO_DEVICE) from None
+    except DeviceBehindError:
+        raise HTTPException(409, BEHIND) from None
     return LoginResult(success=True, message="Logged in successfully", session=describe(session))
 
 

@@ -24,7 +24,7 @@ from bridge.auth.rates import Budget, amount_of
 from bridge.connection import AppConnection, refuse
 from bridge.rows import Missed
 from bridge.service import Bridge
-from bridge.sessions import NoSuchDeviceError, describe
+from bridge.sessions import DeviceBehindError, NoSuchDeviceError, describe
 from bridge.store import StoreError
 from contract.clock import iso
 from contract.messages import LEGACY_DEVICE, check_uid
@@ -178,6 +178,9 @@ async def _log_in(bridge: Bridge, connection: AppConnection, device_id: str, now
         session = await bridge.sessions.login(connection.uid, device_id, "app")
     except NoSuchDeviceError as error:
         _complain(connection, now, "no_such_device", f"device_id: {error}")
+        return
+    except DeviceBehindError as error:
+        _complain(connection, now, "device_behind", f"device_id: {error}", temporary=True)
         return
     connection.send(connection.frames.login_ack(now, describe(session)))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bridge.ledger import Desk
+from bridge.ledger import MAX_WAITING, Desk
 from bridge.rows import Audit, Device, PendingLogout, Session, Settled
 from contract.messages import EndedSession, Login, Logout, Report
 
@@ -238,3 +238,51 @@ def test_the_same_report_twice_gets_the_same_answer() -> None:
     first = list(it.answers)
     it.answer(report(), "n", Townsfolk())
     assert it.answers == first
+
+
+# --- where credentials are required ---
+
+
+def hello(it: Desk, people: Townsfolk, **changes: Any) -> list[Login | Logout]:
+    it.answer(report(**changes), "nonce", people)
+    return it.answers
+
+
+@pytest.mark.parametrize(("assigned", "granted"), [("alice", True), ("bob", False), (None, False)])
+def test_a_device_claims_only_the_user_whom_an_operator_assigned_to_it(assigned: str | None, *, granted: bool) -> None:
+    it = desk(Device("jetson", assigned_uid=assigned, state="added"))
+    it.strict = True
+    answers = hello(it, Townsfolk(alice=60, bob=60), claim_uid="alice")
+    assert [type(answer) for answer in answers] == ([Login] if granted else [])
+    assert it.device.claim_uid == ("alice" if granted else None)
+
+
+@pytest.mark.parametrize(("assigned", "adopted"), [("alice", True), ("bob", False), (None, False)])
+def test_a_device_cannot_invent_a_session_of_somebody_else(assigned: str | None, *, adopted: bool) -> None:
+    it = desk(Device("jetson", assigned_uid=assigned, state="added"))
+    it.strict = True
+    answers = hello(it, Townsfolk(alice=60, bob=60), session_id="invented", uid="alice")
+    assert [type(answer) for answer in answers] == ([Login] if adopted else [Logout])
+    assert (it.active is not None) is adopted
+
+
+def test_a_removed_device_is_logged_out_and_claims_nothing_any_more() -> None:
+    it = desk(Device("jetson", generation=3, claim_uid="alice", assigned_uid="alice", state="added"), active=SESSION)
+    it.remove()
+    assert kinds(it) == ["ended", "removed"]
+    assert (it.device.state, it.device.claim_uid, it.device.assigned_uid) == ("removed", None, None)
+    it.answers.clear()
+    answers = hello(it, Townsfolk(alice=60), claim_uid="alice", session_id="s1", uid="alice")
+    assert [type(answer) for answer in answers] == [Logout]
+    it.remove(give_up=True)
+    assert it.pending == {}
+    assert kinds(it) == ["ended", "removed", "superseded"]
+
+
+def test_a_device_that_invents_sessions_fills_no_disk() -> None:
+    it = desk(Device("jetson", state="added"))
+    it.strict = True
+    for number in range(200):
+        answers = hello(it, Townsfolk(), seq=number + 1, session_id=f"invented-{number}", uid="alice")
+        assert any(isinstance(answer, Logout) and answer.session_id == f"invented-{number}" for answer in answers)
+    assert len(it.pending) == MAX_WAITING

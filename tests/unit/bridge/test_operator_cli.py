@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bridge import device_cli, operator_cli
+from bridge import asking, device_cli, operator_cli
 from bridge.rows import Audit, Change, Device, PendingLogout, Promise, ServiceSeconds, Session
 from sarvis.cli import main
 from tests.support.jetson import Jetson
@@ -291,7 +291,7 @@ def test_what_is_no_bridge_is_not_taken_for_one(run: Run) -> None:
 
 
 def test_a_bridge_that_does_not_answer_in_time_may_have_done_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operator_cli, "ANSWER_WITHIN_S", 0.2)
+    monkeypatch.setattr(asking, "ANSWER_WITHIN_S", 0.2)
     with Jetson() as slow:
         slow.hold()
         said = run("sessions", "logout", "alice", "--port", str(slow.port))

@@ -1,6 +1,8 @@
 import json
 from typing import Any, cast
 
+import pytest
+
 from bridge.app_protocol import Mode
 from bridge.connection import AppConnection
 from bridge.hub import Hub
@@ -245,3 +247,17 @@ def test_nothing_rings_for_a_user_who_logged_out() -> None:
     assert len(phone.frames) == 1
     assert house.connect("alice").frames == []
     assert house.relay.missed("alice") == []
+
+
+@pytest.mark.parametrize(
+    ("logged_in", "uid", "fate"), [("alice", "alice", "sent"), ("alice", "bob", "rejected"), (None, "bob", "rejected")]
+)
+def test_where_credentials_are_required_a_device_rings_only_whom_it_has_logged_in(
+    logged_in: str | None, uid: str, fate: str
+) -> None:
+    house = House(**({"jetson": logged_in} if logged_in else {}))
+    house.relay._strict = True
+    phone = house.connect(uid)
+    house.relay.wake("jetson", Wake(uid=uid, command="c", timestamp="t"))
+    assert house.outcomes() == [("jetson", fate)]
+    assert len(phone.frames) == (fate == "sent")

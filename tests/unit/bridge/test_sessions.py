@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from bridge.rows import Session
-from bridge.sessions import Sessions
+from bridge.ledger import MAX_WAITING
+from bridge.rows import Device, Session
+from bridge.sessions import DeviceBehindError, NoSuchDeviceError, Sessions
 from bridge.store import Transaction
 from contract.messages import Ack, DeviceStatus, EndedSession, Hello, Login, Logout, LogoutReason, Message
 from contract.settings import BridgeSettings
@@ -258,3 +259,43 @@ def test_a_fault_after_the_commit_brings_nobody_back_to_life(town: Town) -> None
         run(town.sessions.logout("alice", "app"))
     assert not town.sessions.alive("alice")
     assert run(town.sessions.heartbeat("alice")) is None
+
+
+# --- devices that an operator added or took out ---
+
+
+def test_where_credentials_are_required_nobody_logs_in_on_a_device_that_was_not_added() -> None:
+    town = Town()
+    town.sessions._strict = True
+    with pytest.raises(NoSuchDeviceError, match="sarvis device add"):
+        run(town.sessions.login("alice", "jetson", "app"))
+    assert not town.store.tables.devices
+    town.store.tables.devices["jetson"] = Device("jetson", state="added")
+    assert run(town.sessions.login("alice", "jetson", "app")).uid == "alice"
+
+
+def test_a_removed_device_is_logged_out_and_nobody_logs_in_there_again() -> None:
+    town = Town()
+    session = run(town.sessions.login("alice", "jetson", "app"))
+    town.take()
+    assert run(town.sessions.remove("jetson", give_up=False)) == 1
+    assert [type(message) for message in town.take()] == [Logout]
+    assert [ended.session_id for ended in town.ended] == [session.session_id]
+    with pytest.raises(NoSuchDeviceError):
+        run(town.sessions.login("alice", "jetson", "app"))
+    assert run(town.sessions.remove("jetson", give_up=True)) == 0
+    assert town.sessions.waiting == 0
+    with pytest.raises(NoSuchDeviceError):
+        run(town.sessions.remove("never-seen", give_up=False))
+
+
+def test_users_who_take_turns_on_a_device_that_is_away_fill_no_disk() -> None:
+    town = Town()
+    for number in range(MAX_WAITING + 1):
+        run(town.sessions.login(f"user-{number % 2}", "jetson", "app"))
+    with pytest.raises(DeviceBehindError, match="has not confirmed"):
+        run(town.sessions.login("user-1", "jetson", "app"))
+    assert town.sessions.waiting == MAX_WAITING
+    ended = [EndedSession(session_id=row.session_id, reason="done") for row in town.store.tables.pending.values()]
+    town.hello(ended=[entry.model_dump() for entry in ended[:8]])
+    assert run(town.sessions.login("user-0", "jetson", "app")).uid == "user-0"
