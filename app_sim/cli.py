@@ -12,6 +12,7 @@ from app_sim.terminal import Terminal, listen, obey
 from contract import settings as configuration
 from contract.clock import SystemClock
 from contract.errors import SettingsError
+from contract.secrets import secret_of
 from contract.settings import AppSettings
 from contract.telemetry import configure_logging
 
@@ -53,6 +54,8 @@ async def live(settings: AppSettings, *, legacy: bool, login: str | None, as_jso
         settings.uid,
         legacy=legacy,
         client=settings.client,
+        token=lambda: secret_of(settings.token, settings.token_file, "app.token_file"),
+        ca_file=settings.ca_file,
         heartbeat_interval_s=settings.heartbeat_interval_s,
         reconnect_max_s=settings.reconnect_max_s,
         on_event=terminal.show,

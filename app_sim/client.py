@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from random import random as random_number
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -14,8 +16,9 @@ from websockets.typing import Subprotocol
 from app_sim.conversation import Conversation, Ending
 from app_sim.dialogue import Dialogue, Heard, SeenIds, encode
 from app_sim.events import AppEvent, EventHandler, EventKind
-from app_sim.reconnect import LOGGED_OUT, Reconnect, Retry, Stop, meaning
+from app_sim.reconnect import LOGGED_OUT, Reconnect, Retry, Stop, meaning, retry_after_s
 from app_sim.wishes import Wishes
+from contract import tls
 from contract.clock import Clock
 from contract.errors import SettingsError
 from contract.messages import DEVICE_ID_PATTERN, check_uid
@@ -26,9 +29,25 @@ MAX_FRAME_BYTES = 256 * 1024
 
 CLOSE_TIMEOUT_S = 2.0
 
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""What may stand in a list of subprotocols."""
+
+
+class _Connect(connect):
+    """Follows no redirect: the token is for the server that the user named."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Every redirect is a refusal."""
+        return exc
+
 
 class AppClient:
-    """An app of one user. Cancel `run` to quit."""
+    """An app of one user. Cancel `run` to quit.
+
+    Args:
+        token: the user's token or None; asked before each connection, may raise SettingsError.
+        ca_file: who signed the server's certificate, when no authority did that this machine trusts; for wss only.
+    """
 
     def __init__(
         self,
@@ -37,6 +56,8 @@ class AppClient:
         *,
         legacy: bool = False,
         client: str | None = None,
+        token: Callable[[], str | None] = lambda: None,
+        ca_file: Path | None = None,
         heartbeat_interval_s: float | None = None,
         reconnect_max_s: float = 30.0,
         random: Callable[[], float] = random_number,
@@ -45,6 +66,9 @@ class AppClient:
     ) -> None:
         self.address = address(url, uid, client)
         self.legacy = legacy
+        self._token = token
+        self._ca_file = ca_file
+        self._could_start = False
         self._interval_s = heartbeat_interval_s
         self._reconnect = Reconnect(reconnect_max_s, random)
         self._on_event = on_event
@@ -55,7 +79,9 @@ class AppClient:
         self._logged_out = False
 
     async def run(self) -> Stop:
-        """Live until a final close; raises SettingsError when the address is unusable.
+        """Live until a final close; raises SettingsError when the address, the token or a file is unusable.
+
+        Later a file that cannot be read is a reason to try again: it may be just being renewed.
 
         When it is cancelled, the socket is closed with 1000 and CancelledError goes on.
         """
@@ -102,20 +128,53 @@ class AppClient:
 
     async def _open(self) -> ClientConnection | Retry | Stop:
         try:
-            return await connect(
-                self.address,
-                subprotocols=None if self.legacy else [SUBPROTOCOL],
-                compression=None,
-                max_size=MAX_FRAME_BYTES,
-                close_timeout=CLOSE_TIMEOUT_S,
-                proxy=None,
-            )
+            token = _checked(self._token())
+            context = tls.client_context(self._ca_file, who="app") if self.address.startswith("wss:") else None
+        except SettingsError as fault:
+            if not self._could_start:
+                raise
+            return self._reconnect.after_failure(str(fault))
+        self._could_start = True
+        try:
+            return await self._connect(token, context)
         except InvalidStatus as refusal:
-            return self._reconnect.after_refusal(refusal.response.status_code)
-        except (OSError, InvalidHandshake) as failure:
-            return self._reconnect.after_failure(f"no connection: {failure}")
-        except (InvalidURI, ValueError) as fault:
-            raise SettingsError(f"setting app.url: {fault}") from None
+            headers = refusal.response.headers
+            wait_s = retry_after_s(headers.get_all("Retry-After"), self._clock.utc_now())
+            return self._reconnect.after_refusal(refusal.response.status_code, wait_s)
+        except OSError as failure:
+            return self._after(failure)
+        except InvalidHandshake as failure:
+            return self._reconnect.after_failure(f"no connection: {_without(token, str(failure))}")
+        except InvalidURI as fault:
+            raise SettingsError(f"setting app.url: {self.address} is no address: {fault.msg}") from None
+        except ValueError as fault:
+            raise SettingsError(f"setting app.url: {_without(token, str(fault))}") from None
+
+    async def _connect(self, token: str | None, context: ssl.SSLContext | None) -> ClientConnection:
+        """Open the socket; a legacy app says its token in the address, for it offers no subprotocol."""
+        uri, offered = self.address, None
+        if not self.legacy:
+            offered = [SUBPROTOCOL, *([Subprotocol(token)] if token else [])]
+        elif token:
+            uri += f"{'&' if '?' in uri else '?'}token={quote(token, safe='')}"
+        return await _Connect(
+            uri,
+            ssl=context,
+            subprotocols=offered,
+            compression=None,
+            max_size=MAX_FRAME_BYTES,
+            close_timeout=CLOSE_TIMEOUT_S,
+            proxy=None,
+        )
+
+    def _after(self, failure: OSError) -> Retry | Stop:
+        parts = urlsplit(self.address)
+        if parts.scheme == "wss":
+            told = tls.explain(failure, parts.hostname or "", who="app", peer="the server")
+            if tls.is_final(failure):
+                return Stop(f"{told}; app.ca_file names the authority that this app trusts")
+            return self._reconnect.after_failure(f"no connection: {told or failure}")
+        return self._reconnect.after_failure(f"no connection: {failure}")
 
     def _decide(self, ending: Ending) -> Retry | Stop:
         self._emit("closed", code=ending.code, detail=meaning(ending.code, ending.reason))
@@ -161,3 +220,14 @@ def address(url: str, uid: str, client: str | None = None) -> str:
         raise SettingsError(f"setting app.uid: {fault}") from None
     query = f"?client={quote(client, safe='')}" if client else ""
     return f"{url.rstrip('/')}/ws/app/{quote(uid, safe='')}/{query}"
+
+
+def _checked(token: str | None) -> str | None:
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise SettingsError("setting app.token or app.token_file: it holds characters that no token has")
+    return token
+
+
+def _without(token: str | None, text: str) -> str:
+    """A text that may come from the server, which was told the token."""
+    return text.replace(token, "...").replace(quote(token, safe=""), "...") if token else text

@@ -1,7 +1,9 @@
 """What to do after a connection ended, by the range of its close code; decides without I/O."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 FIRST_S = 0.5
@@ -9,6 +11,9 @@ FIRST_S = 0.5
 
 STABLE_AFTER_S = 10.0
 """A connection that lived this long makes the next try a first one again."""
+
+MAX_ASKED_S = 3600.0
+"""A server that asks for more patience than this is asked again nevertheless."""
 
 ABNORMAL = 1006
 LOGGED_OUT = 4501
@@ -62,6 +67,21 @@ def meaning(code: int | None, reason: str = "") -> str:
     return f"the connection was closed with code {code}" + (f" ({reason})" if reason else "")
 
 
+def retry_after_s(values: Sequence[str], now: datetime) -> float:
+    """How long the server asks to wait by its Retry-After headers, as seconds or as a date; 0 when it does not."""
+    longest = 0.0
+    for value in values:
+        text = value.strip()
+        if text.isascii() and text.isdigit():
+            longest = max(longest, float(text[:9]))
+            continue
+        try:
+            longest = max(longest, (parsedate_to_datetime(text) - now).total_seconds())
+        except (ValueError, TypeError, OverflowError):
+            continue
+    return min(longest, MAX_ASKED_S)
+
+
 class Reconnect:
     """Exponential back-off with full jitter: between nothing and the ceiling, which doubles up to `max_s`."""
 
@@ -78,18 +98,18 @@ class Reconnect:
             return Stop(meaning(code, reason), code)
         return self._retry(meaning(code, reason), code)
 
-    def after_refusal(self, status: int) -> Retry | Stop:
-        """The server answered the handshake with an HTTP status instead of a WebSocket."""
+    def after_refusal(self, status: int, at_least_s: float = 0.0) -> Retry | Stop:
+        """The server answered the handshake with an HTTP status, and asked for patience, instead of a WebSocket."""
         reason = f"the server refused the connection with HTTP {status}"
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TEMPORARY_REFUSALS:
-            return self._retry(reason, status)
+            return self._retry(reason, status, at_least_s)
         return Stop(f"{reason}; check the address, the uid and the credential", status)
 
     def after_failure(self, reason: str) -> Retry:
         """No connection came to be."""
         return self._retry(reason, None)
 
-    def _retry(self, reason: str, code: int | None) -> Retry:
+    def _retry(self, reason: str, code: int | None, at_least_s: float = 0.0) -> Retry:
         ceiling = min(self._max_s, FIRST_S * 2 ** min(self._tries, _MAX_DOUBLINGS))
         self._tries += 1
-        return Retry(self._random() * ceiling, reason, code)
+        return Retry(at_least_s + self._random() * ceiling, reason, code)

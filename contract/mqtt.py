@@ -323,9 +323,10 @@ class _Fate:
 
 
 def _explain(error: OSError, settings: MqttSettings) -> str:
-    told = tls.explain(error, settings.host, who="mqtt", peer="the broker", shows_certificate=True)
-    if told is not None:
-        return told
+    if settings.tls:
+        told = tls.explain(error, settings.host, who="mqtt", peer="the broker", shows_certificate=True)
+        if told is not None:
+            return told
     if isinstance(error, TimeoutError):
         return "the broker did not answer; check host and port in mqtt.url"
     return str(error)

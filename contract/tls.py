@@ -118,14 +118,15 @@ class Reloading:
 
 
 def explain(error: OSError, host: str, *, who: str, peer: str, shows_certificate: bool = False) -> str | None:
-    """One line that says what to do about a failed TLS connection; None when TLS was not the reason.
+    """One line that says what to do about a TLS connection that failed; None when TLS was not the reason.
 
     `peer` is who is at the other end, as `the broker`; `shows_certificate` says that this side has a `cert_file`.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return _explain_certificate(error, host, who, peer)
+    no_tls = f"{peer} closed the connection or speaks no TLS there; check host and port in {who}.url"
     if not isinstance(error, ssl.SSLError):
-        return None
+        return no_tls if isinstance(error, ConnectionResetError) else None
     reason = error.reason or ""
     if "ALERT" in reason:
         words = reason.rpartition("ALERT_")[2].lower().replace("_", " ")
@@ -134,7 +135,7 @@ def explain(error: OSError, host: str, *, who: str, peer: str, shows_certificate
             return text
         return f"{text}; check that {who}.cert_file and {who}.key_file hold a client certificate that {peer} accepts"
     if reason in {"WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING", "HTTP_REQUEST"}:
-        return f"{peer} ended the TLS handshake or speaks no TLS there; check host and port in {who}.url"
+        return no_tls
     return f"TLS with {peer} failed: {reason.lower().replace('_', ' ') or 'unknown reason'}; check {who}.url"
 
 

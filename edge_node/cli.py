@@ -23,7 +23,7 @@ from edge_node.listener import Listener
 from edge_node.node import EdgeNode
 from edge_node.state import StateFile
 from edge_node.wakeword.native import NativeDetector
-from edge_node.web import create_app
+from edge_node.web import Node, create_app
 
 app = typer.Typer(add_completion=False)
 
@@ -120,7 +120,7 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
     _raise_failure(await deaf, results)
 
 
-def _http(node: EdgeNode, edge: EdgeSettings) -> uvicorn.Config:
+def _http(node: Node, edge: EdgeSettings) -> uvicorn.Config:
     name = socket.gethostname()
     app = create_app(node, allow=networks(edge.http_allow), hosts=[edge.http_host, name, f"{name}.local"])
     return uvicorn.Config(

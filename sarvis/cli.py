@@ -16,7 +16,7 @@ HELP = {
     "bridge": "MQTT to app pushes, the sessions, the HTTP contract.",
     "broker": "The embedded MQTT broker.",
     "certs": "Certificates for the broker and its clients.",
-    "device": "Add devices, above all those that speak only HTTP.",
+    "device": "Add, list and remove devices.",
     "edge": "The node on the Jetson.",
     "token": "Tokens for apps, keys for HTTP callers and operators.",
     "sessions": "Who is logged in where; log somebody out.",

@@ -12,7 +12,7 @@ from typing import IO, Any, Self
 from tests.support.waiting import PATIENCE_S, wait_for
 
 STOP_WITHIN_S = 10.0
-LEDGER_HERE = {"SARVIS_STORE__URL": "sqlite:///ledger.db"}
+LEDGER_HERE = {"SARVIS_STORE__URL": "sqlite:///ledger.db", "SARVIS_BROKER__DIR": "broker"}
 """Each test's bridge keeps its ledger in its own folder."""
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any, Self
@@ -54,13 +55,21 @@ Script = Callable[[Visit], Awaitable[None]]
 class FakeServer:
     """Plays one script per connection, the last one again and again."""
 
-    def __init__(self, scripts: tuple[Script, ...], *, v2: bool, statuses: list[HTTPStatus]) -> None:
+    def __init__(
+        self,
+        scripts: tuple[Script, ...],
+        *,
+        v2: bool,
+        statuses: list[HTTPStatus],
+        refusal_headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.requests: list[Request] = []
         self.visits: list[Visit] = []
         self.url = ""
         self._scripts = scripts
         self._statuses = statuses
         self._v2 = v2
+        self._refusal_headers = refusal_headers or {}
 
     async def handle(self, socket: ServerConnection) -> None:
         visit = Visit(socket)
@@ -73,25 +82,36 @@ class FakeServer:
 
     def refuse(self, socket: ServerConnection, request: Request) -> Response | None:
         self.requests.append(request)
-        return socket.respond(self._statuses.pop(0), "no\n") if self._statuses else None
+        if not self._statuses:
+            return None
+        response = socket.respond(self._statuses.pop(0), "no\n")
+        response.headers.update(self._refusal_headers)
+        return response
 
 
 @asynccontextmanager
 async def serving(
-    *scripts: Script, v2: bool = True, refusals: tuple[HTTPStatus, ...] = ()
+    *scripts: Script,
+    v2: bool = True,
+    refusals: tuple[HTTPStatus, ...] = (),
+    refusal_headers: Mapping[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
+    port: int = 0,
 ) -> AsyncIterator[FakeServer]:
-    fake = FakeServer(scripts, v2=v2, statuses=list(refusals))
+    fake = FakeServer(scripts, v2=v2, statuses=list(refusals), refusal_headers=refusal_headers)
     server: Server
     async with serve(
         fake.handle,
         "127.0.0.1",
-        0,
+        port,
+        ssl=tls,
         subprotocols=[Subprotocol("sarvis.v2")],
         select_subprotocol=fake.choose,
         process_request=fake.refuse,
         close_timeout=1,
     ) as server:
-        fake.url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+        scheme = "wss" if tls else "ws"
+        fake.url = f"{scheme}://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
         yield fake
 
 

@@ -1,8 +1,10 @@
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app_sim.reconnect import FIRST_S, STABLE_AFTER_S, Reconnect, Retry, Stop, meaning
+from app_sim.reconnect import FIRST_S, MAX_ASKED_S, STABLE_AFTER_S, Reconnect, Retry, Stop, meaning, retry_after_s
 
 DOCUMENTED_FINAL_CODES = [4500, 4501, 4502, 4503, 4504, 4505]
 
@@ -83,3 +85,41 @@ def test_a_refused_handshake_is_final(status: int) -> None:
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_a_server_in_trouble_is_asked_again(status: int) -> None:
     assert isinstance(highest().after_refusal(status), Retry)
+
+
+NOW = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        ([], 0),
+        (["0"], 0),
+        (["17"], 17),
+        ([" 17 "], 17),
+        (["3", "17", "5"], 17),
+        (["Sun, 01 Nov 2026 12:00:30 GMT"], 30),
+        (["Sun, 01 Nov 2026 11:00:00 GMT"], 0),
+        (["9" * 400], MAX_ASKED_S),
+        (["Fri, 31 Dec 9999 23:59:59 GMT"], MAX_ASKED_S),
+        (["soon"], 0),
+        (["-5"], 0),
+        (["1.5"], 0),
+        (["٣"], 0),
+        (["Sun, 01 Nov 2026 12:00:30"], 0),
+        (["inf"], 0),
+        ([""], 0),
+    ],
+)
+def test_a_server_may_ask_for_patience_in_seconds_or_by_a_date(values: list[str], seconds: float) -> None:
+    assert retry_after_s(values, NOW) == seconds
+
+
+def test_the_wait_that_a_server_asks_for_is_the_least_and_jitter_comes_on_top() -> None:
+    policy = Reconnect(30.0, lambda: 0.5)
+    assert delay(policy.after_refusal(429, 17.0)) == 17.0 + FIRST_S / 2
+    assert delay(policy.after_refusal(429)) == FIRST_S
+
+
+def test_a_server_that_refuses_for_good_is_not_asked_again_whatever_it_says_about_patience() -> None:
+    assert isinstance(highest().after_refusal(403, 17.0), Stop)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from bridge import asking, device_cli, operator_cli
+from bridge import asking, operator_cli
 from bridge.rows import Audit, Change, Device, PendingLogout, Promise, ServiceSeconds, Session
+from sarvis import device_cli
 from sarvis.cli import main
 from tests.support.jetson import Jetson
 from tests.support.ledgers import keep
@@ -64,6 +65,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Runs `sarvis` with these arguments; its ledger is ledger.db in tmp_path."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SARVIS_STORE__URL", "sqlite:///ledger.db")
+    monkeypatch.setenv("SARVIS_BROKER__DIR", "broker")
     for module in (operator_cli, device_cli):
         monkeypatch.setattr(module, "configure_logging", lambda _settings: None)
 
@@ -204,10 +206,19 @@ def test_a_device_is_added_and_listed(run: Run) -> None:
         assert word in added.out
     assert run("device", "list", "--json").json() == {
         "devices": [
-            {"device_id": "old-1", "claim_uid": "alice", "logout_url": URL, "install_id": None, "generation": 0}
+            {
+                "device_id": "old-1",
+                "state": "added",
+                "assigned_uid": "alice",
+                "claim_uid": "alice",
+                "logout_url": URL,
+                "install_id": None,
+                "generation": 0,
+                "broker_user": False,
+            }
         ]
     }
-    assert ["old-1", "alice", URL] in run("device", "list").cells()
+    assert ["old-1", "added", "alice", URL, "-"] in run("device", "list").cells()
 
 
 @pytest.mark.usefixtures("ledger")
@@ -215,16 +226,17 @@ def test_a_known_device_keeps_what_is_not_named(run: Run) -> None:
     assert run("device", "add", "jetson", "--logout-url", URL).code == 0
     devices = {device["device_id"]: device for device in run("device", "list", "--json").json()["devices"]}
     assert devices["jetson"] == {
-        "device_id": "jetson", "claim_uid": "alice", "logout_url": URL, "install_id": "install", "generation": 4,
+        "device_id": "jetson", "state": "added", "assigned_uid": None, "claim_uid": "alice", "logout_url": URL,
+        "install_id": "install", "generation": 4, "broker_user": False,
     }  # fmt: skip
 
 
 @pytest.mark.usefixtures("ledger")
 def test_an_empty_address_makes_it_a_device_on_mqtt_again_and_an_empty_user_one_that_claims_nobody(run: Run) -> None:
     assert "MQTT" in run("device", "add", "old-1", "--logout-url", "").out
-    assert ["old-1", "bob", "mqtt"] in run("device", "list").cells()
+    assert ["old-1", "added", "bob", "mqtt", "-"] in run("device", "list").cells()
     assert run("device", "add", "old-1", "--uid", "").code == 0
-    assert ["old-1", "-", "mqtt"] in run("device", "list").cells()
+    assert ["old-1", "added", "-", "mqtt", "-"] in run("device", "list").cells()
 
 
 # --- what is wrong is named ---
@@ -246,7 +258,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a store that is none": (["sessions", "list", "--store-url", "postgres://x"], "store.url"),
     "a file of settings that is not there": (["device", "list", "--config", "absent.toml"], "absent.toml"),
     "none at all": (["sessions", "list", "--most", "0"], "--most"),
-    "an unknown verb": (["device", "remove", "old-1"], "remove"),
+    "an unknown verb": (["device", "destroy", "old-1"], "destroy"),
 }
 
 

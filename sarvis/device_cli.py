@@ -1,0 +1,201 @@
+"""`sarvis device`: what an operator says about devices, in the ledger and to the broker, beside a running bridge."""
+
+from pathlib import Path
+from typing import Annotated
+
+import httpx2
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from bridge.lines import AsJson, Config, Most, StoreUrl, say_json, say_table
+from broker.folder import BrokerFolder, Reload
+from contract.errors import SarvisError, SettingsError
+from contract.messages import LEGACY_DEVICE, DeviceId, check_uid
+from contract.settings import Settings, load
+from contract.telemetry import configure_logging
+from sarvis import devices
+
+MAX_URL = 2048
+MAX_PORT = 65535
+
+device = typer.Typer(add_completion=False, no_args_is_help=True, help="Add, list and remove devices.")
+
+
+@device.callback()
+def _device() -> None:
+    """Add, list and remove devices."""
+
+
+@device.command()
+def add(
+    device_id: Annotated[str, typer.Argument(metavar="ID", help="letters, digits, _ and -, at most 64")],
+    *,
+    uid: Annotated[
+        str | None, typer.Option(help="log this user in there whenever nobody is and the user connects; '' for nobody")
+    ] = None,
+    logout_url: Annotated[
+        str | None,
+        typer.Option(help="it speaks only HTTP: log-outs are posted to this address; '' for a device on MQTT again"),
+    ] = None,
+    kit: Annotated[
+        Path | None,
+        typer.Option(help="write all that `sarvis edge` needs there into this folder, a new secret with it"),
+    ] = None,
+    new_secret: Annotated[
+        bool, typer.Option("--new-secret", help="a new password or certificate; an older password is invalid")
+    ] = False,
+    config: Config = None,
+    store_url: StoreUrl = None,
+) -> None:
+    """Add a device, or change one: what is not given stays. Its secret is shown once."""
+    settings = _settings(config, store_url)
+    _check(device_id, uid, logout_url)
+    added = devices.put(settings.store, device_id, uid, logout_url)
+    told = f"log-outs are posted to {added.logout_url}" if added.logout_url else "it speaks MQTT"
+    whose = f"; it may log in {added.assigned_uid} by itself" if added.assigned_uid else ""
+    typer.echo(f"device {device_id}: {told}{whose}")
+    if added.logout_url is None:
+        _let_in(settings, device_id, added.assigned_uid, kit, new_secret=new_secret or kit is not None)
+    elif kit is not None:
+        raise SettingsError("--kit is for devices on MQTT; this one is told by HTTP")
+
+
+@device.command("list")
+def list_all(*, config: Config = None, store_url: StoreUrl = None, most: Most = 100, as_json: AsJson = False) -> None:
+    """Tell all devices that were added or seen."""
+    settings = _settings(config, store_url)
+    found = devices.read(settings.store, most)
+    users = set(_folder(settings).users())
+    if as_json:
+        say_json({
+            "devices": [
+                {
+                    "device_id": one.device_id,
+                    "state": one.state,
+                    "assigned_uid": one.assigned_uid,
+                    "claim_uid": one.claim_uid,
+                    "logout_url": one.logout_url,
+                    "install_id": one.install_id,
+                    "generation": one.generation,
+                    "broker_user": one.device_id in users,
+                }
+                for one in found
+            ]
+        })  # fmt: skip
+    elif found:
+        rows = [
+            (
+                one.device_id,
+                one.state,
+                one.assigned_uid or one.claim_uid or "-",
+                one.logout_url or "mqtt",
+                "yes" if one.device_id in users else "-",
+            )
+            for one in found
+        ]
+        say_table(("DEVICE", "STATE", "USER", "TOLD BY", "BROKER KNOWS IT"), rows)
+    else:
+        typer.echo("no device was added or seen")
+
+
+@device.command()
+def remove(
+    device_id: Annotated[str, typer.Argument(metavar="ID", help="as `sarvis device list` shows it")],
+    *,
+    wait_s: Annotated[
+        float, typer.Option(min=0, max=600, help="give the device so long to confirm that it is logged out")
+    ] = 10.0,
+    config: Config = None,
+    store_url: StoreUrl = None,
+) -> None:
+    """Log out whoever is in there, let the device in no more, disconnect it and clear its status."""
+    settings = _settings(config, store_url)
+    _check(device_id, None, None)
+    done = devices.remove(settings, _folder(settings), device_id, wait_s)
+    if done.confirmed:
+        typer.echo(f"device {device_id}: nobody is logged in there any more")
+    else:
+        typer.echo(
+            f"device {device_id}: it did not confirm its log-out within {wait_s:g} s; cut off it is unusable when its "
+            f"lease ends ({settings.bridge.heartbeat_timeout_s + settings.bridge.lease_grace_s:g} s at most)"
+        )
+    if not done.bridge_runs:
+        typer.echo("no bridge runs on this ledger: the device's retained status is cleared when one does")
+    if done.was_user:
+        _say_reload(done.reload, "it is let in no more")
+
+
+def _let_in(settings: Settings, device_id: str, uid: str | None, kit: Path | None, *, new_secret: bool) -> None:
+    folder = _folder(settings)
+    told = folder.describe()
+    if told is None:
+        if settings.auth.mode == "required" or kit is not None:
+            raise SettingsError(
+                f"there is no broker configuration in {folder.folder}: run `sarvis broker config`, and name its folder "
+                f"in broker.dir"
+            )
+        return  # an open broker lets in everybody
+    if device_id in folder.users() and not new_secret:
+        typer.echo("its secret stays as it is; --new-secret makes a new one")
+        return
+    door = devices.let_in(folder, told, device_id)
+    if kit is not None:
+        path = devices.write_kit(kit, door, uid)
+        typer.echo(f"written to {kit}: copy that folder to the device, and there: sarvis edge --config {path.name}")
+    elif door.certificate is not None:
+        typer.echo(f"its certificate and key, for mqtt.cert_file and mqtt.key_file: {door.certificate.cert}")
+        typer.echo(f"{' ' * 57}{door.certificate.key}")
+    else:
+        typer.echo(f"its password, shown only now: {door.password}")
+    _say_reload(folder.reload(), "it is let in")
+
+
+def _say_reload(reload: Reload, what: str) -> None:
+    match reload:
+        case "reloaded" | "live":
+            typer.echo(f"the broker was told: {what}")
+        case "no_broker":
+            typer.echo(f"no broker runs on this folder; when it starts, {what}")
+        case "not_permitted":
+            raise SarvisError(
+                f"the files are written, but the broker belongs to another user: tell it to read them again, for "
+                f"example with `sudo systemctl reload mosquitto`; only then {what}"
+            )
+
+
+def _settings(config: Config, store_url: str | None) -> Settings:
+    settings = load(config, store__url=store_url)
+    configure_logging(settings.log)
+    return settings
+
+
+def _folder(settings: Settings) -> BrokerFolder:
+    return BrokerFolder(settings.broker.dir, settings.mqtt.prefix)
+
+
+def _check(device_id: str, uid: str | None, logout_url: str | None) -> None:
+    """Raises SettingsError that says what is wrong; an empty uid or URL takes back what was said before."""
+    try:
+        TypeAdapter(DeviceId).validate_python(device_id)
+    except ValidationError:
+        raise SettingsError(f"ID {device_id!r} must be 1 to 64 letters, digits, _ and -") from None
+    if device_id == LEGACY_DEVICE:
+        raise SettingsError(f"ID {LEGACY_DEVICE} is reserved; its address is the setting legacy.logout_url")
+    if uid:
+        try:
+            check_uid(uid)
+        except ValueError as error:
+            raise SettingsError(f"--uid {error}") from None
+    if logout_url:
+        _check_url(logout_url)
+
+
+def _check_url(text: str) -> None:
+    try:
+        url = httpx2.URL(text)
+    except httpx2.InvalidURL as error:
+        raise SettingsError(f"--logout-url is no address: {error}") from None
+    port_is_one = url.port is None or 0 < url.port <= MAX_PORT
+    clean = text.isprintable() and not any(letter.isspace() for letter in text) and len(text) <= MAX_URL
+    if url.scheme not in {"http", "https"} or not url.host or not port_is_one or not clean:
+        raise SettingsError("write --logout-url as http://HOST:PORT/PATH or https://HOST/PATH")

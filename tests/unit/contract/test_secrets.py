@@ -1,0 +1,93 @@
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from contract import secrets
+from contract.errors import SettingsError
+from contract.secrets import MAX_BYTES, read_secret, secret_of
+
+SETTING = "mqtt.password_file"
+
+
+@pytest.fixture(autouse=True)
+def nothing_warned_yet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(secrets, "_warned", set())
+    quiet = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    yield
+    structlog.configure(wrapper_class=quiet)
+
+
+def keep(path: Path, content: bytes, mode: int = 0o600) -> Path:
+    path.write_bytes(content)
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "secret"),
+    [
+        (b"s3cret", "s3cret"),
+        (b"s3cret\n", "s3cret"),
+        (b"s3cret\r\n", "s3cret"),
+        (b"s3cret\n\n", "s3cret\n"),
+        (b" s3cret ", " s3cret "),
+        ("싸비스\n".encode(), "싸비스"),
+    ],
+)
+def test_only_the_newline_at_its_end_is_not_part_of_a_secret(tmp_path: Path, content: bytes, secret: str) -> None:
+    assert read_secret(keep(tmp_path / "s", content), SETTING) == secret
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b" \r\n", b"hunter2\xff", b"x" * (MAX_BYTES + 1)])
+def test_a_file_without_a_usable_secret_is_named_with_its_setting_and_never_quoted(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = keep(tmp_path / "s", content)
+    with pytest.raises(SettingsError, match=r"mqtt\.password_file") as raised:
+        read_secret(path, SETTING)
+    assert str(path) in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None
+
+
+def test_a_missing_file_and_a_folder_are_named_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"mqtt\.password_file.*nowhere.*No such file"):
+        read_secret(tmp_path / "nowhere", SETTING)
+    with pytest.raises(SettingsError, match=r"mqtt\.password_file.*directory"):
+        read_secret(tmp_path, SETTING)
+
+
+def test_a_path_may_begin_at_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    keep(tmp_path / "s", b"s3cret")
+    assert read_secret(Path("~/s"), SETTING) == "s3cret"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+def test_a_secret_that_others_may_read_is_warned_about_once_without_being_told(tmp_path: Path, mode: int) -> None:
+    path = keep(tmp_path / "s", b"s3cret", mode)
+    with capture_logs() as lines:
+        assert [read_secret(path, SETTING) for _ in range(3)] == ["s3cret"] * 3
+    (line,) = lines
+    assert (line["event"], line["log_level"], line["setting"]) == ("secret_readable_by_others", "warning", SETTING)
+    assert "s3cret" not in str(line)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o610])
+def test_a_secret_for_its_owner_alone_is_fine(tmp_path: Path, mode: int) -> None:
+    with capture_logs() as lines:
+        read_secret(keep(tmp_path / "s", b"s3cret", mode), SETTING)
+    assert lines == []
+
+
+def test_a_secret_comes_from_its_value_or_its_file_or_is_none(tmp_path: Path) -> None:
+    path = keep(tmp_path / "s", b"from the file")
+    assert secret_of(SecretStr("itself"), None, SETTING) == "itself"
+    assert secret_of(None, path, SETTING) == "from the file"
+    assert secret_of(None, None, SETTING) is None

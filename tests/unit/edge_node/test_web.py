@@ -1,0 +1,125 @@
+"""The edge's own endpoint, on a real port."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+
+from contract.settings import EdgeSettings
+from contract.web import Server, listen
+from edge_node.cli import _http
+
+HOST = "127.0.0.1"
+JSON = {"content-type": "application/json"}
+LOGOUT = b'{"uid": "alice", "action": "logout"}'
+
+
+class FakeNode:
+    """Somebody is logged in."""
+
+    def __init__(self) -> None:
+        self.uid: str | None = "alice"
+        self.wished: list[str] = []
+
+    def local_logout(self, uid: str) -> bool:
+        if self.uid not in {None, uid}:
+            return False
+        self.uid = None
+        return True
+
+    def local_login(self, uid: str) -> None:
+        self.wished.append(uid)
+
+
+class Caller:
+    """Speaks to the endpoint."""
+
+    def __init__(self, node: FakeNode, client: httpx2.AsyncClient) -> None:
+        self.node = node
+        self._client = client
+
+    async def post(self, path: str, body: bytes, headers: Mapping[str, str] = JSON) -> tuple[int, Any]:
+        answer = await self._client.post(path, content=body, headers=dict(headers))
+        return answer.status_code, answer.json()
+
+
+@asynccontextmanager
+async def serving(**settings: Any) -> AsyncIterator[Caller]:
+    node = FakeNode()
+    with listen("the test", HOST, 0, option="--http-port") as listening:
+        server = Server(_http(node, EdgeSettings(**settings)))
+        task = asyncio.create_task(server.serve(sockets=[listening]))
+        url = f"http://{HOST}:{listening.getsockname()[1]}"
+        async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+            yield Caller(node, client)
+        server.should_exit = True
+        await task
+
+
+async def test_a_log_out_from_this_machine_is_obeyed_as_documented() -> None:
+    async with serving() as caller:
+        assert await caller.post("/api/auth/logout", LOGOUT) == (
+            200,
+            {"success": True, "message": "Logged out successfully"},
+        )
+        assert caller.node.uid is None
+
+
+async def test_a_legacy_caller_that_names_no_content_type_is_understood() -> None:
+    async with serving() as caller:
+        assert (await caller.post("/api/auth/logout", LOGOUT, {}))[0] == 200
+
+
+async def test_a_caller_from_a_network_that_is_not_allowed_changes_nothing() -> None:
+    async with serving(http_allow=["192.0.2.0/24"]) as caller:
+        for path in ("/api/auth/logout", "/api/auth/login"):
+            status, answer = await caller.post(path, LOGOUT)
+            assert status == 403
+            assert answer.keys() == {"detail"}
+        assert (caller.node.uid, caller.node.wished) == ("alice", [])
+    async with serving(http_allow=["192.0.2.0/24", f"{HOST}/32"]) as caller:
+        assert (await caller.post("/api/auth/logout", LOGOUT))[0] == 200
+
+
+async def test_a_header_does_not_make_a_caller_somebody_else() -> None:
+    async with serving(http_allow=["192.0.2.0/24"]) as caller:
+        for name in ("x-forwarded-for", "forwarded", "x-real-ip"):
+            assert (await caller.post("/api/auth/logout", LOGOUT, JSON | {name: "192.0.2.1"}))[0] == 403
+        assert caller.node.uid == "alice"
+    async with serving() as caller:
+        assert (await caller.post("/api/auth/logout", LOGOUT, JSON | {"x-forwarded-for": "192.0.2.1"}))[0] == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1"])
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/json"])
+async def test_a_web_page_cannot_log_this_device_out(origin: str, content_type: str) -> None:
+    async with serving() as caller:
+        headers = {"content-type": content_type, "origin": origin}
+        status, answer = await caller.post("/api/auth/logout", LOGOUT, headers)
+        assert (status, answer.keys()) == (403, {"detail"})
+        assert caller.node.uid == "alice"
+        assert (await caller.post("/api/auth/logout", LOGOUT))[0] == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:5000", "127.0.0.1.evil.example"])
+async def test_a_page_whose_name_was_rebound_to_this_device_cannot_either(host: str) -> None:
+    async with serving() as caller:
+        for more in ({}, {"origin": f"http://{host}"}):
+            assert (await caller.post("/api/auth/logout", LOGOUT, JSON | {"host": host} | more))[0] == 403
+        assert caller.node.uid == "alice"
+
+
+async def test_the_device_may_be_called_by_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "jetson-1")
+    async with serving(http_host="kitchen") as caller:
+        for host in ("localhost", "kitchen:5000", "jetson-1", "Jetson-1.local:5000", "192.168.0.9:5000", "[::1]"):
+            assert (await caller.post("/api/auth/logout", LOGOUT, JSON | {"host": host}))[0] == 200, host
+        assert (await caller.post("/api/auth/logout", LOGOUT, JSON | {"host": "jetson-2"}))[0] == 403
+
+
+async def test_a_body_of_a_refused_caller_is_not_read_to_its_end() -> None:
+    async with serving(http_allow=[]) as caller:
+        assert (await caller.post("/api/auth/logout", b"x" * 1_000_000))[0] == 403
