@@ -10,8 +10,9 @@ from bridge.service import VERSION, Bridge
 from bridge.shim import router
 from bridge.sockets import app_socket
 from bridge.store import StoreError
+from contract.guards import OriginGuard
 from contract.telemetry import REGISTRY
-from contract.web import OriginGuard, harden
+from contract.web import harden
 
 SOCKET_PATH = "/ws/app/{connection_uuid}"
 

@@ -6,7 +6,8 @@ from typing import Protocol
 
 from fastapi import FastAPI, HTTPException
 
-from contract.web import AllowedNetworks, OriginGuard, Result, UserRequest, harden, problems
+from contract.guards import AllowedNetworks, OriginGuard
+from contract.web import Result, UserRequest, harden, problems
 
 MAX_BODY_BYTES = 16 * 1024
 

@@ -8,9 +8,9 @@ from bridge.auth.principals import EVERYBODY, Headers, Principal, credential_of,
 from bridge.auth.rates import Rates, peer_of
 from bridge.auth.tokens import KeyFile, SigningKey, TokenError, verify
 from contract.clock import Clock
+from contract.guards import comes_from
 from contract.settings import Settings, networks
 from contract.telemetry import get_logger
-from contract.web import comes_from
 
 UNAUTHORISED, FORBIDDEN, TOO_MANY = 401, 403, 429
 

@@ -22,6 +22,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from contract import mqtt as module
+from contract import paho_loop
 from contract.clock import SystemClock
 from contract.errors import SettingsError
 from contract.messages import BridgeStatus, Outcome, Wake
@@ -682,7 +683,7 @@ async def test_many_messages_in_one_record_all_come_without_further_traffic(
 async def test_messages_larger_than_a_record_and_more_than_one_turn_of_the_loop_all_come(
     ours: Authority, server: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "READS_AT_ONCE", 2)
+    monkeypatch.setattr(paho_loop, "READS_AT_ONCE", 2)
     wanted = [f"{number}-{'x' * 50}" for number in range(500)]
 
     async def script(peer: Peer) -> None:

@@ -13,17 +13,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
 from contract.errors import StartError
+from contract.guards import AllowedNetworks, OriginGuard, comes_from, is_foreign_page, is_known_host
 from contract.settings import networks
-from contract.web import (
-    AllowedNetworks,
-    OriginGuard,
-    Server,
-    address,
-    comes_from,
-    is_foreign_page,
-    is_known_host,
-    listen,
-)
+from contract.web import Server, address, listen
 
 
 def test_a_taken_port_is_named_with_the_way_out() -> None:
