@@ -1,5 +1,6 @@
 """Brokers that can be killed and started again on their port, and clients of every side."""
 
+import asyncio
 import json
 import shutil
 import ssl
@@ -7,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -19,8 +21,8 @@ import pytest
 import soundfile
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from tests.support.processes import Sarvis, free_port
@@ -136,14 +138,16 @@ class Bridge:
     def __init__(
         self,
         folder: Path,
-        mqtt_url: str,
+        mqtt_url: str | None,
         settings: Mapping[str, str] | None = None,
         *,
         key: str | None = None,
         tls: ssl.SSLContext | None = None,
+        config: Path | None = None,
     ) -> None:
         self.port = 0
         self.mqtt_url = mqtt_url
+        self._config = config
         self._folder = folder
         self._settings = {**QUICK, **(settings or {})}
         self.sarvis: Sarvis
@@ -158,8 +162,11 @@ class Bridge:
 
     def start(self, *, ready: bool = True) -> None:
         self.sarvis = Sarvis(
-            "bridge", "--port", str(self.port), "--mqtt-url", self.mqtt_url, cwd=self._folder, settings=self._settings
-        )
+            "bridge", "--port", str(self.port),
+            *(["--mqtt-url", self.mqtt_url] if self.mqtt_url else []),
+            *(["--config", str(self._config)] if self._config else []),
+            cwd=self._folder, settings=self._settings,
+        )  # fmt: skip
         told = self.sarvis.line_after("bridge listening on ")
         self.scheme, self.port = told.partition(":")[0], int(told.rsplit(":", 1)[1])
         if ready:
@@ -235,15 +242,15 @@ class App:
         asked = {"client": client, "token": token if legacy else None}
         query = urlencode({name: value for name, value in asked.items() if value is not None})
         offered = [Subprotocol("sarvis.v2"), *([Subprotocol(token)] if token else [])]
-        self.socket: ClientConnection = connect(
-            f"{'wss' if tls else 'ws'}://{HOST}:{port}/ws/app/{uid}/?{query}",
-            subprotocols=None if legacy else offered,
-            ssl=tls,
-            compression=None,
-            proxy=None,
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._address = f"{'wss' if tls else 'ws'}://{HOST}:{port}/ws/app/{uid}/?{query}"
+        self._offered = None if legacy else offered
+        self._tls = tls
+        self._opened: Future[tuple[asyncio.AbstractEventLoop, ClientConnection]] = Future()
+        # Not the library's client for threads: over TLS it reads and writes one SSL object at once, and one connection
+        # in a hundred loses its first bytes.
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._live()), daemon=True)
+        self._thread.start()
+        self._loop, self.socket = self._opened.result(PATIENCE_S)
         self.message("connection_established")
 
     def __enter__(self) -> Self:
@@ -252,21 +259,36 @@ class App:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.socket.close()
-        self._reader.join()
+        self._loop.call_soon_threadsafe(self._left.set)
+        self._thread.join()
 
-    def _read(self) -> None:
+    async def _live(self) -> None:
+        try:
+            socket = await connect(
+                self._address, subprotocols=self._offered, ssl=self._tls, compression=None, proxy=None
+            )
+        except Exception as error:  # noqa: BLE001 - whoever asked for the connection gets it
+            self._opened.set_exception(error)
+            return
+        self._left = asyncio.Event()
+        self._opened.set_result((asyncio.get_running_loop(), socket))
+        reader = asyncio.create_task(self._read(socket))
+        await self._left.wait()
+        await socket.close()
+        await reader
+
+    async def _read(self, socket: ClientConnection) -> None:
         try:
             while True:
-                message = json.loads(self.socket.recv())
+                message = json.loads(await socket.recv())
                 self.heard.append(message)
                 if self._acks and message["type"] == "voice_command":
-                    self.say({"type": "ack", "id": message["id"]})
+                    await socket.send(json.dumps({"type": "ack", "id": message["id"]}))
         except ConnectionClosed as closed:
             self.code = closed.rcvd.code if closed.rcvd else 1006
 
     def say(self, message: Json) -> None:
-        self.socket.send(json.dumps(message))
+        asyncio.run_coroutine_threadsafe(self.socket.send(json.dumps(message)), self._loop).result(PATIENCE_S)
 
     def messages(self, kind: str) -> list[Json]:
         return [message for message in list(self.heard) if message["type"] == kind]
@@ -357,12 +379,14 @@ class Edge:
     def __init__(
         self,
         folder: Path,
-        mqtt_url: str,
+        mqtt_url: str | None,
         *,
         device_id: str | None = None,
         uid: str | None = None,
         settings: Mapping[str, str] | None = None,
+        config: Path | None = None,
     ) -> None:
+        self._config = config
         self.device_id = device_id or unique("jetson")
         self.uid = uid
         self.http_port = 0
@@ -374,7 +398,9 @@ class Edge:
     def start(self) -> None:
         self.sarvis = Sarvis(
             "edge", "--json", "--device-id", self.device_id, *(["--uid", self.uid] if self.uid else []),
-            "--source", "stdin", "--mqtt-url", self._mqtt_url, "--http-port", "0",
+            "--source", "stdin", "--http-port", "0",
+            *(["--mqtt-url", self._mqtt_url] if self._mqtt_url else []),
+            *(["--config", str(self._config)] if self._config else []),
             "--state-dir", str(self._folder / "state"),
             cwd=self._folder, settings=self._settings, stdin=subprocess.PIPE,
         )  # fmt: skip
