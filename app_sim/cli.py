@@ -27,6 +27,8 @@ def main(
     url: Annotated[str | None, typer.Option(help="The bridge, as ws://HOST:PORT or wss://HOST.")] = None,
     legacy: Annotated[bool, typer.Option("--legacy", help="Behave exactly as the first guide's app.")] = False,
     client: Annotated[str | None, typer.Option(help="The same name again replaces the older socket.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="The file with this user's token.")] = None,
+    ca_file: Annotated[Path | None, typer.Option(help="The authority that signed the server's certificate.")] = None,
     heartbeat_interval_s: Annotated[float | None, typer.Option(help="Instead of the server's interval.")] = None,
     login: Annotated[str | None, typer.Option(metavar="DEVICE_ID", help="Log in there once connected.")] = None,
     config: Annotated[Path | None, typer.Option(help="The settings file instead of sarvis.toml.")] = None,
@@ -34,7 +36,13 @@ def main(
 ) -> None:
     """Be a user's app: stay connected, send heartbeats, ring. Type login DEVICE, logout or quit."""
     settings = configuration.load(
-        config, app__uid=uid, app__url=url, app__client=client, app__heartbeat_interval_s=heartbeat_interval_s
+        config,
+        app__uid=uid,
+        app__url=url,
+        app__client=client,
+        app__token_file=token_file,
+        app__ca_file=ca_file,
+        app__heartbeat_interval_s=heartbeat_interval_s,
     )
     configure_logging(settings.log)
     raise typer.Exit(asyncio.run(live(settings.app, legacy=legacy, login=login, as_json=as_json)))
