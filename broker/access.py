@@ -10,6 +10,14 @@ class Access(Protocol):
         """False is answered with CONNACK 5 and disturbs no client of the same id."""
         ...
 
+    def may_connect_certified(self, client_id: str, username: str) -> bool:
+        """The same for a client whose TLS certificate proves its user name."""
+        ...
+
+    def credential(self, username: str | None) -> str | None:
+        """What lets this user in now; when that changes, the user's connections are closed."""
+        ...
+
     def may_publish(self, client_id: str, username: str | None, topic: str) -> bool:
         """False: the message is acknowledged and dropped, for MQTT 3.1.1 has no way to say no."""
         ...
@@ -26,6 +34,16 @@ class OpenAccess:
         """Yes."""
         del client_id, username, password
         return True
+
+    def may_connect_certified(self, client_id: str, username: str) -> bool:
+        """Yes."""
+        del client_id, username
+        return True
+
+    def credential(self, username: str | None) -> str | None:
+        """Always the same."""
+        del username
+        return ""
 
     def may_publish(self, client_id: str, username: str | None, topic: str) -> bool:
         """Yes."""

@@ -2,22 +2,31 @@
 
 import asyncio
 import signal
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from broker.access import Access, OpenAccess
+from broker.config_cli import config as write_config
 from broker.embedded import EmbeddedBroker
-from contract.settings import load
-from contract.telemetry import configure_logging
+from broker.file_access import FileAccess
+from broker.tls import ServerTls
+from contract.errors import StartError
+from contract.settings import BrokerSettings, Settings, load
+from contract.telemetry import configure_logging, get_logger
 
 app = typer.Typer(add_completion=False)
+app.command("config")(write_config)
+
+log = get_logger("broker")
 
 
 @app.callback(invoke_without_command=True)
 def broker(
     context: typer.Context,
-    host: Annotated[str | None, typer.Option(help="address to listen on; whoever reaches it may do everything")] = None,
+    host: Annotated[str | None, typer.Option(help="address to listen on; beyond this machine users are needed")] = None,
     port: Annotated[int | None, typer.Option(help="port to listen on; 0 takes a free one")] = None,
     config: Annotated[Path | None, typer.Option(help="settings file instead of ./sarvis.toml")] = None,
 ) -> None:
@@ -25,15 +34,44 @@ def broker(
     if context.invoked_subcommand is None:
         settings = load(config, broker__host=host, broker__port=port)
         configure_logging(settings.log)
-        asyncio.run(serve(settings.broker.host, settings.broker.port))
+        asyncio.run(serve(settings))
 
 
-async def serve(host: str, port: int) -> None:
+async def serve(settings: Settings) -> None:
     """Run a broker until SIGINT or SIGTERM; says on stdout when it is ready, raises StartError when it cannot be."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with EmbeddedBroker(host, port) as running:
+    tls = _tls(settings.broker)
+    access = _access(settings)
+    if settings.auth.mode == "required" and tls is None and not _is_loopback(settings.broker.host):
+        log.warning("passwords_unencrypted", host=settings.broker.host, advice="set broker.tls_cert and broker.tls_key")
+    async with EmbeddedBroker(settings.broker.host, settings.broker.port, access=access, tls=tls) as running:
         print(f"broker listening on {running.url}", flush=True)  # scripts wait for this line
         await stop.wait()
+
+
+def _access(settings: Settings) -> Access:
+    if settings.auth.mode == "required":
+        return FileAccess(settings.broker.dir, settings.mqtt.prefix)
+    if not _is_loopback(settings.broker.host):
+        raise StartError(
+            f"without users everybody who reaches {settings.broker.host} could command every device, so a broker with "
+            "auth.mode = open listens only on 127.0.0.1; make one with users and TLS with "
+            "sarvis broker config embedded --out FOLDER --host NAME (it sets auth.mode = required)"
+        )
+    return OpenAccess()
+
+
+def _tls(broker: BrokerSettings) -> ServerTls | None:
+    if broker.tls_cert is None or broker.tls_key is None:
+        return None
+    return ServerTls(broker.tls_cert, broker.tls_key, broker.tls_client_ca)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -64,6 +64,7 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         self.attach(session, None, StreamWriterAdapter(writer))
         self.ended = asyncio.Event()
         self.ended_at: float | None = None
+        self.credential: str | None = None
         self.dropped = 0
         self._transport: asyncio.WriteTransport = writer.transport
         self._router = router

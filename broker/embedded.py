@@ -1,4 +1,4 @@
-"""The embedded broker: MQTT 3.1.1 over TCP in this process, without a plugin and without a file."""
+"""The embedded broker: MQTT 3.1.1 over TCP or TLS in this process, without a plugin; it stores nothing."""
 
 import asyncio
 import errno
@@ -9,6 +9,7 @@ from typing import Self
 from broker.access import Access, OpenAccess
 from broker.hardened import HardenedBroker
 from broker.limits import Limits
+from broker.tls import ServerTls
 from contract.errors import StartError
 
 BACKLOG = 1024
@@ -23,24 +24,33 @@ class EmbeddedBroker:
     """
 
     def __init__(
-        self, host: str = "127.0.0.1", port: int = 1883, *, access: Access | None = None, limits: Limits | None = None
+        self,
+        host: str = "127.0.0.1",
+        port: int = 1883,
+        *,
+        access: Access | None = None,
+        limits: Limits | None = None,
+        tls: ServerTls | None = None,
     ) -> None:
         self.host = host
         self.port = port
         self._access = access or OpenAccess()
         self._limits = limits or Limits()
+        self._tls = tls
         self._broker: HardenedBroker | None = None
         self._server: asyncio.Server | None = None
 
     @property
     def url(self) -> str:
         """The address for clients."""
-        return f"mqtt://[{self.host}]:{self.port}" if ":" in self.host else f"mqtt://{self.host}:{self.port}"
+        scheme = "mqtts" if self._tls else "mqtt"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}"
 
     async def start(self) -> None:
         """Listen; raises StartError when the address cannot be had."""
         quieten_amqtt()
-        broker = HardenedBroker(self._access, self._limits)
+        broker = HardenedBroker(self._access, self._limits, self._tls)
         await broker.start()
         try:
             self._server = await asyncio.start_server(broker.serve_client, self.host, self.port, backlog=BACKLOG)

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack, aclosing
 from typing import Any
 
 from amqtt.adapters import BufferReader, StreamWriterAdapter
@@ -13,9 +13,11 @@ from amqtt.session import Session
 
 from broker.access import Access
 from broker.connection import Connection, packets
+from broker.doors import Doors
 from broker.fanout import FanOut
 from broker.framing import MAX_QOS, split
 from broker.limits import Limits
+from broker.tls import ServerTls
 from contract.errors import MessageError
 
 log = logging.getLogger(__name__)
@@ -26,8 +28,10 @@ EXPIRY_SWEEP_S = 60.0
 class HardenedBroker(FanOut):
     """One connection per client id; every socket it is given it also closes."""
 
-    def __init__(self, access: Access, limits: Limits) -> None:
+    def __init__(self, access: Access, limits: Limits, tls: ServerTls | None = None) -> None:
         super().__init__(access, limits)
+        self._tls = tls
+        self._doors = Doors(limits.max_connections, limits.max_unnamed_per_address)
         self._served: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
         self._stopping = False
 
@@ -38,10 +42,18 @@ class HardenedBroker(FanOut):
         if task is None or peer is None:  # it was gone before it was served
             _abort(writer)
             return
+        if not self._doors.enter(peer[0]):
+            self._report_refused()
+            _abort(writer)
+            return
         self._served[task] = writer
+        unnamed = ExitStack()
+        unnamed.callback(self._doors.named, peer[0])
         try:
-            async with aclosing(packets(reader, self.limits)) as stream:
-                await self._serve(stream, writer)
+            with unnamed:
+                identity = await self._tls.handshake(writer, self.limits.connect_timeout_s) if self._tls else None
+                async with aclosing(packets(reader, self.limits)) as stream:
+                    await self._serve(stream, writer, identity, unnamed.close)
         except MessageError as error:
             log.warning("client_rejected peer=%s reason=%r", peer, error.reason)
         except OSError as error:
@@ -49,6 +61,7 @@ class HardenedBroker(FanOut):
         finally:
             await self._hang_up(writer)
             del self._served[task]
+            self._doors.leave()
 
     async def shutdown(self) -> None:
         """End every connection, then what aMQTT itself runs; publishes no wills."""
@@ -67,12 +80,29 @@ class HardenedBroker(FanOut):
             if connection.ended_at is not None and now - connection.ended_at > self.limits.session_expiry_s:
                 self._forget(client_id)
 
-    async def _serve(self, stream: AsyncGenerator[bytes, None], writer: asyncio.StreamWriter) -> None:
+    def close_unwelcome(self) -> None:
+        """End the connections and sessions of users who were removed or have another password by now."""
+        for client_id, (session, connection) in list(self._sessions.items()):
+            if connection.credential == self.access.credential(session.username):
+                continue
+            if connection.ended.is_set():
+                self._forget(client_id)
+            else:
+                connection.close("its user was removed or changed")
+
+    async def _serve(
+        self,
+        stream: AsyncGenerator[bytes, None],
+        writer: asyncio.StreamWriter,
+        identity: str | None,
+        let_in: Callable[[], None],
+    ) -> None:
         connection, session = await self._handshake(stream, writer)
         connection.open(session, writer, self, self.limits)
-        if not await self.access.may_connect(session.client_id, session.username, session.password):
+        if not await self._admit(connection, session, identity):
             await connection.mqtt_connack_authorize(authorize=False)
-            raise MessageError(f"{session.client_id!r} may not connect")
+            raise MessageError(f"user {session.username!r} may not connect as {session.client_id!r}")
+        let_in()
         await self._claim(connection, session)
         goodbye = False
         try:
@@ -81,6 +111,18 @@ class HardenedBroker(FanOut):
             goodbye = await connection.run(stream)
         finally:
             self._leave(connection, session, goodbye=goodbye or self._stopping)
+
+    async def _admit(self, connection: Any, session: Session, identity: str | None) -> bool:
+        """Whether a client may come in; the name in its certificate counts, not the one it says."""
+        if identity is not None:
+            session.username = identity
+        # Before the decision: a change that comes in between is noticed.
+        connection.credential = self.access.credential(session.username)
+        if identity is not None:
+            return self.access.may_connect_certified(session.client_id, identity)
+        if self._tls is not None and self._tls.asks_for_certificates:
+            return False
+        return await self.access.may_connect(session.client_id, session.username, session.password)
 
     async def _handshake(
         self, stream: AsyncGenerator[bytes, None], writer: asyncio.StreamWriter
@@ -154,9 +196,20 @@ class HardenedBroker(FanOut):
             _abort(writer)
 
     async def _session_monitor(self) -> None:
+        expiry_at = self._loop.time() + EXPIRY_SWEEP_S
         while True:
-            await asyncio.sleep(EXPIRY_SWEEP_S)
-            self.forget_expired(self._loop.time())
+            await asyncio.sleep(self.limits.recheck_s)
+            self.close_unwelcome()
+            if self._tls is not None:
+                self._tls.refresh()
+            self._report_refused()
+            if self._loop.time() >= expiry_at:
+                expiry_at = self._loop.time() + EXPIRY_SWEEP_S
+                self.forget_expired(self._loop.time())
+
+    def _report_refused(self) -> None:
+        if refused := self._doors.report(self._loop.time()):
+            log.warning("connections_refused count=%d reason='too many'", refused)
 
 
 def _abort(writer: asyncio.StreamWriter) -> None:

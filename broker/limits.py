@@ -30,3 +30,12 @@ class Limits:
 
     session_expiry_s: int = 24 * 3600
     """An absent persistent session is forgotten after that."""
+
+    max_connections: int = 10_000
+    """One more is closed at once."""
+
+    max_unnamed_per_address: int = 1_000
+    """Connections of one address that have not been let in yet; one more is closed at once."""
+
+    recheck_s: float = 1.0
+    """So often it is looked whether connected users still exist, and still have the same password."""

@@ -1,0 +1,263 @@
+"""A small certificate authority in a folder: it names the broker to its clients, and clients to the broker.
+
+A server's or client's key is made once and kept; a renewal replaces only the certificate, in one rename, so that key
+and certificate fit together at every moment. To get a new key, delete the old one first.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from broker import files
+from broker.users import check_username
+from contract.errors import SettingsError
+
+CA_CERT = "ca.crt"
+CA_KEY = "ca.key"
+SERVER = "server"
+CA_DAYS = 3650
+LEAF_DAYS = 825
+CA_NAME = "SARVIS certificate authority"
+EARLY = timedelta(days=1)
+"""Certificates begin in the past, for clocks that are behind."""
+MAX_COMMON_NAME = 64
+MAX_NAME = 253
+
+Certificate = x509.Certificate
+Key = ec.EllipticCurvePrivateKey
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The files of a certificate and its key."""
+
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a certificate says, for people."""
+
+    kind: str
+    subject: str
+    names: tuple[str, ...]
+    issuer: str
+    until: datetime
+
+
+def make_authority(folder: Path, *, now: datetime | None = None) -> Path:
+    """Make `ca.crt` and `ca.key` in a folder; raises SettingsError rather than replace what is there."""
+    pair = Pair(folder / CA_CERT, folder / CA_KEY)
+    files.make_folder(folder)
+    with files.locked(folder):
+        for path in (pair.cert, pair.key):
+            if path.exists():
+                raise SettingsError(
+                    f"{path} exists and is not replaced, for every certificate it signed would be worth nothing; "
+                    "name another folder with --out"
+                )
+        key = _new_key(pair.key)
+        name = _name(CA_NAME)
+        usage = _usage(authority=True)
+        builder = _builder(name, name, key, now, CA_DAYS)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        builder = builder.add_extension(usage, critical=True)
+        files.write(pair.cert, _pem(builder.sign(key, hashes.SHA256())), files.PUBLIC)
+    return pair.cert
+
+
+def has_authority(folder: Path) -> bool:
+    """Whether a folder has a certificate authority that can sign."""
+    return (folder / CA_CERT).is_file() and (folder / CA_KEY).is_file()
+
+
+def issue_server(folder: Path, names: Sequence[str], *, now: datetime | None = None, days: int = LEAF_DAYS) -> Pair:
+    """Make or renew `server.crt` for host names and IP addresses; raises SettingsError."""
+    if not names:
+        raise SettingsError("name the server as its clients call it: a host name or an IP address")
+    alternatives = [_host(name) for name in names]
+    # The common name is for people; what counts are the alternative names.
+    common = next((name for name in names if len(name) <= MAX_COMMON_NAME), SERVER)
+    return _issue(folder, SERVER, common, alternatives, ExtendedKeyUsageOID.SERVER_AUTH, now, days)
+
+
+def issue_client(folder: Path, username: str, *, now: datetime | None = None, days: int = LEAF_DAYS) -> Pair:
+    """Make or renew `USERNAME.crt`, which lets in that user; raises SettingsError."""
+    check_username(username)
+    if len(username) > MAX_COMMON_NAME:
+        raise SettingsError(f"{username} has more than the {MAX_COMMON_NAME} characters of a certificate's name")
+    if username in {SERVER, "ca"}:
+        raise SettingsError(f"{username} is the name of other files in {folder}; choose another device id")
+    # Mosquitto and the embedded broker take the user from the common name, NATS from the alternative one.
+    names = [x509.DNSName(username)]
+    return _issue(folder, username, username, names, ExtendedKeyUsageOID.CLIENT_AUTH, now, days)
+
+
+def load_certificate(path: Path) -> Certificate:
+    """The first certificate in a PEM file; raises SettingsError."""
+    try:
+        return x509.load_pem_x509_certificate(files.read(path).encode())
+    except ValueError:
+        raise SettingsError(f"{path} is no certificate in PEM form") from None
+
+
+def describe(path: Path) -> Described:
+    """Who a certificate is for and until when."""
+    certificate = load_certificate(path)
+    return Described(
+        kind=_kind(certificate),
+        subject=_common_name(certificate.subject),
+        names=_names(certificate),
+        issuer=_common_name(certificate.issuer),
+        until=certificate.not_valid_after_utc,
+    )
+
+
+def signed_by(path: Path, authority: Path) -> bool:
+    """Whether the one certificate was signed with the key of the other."""
+    try:
+        load_certificate(path).verify_directly_issued_by(load_certificate(authority))
+    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _issue(
+    folder: Path,
+    stem: str,
+    common_name: str,
+    alternatives: Sequence[x509.GeneralName],
+    purpose: x509.ObjectIdentifier,
+    now: datetime | None,
+    days: int,
+) -> Pair:
+    pair = Pair(folder / f"{stem}.crt", folder / f"{stem}.key")
+    if not has_authority(folder):
+        raise SettingsError(
+            f"there is no certificate authority in {folder}; make one with: sarvis certs ca --out {folder}"
+        )
+    with files.locked(folder):
+        authority, authority_key = load_certificate(folder / CA_CERT), _load_key(folder / CA_KEY)
+        if authority.public_key() != authority_key.public_key():
+            raise SettingsError(
+                f"{folder / CA_KEY} does not belong to {folder / CA_CERT}; restore both from one back-up"
+            )
+        key = _load_key(pair.key) if pair.key.exists() else _new_key(pair.key)
+        builder = _builder(_name(common_name), authority.subject, key, now, days)
+        for extension, critical in (
+            (x509.BasicConstraints(ca=False, path_length=None), True),
+            (_usage(authority=False), True),
+            (x509.ExtendedKeyUsage([purpose]), False),
+            (x509.SubjectAlternativeName(alternatives), False),
+            (_authority_identifier(authority), False),
+        ):
+            builder = builder.add_extension(extension, critical=critical)
+        files.write(pair.cert, _pem(builder.sign(authority_key, hashes.SHA256())), files.PUBLIC)
+    return pair
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: Key, now: datetime | None, days: int
+) -> x509.CertificateBuilder:
+    begin = now or datetime.now(UTC)
+    return (
+        x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin - EARLY)
+        .not_valid_after(begin + timedelta(days=days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _authority_identifier(authority: Certificate) -> x509.AuthorityKeyIdentifier:
+    own = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+
+
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _host(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        pass
+    labels = name.rstrip(".").split(".")
+    fine = all(label and label.replace("-", "").replace("_", "").isalnum() for label in labels)
+    if not name.isascii() or not fine or len(name) > MAX_NAME:
+        raise SettingsError(f"{name!r} is neither a host name nor an IP address")
+    return x509.DNSName(name)
+
+
+def _new_key(path: Path) -> Key:
+    key = ec.generate_private_key(ec.SECP256R1())
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    files.write(path, key.private_bytes(*form))
+    return key
+
+
+def _load_key(path: Path) -> Key:
+    try:
+        key = serialization.load_pem_private_key(files.read(path).encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise SettingsError(f"{path} is no private key in PEM form without a pass phrase") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise SettingsError(f"{path} is no key on an elliptic curve; certificates here are made with EC P-256")
+    return key
+
+
+def _pem(certificate: Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _common_name(name: x509.Name) -> str:
+    found = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else name.rfc4514_string()
+
+
+def _names(certificate: Certificate) -> tuple[str, ...]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(str(name.value) for name in names)
+
+
+def _kind(certificate: Certificate) -> str:
+    extensions = certificate.extensions
+    try:
+        if extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            return "certificate authority"
+    except x509.ExtensionNotFound:
+        pass
+    try:
+        purposes = list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        return "certificate"
+    if ExtendedKeyUsageOID.CLIENT_AUTH in purposes:
+        return "client"
+    return "server" if ExtendedKeyUsageOID.SERVER_AUTH in purposes else "certificate"

@@ -1,0 +1,65 @@
+"""`sarvis certs`: a small certificate authority for the broker and its clients."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from broker import certs
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Certificates for the broker and its clients, and their authority."
+)
+
+Out = Annotated[Path, typer.Option("--out", help="the folder of the certificate authority")]
+
+
+@app.command()
+def ca(out: Out) -> None:
+    """Make a certificate authority, for ten years; an existing one is never replaced."""
+    path = certs.make_authority(out)
+    typer.echo(f"{path}: give it to every client, it is no secret")
+    typer.echo(f"{out / certs.CA_KEY}: keep it secret and back it up; who has it can be everybody")
+
+
+@app.command()
+def server(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="how clients call it: host names, IP addresses")
+    ],
+    out: Out,
+) -> None:
+    """Make the server's certificate, or renew it with the same key."""
+    _say_pair(certs.issue_server(out, names))
+
+
+@app.command()
+def client(
+    user: Annotated[str, typer.Argument(metavar="USER", help="a device id, bridge.INSTANCE or operator.NAME")],
+    out: Out,
+) -> None:
+    """Make a client's certificate, or renew it with the same key. It lets in whoever the broker knows by that name."""
+    _say_pair(certs.issue_client(out, user))
+
+
+@app.command()
+def show(file: Annotated[Path, typer.Argument(metavar="FILE", help="a certificate")]) -> None:
+    """Tell who a certificate is for, by whom, and until when."""
+    said = certs.describe(file)
+    typer.echo(f"{said.kind} {said.subject}")
+    if said.names:
+        typer.echo(f"names   {', '.join(said.names)}")
+    typer.echo(f"issuer  {said.issuer}")
+    typer.echo(f"until   {said.until:%Y-%m-%d} ({_left(said.until)})")
+
+
+def _say_pair(pair: certs.Pair) -> None:
+    until = certs.describe(pair.cert).until
+    typer.echo(f"{pair.cert}: valid until {until:%Y-%m-%d}")
+    typer.echo(f"{pair.key}: keep it secret")
+
+
+def _left(until: datetime) -> str:
+    days = (until - datetime.now(UTC)).days
+    return f"{days} days left" if days >= 0 else "EXPIRED: renew it"

@@ -1,0 +1,88 @@
+"""`sarvis broker config`: a broker with TLS and users, ready to run, and what to type next."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from broker import kit
+from broker.configure import Made, Wish, configure
+from contract.settings import load
+
+LOCAL_PORT = 1883
+
+
+class Product(StrEnum):
+    """Brokers that can be configured."""
+
+    mosquitto = "mosquitto"
+    nats = "nats"
+    embedded = "embedded"
+
+
+def config(
+    product: Annotated[Product, typer.Argument(help="which broker")],
+    out: Annotated[Path, typer.Option(help="folder for all of it; again keeps users and keys")],
+    host: Annotated[list[str], typer.Option(help="the broker's machine as its clients call it; first the usual name")],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="for clients with TLS")] = 8883,
+    listen: Annotated[str, typer.Option(help="address to listen on")] = "0.0.0.0",
+    certs: Annotated[
+        Path | None, typer.Option(help="folder with ca.crt, and ca.key or server.crt and server.key; else made in OUT")
+    ] = None,
+    *,
+    client_certificates: Annotated[
+        bool, typer.Option("--client-certificates", help="every client needs a certificate; no passwords")
+    ] = False,
+    instance: Annotated[str, typer.Option(help="the bridge's name in topics")] = "bridge-1",
+    local_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="mosquitto: a door on loopback without TLS, for passwords; 1883 unless there are client certificates, "
+            "0 for none",
+        ),
+    ] = None,
+    settings: Annotated[Path | None, typer.Option("--config", help="settings file with mqtt.prefix")] = None,
+) -> None:
+    """Write a broker's configuration with TLS, the users of a bridge and an operator, and tell what to type next."""
+    if local_port is None and product is Product.mosquitto and not client_certificates:
+        local_port = LOCAL_PORT
+    made = configure(
+        Wish(
+            kind=product.value,
+            out=out,
+            hosts=tuple(host),
+            prefix=load(settings).mqtt.prefix,
+            listen=listen,
+            port=port,
+            certs=certs,
+            client_certificates=client_certificates,
+            instance=instance,
+            local_port=local_port or None,
+        )
+    )
+    typer.echo("\n".join(_next(product.value, made, out)))
+
+
+def _next(product: str, made: Made, out: Path) -> list[str]:
+    start = {
+        "mosquitto": f"mosquitto -c {made.config}",
+        "nats": f"nats-server -c {made.config}",
+        "embedded": f"sarvis broker --config {made.config}",
+    }[product]
+    warning = [
+        "",
+        f"{out} belongs to root, so this broker runs as root. Better: give the folder to the broker's own user",
+        "with chown -R, and run this command again.",
+    ]  # fmt: skip
+    return [
+        f"{made.config} is written. Next:",
+        "",
+        f"  start the broker      {start}",
+        f"  start the bridge      sarvis bridge --config {made.bridge_kit / kit.SETTINGS}",
+        f"  add a device          sarvis device add ID --config {made.bridge_kit / kit.SETTINGS}",
+        f"  watch as an operator  {kit.watch_command(made.operator_kit, made.description.prefix)}",
+        *(warning if made.runs_as_root and product == "mosquitto" else []),
+    ]

@@ -1,0 +1,171 @@
+"""Make a folder with everything that one broker with TLS needs; again keeps users and keys and rewrites the rest."""
+
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker import certs, description, files, kit, mosquitto, nats
+from broker.acl import bridge_user, operator_user
+from broker.certs import Pair
+from broker.description import Description, Kind
+from broker.folder import BrokerFolder
+from broker.kit import Door
+from broker.plan import DATA, Plan
+from broker.users import check_username
+from contract.errors import SettingsError
+
+OPERATOR = "admin"
+BRIDGE_KIT = "bridge"
+OPERATOR_KIT = "operator"
+CERTS = "certs"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What `sarvis broker config` was asked for; `certs` is a folder with certificates, made when it is None."""
+
+    kind: Kind
+    out: Path
+    hosts: tuple[str, ...]
+    prefix: str
+    listen: str = "0.0.0.0"
+    port: int = 8883
+    certs: Path | None = None
+    client_certificates: bool = False
+    instance: str = "bridge-1"
+    local_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What there is now."""
+
+    config: Path
+    bridge_kit: Path
+    operator_kit: Path
+    description: Description
+    runs_as_root: bool
+
+
+def configure(wish: Wish) -> Made:
+    """Write the folder; raises SettingsError that says what to do."""
+    _check(wish)
+    # Brokers change their working directory: what they are told is absolute.
+    out = wish.out.absolute()
+    files.make_folder(out)
+    certs_folder = (wish.certs or out / CERTS).absolute()
+    server = _server_certificate(certs_folder, wish)
+    told = Description(
+        kind=wish.kind,
+        hosts=wish.hosts,
+        port=wish.port,
+        prefix=wish.prefix,
+        client_certificates=wish.client_certificates,
+        certs=certs_folder,
+        ca_file=certs_folder / certs.CA_CERT,
+    )
+    description.save(out, told)
+    broker = BrokerFolder(out, wish.prefix)
+    bridge_kit, operator_kit = out / BRIDGE_KIT, out / OPERATOR_KIT
+    kit.write_bridge_kit(bridge_kit, _door(broker, told, bridge_user(wish.instance), bridge_kit), broker_dir=Path(".."))
+    kit.write_operator_kit(operator_kit, _door(broker, told, operator_user(OPERATOR), operator_kit))
+    broker.render()
+    plan = Plan(
+        folder=out,
+        listen=wish.listen,
+        port=wish.port,
+        server_cert=server.cert,
+        server_key=server.key,
+        client_ca=told.ca_file if wish.client_certificates else None,
+        local_port=wish.local_port,
+        owner=broker.owner(),
+    )
+    config = _write_config(wish, plan)
+    return Made(config, bridge_kit, operator_kit, told, runs_as_root=_is_root(plan.owner))
+
+
+def add_user(broker: BrokerFolder, told: Description, username: str) -> Door:
+    """Let a user in by the broker's own way, with a new password or a certificate; what a kit is made from."""
+    if told.client_certificates:
+        pair = certs.issue_client(told.certs, username)
+        broker.add_certificate_user(username)
+        return Door(told.url, username, told.prefix, told.ca_file, certificate=pair)
+    return Door(told.url, username, told.prefix, told.ca_file, password=broker.add(username))
+
+
+def _check(wish: Wish) -> None:
+    check_username(bridge_user(wish.instance))
+    if not wish.hosts:
+        raise SettingsError("name the broker's machine as its clients call it, with --host")
+    if wish.kind == "nats":
+        nats.check_prefix(wish.prefix)
+    if wish.local_port is not None and wish.kind != "mosquitto":
+        raise SettingsError(f"--local-port is for mosquitto; {wish.kind} has one door, which asks everybody for TLS")
+    if wish.local_port is not None and wish.client_certificates:
+        raise SettingsError(
+            "--local-port and --client-certificates exclude each other: the door on loopback asks for passwords, "
+            "and with client certificates nobody has one"
+        )
+
+
+def _server_certificate(folder: Path, wish: Wish) -> Pair:
+    """Made by the authority in the folder, which is made as well when the folder is ours; or the one that is there."""
+    own = wish.certs is None
+    if own and not (folder / certs.CA_CERT).exists():
+        certs.make_authority(folder)
+    if certs.has_authority(folder):
+        return certs.issue_server(folder, wish.hosts)
+    pair = Pair(folder / f"{certs.SERVER}.crt", folder / f"{certs.SERVER}.key")
+    for path in (folder / certs.CA_CERT, pair.cert, pair.key):
+        if not path.is_file():
+            raise SettingsError(
+                f"{path} does not exist; make an authority with: sarvis certs ca --out {folder}, "
+                f"or put your own {certs.CA_CERT}, {pair.cert.name} and {pair.key.name} there"
+            )
+    if wish.client_certificates:
+        raise SettingsError(f"--client-certificates needs {folder / certs.CA_KEY}, to make the clients' certificates")
+    return pair
+
+
+def _door(broker: BrokerFolder, told: Description, username: str, folder: Path) -> Door:
+    """The way in that a kit already has, if it still works; else a new one."""
+    password = _kept_password(folder)
+    if not told.client_certificates and password is not None and broker.verify(username, password):
+        return Door(told.url, username, told.prefix, told.ca_file, password=password)
+    return add_user(broker, told, username)
+
+
+def _kept_password(folder: Path) -> str | None:
+    path = folder / kit.PASSWORD
+    return files.read(path).strip() if path.is_file() else None
+
+
+def _write_config(wish: Wish, plan: Plan) -> Path:
+    if wish.kind == "embedded":
+        path = plan.folder / kit.SETTINGS
+        files.write(path, _embedded(wish, plan), files.PUBLIC)
+        return path
+    files.make_folder(plan.folder / DATA)
+    name, text = {"mosquitto": (mosquitto.CONFIG, mosquitto.config), "nats": (nats.CONFIG, nats.config)}[wish.kind]
+    files.write(plan.folder / name, text(plan), files.PUBLIC)
+    return plan.folder / name
+
+
+def _embedded(wish: Wish, plan: Plan) -> str:
+    client_ca = str(plan.client_ca) if plan.client_ca else None
+    return kit.toml({
+        "auth": {"mode": "required"},
+        "mqtt": {"prefix": wish.prefix},
+        "broker": {
+            "host": wish.listen,
+            "port": wish.port,
+            "dir": ".",
+            "tls_cert": str(plan.server_cert),
+            "tls_key": str(plan.server_key),
+            "tls_client_ca": client_ca,
+        },
+    })  # fmt: skip
+
+
+def _is_root(name: str | None) -> bool:
+    return name is not None and pwd.getpwnam(name).pw_uid == 0

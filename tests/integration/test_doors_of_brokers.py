@@ -1,0 +1,517 @@
+"""Who gets through which door, on every broker as `sarvis broker config` sets it up, by password and by certificate.
+
+For what must not arrive a later message by the same way is waited for: what it did not overtake never came.
+"""
+
+import json
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from broker import certs, kit
+from broker.acl import client_id_of
+from broker.kit import Door
+from tests.support.processes import free_port
+from tests.support.secure import HOST, KINDS, Client, SecureBroker, Will, find_program
+from tests.support.waiting import PATIENCE_S, wait_for
+from tests.support.world import PREFIX, unique
+
+REFUSED = 0x80
+NOT_AUTHORISED = 135
+FROM_DEVICE = ("wake", "hello", "ack", "status")
+TO_DEVICE = ("outcome", "login", "logout")
+BRIDGE_STATUS = f"{PREFIX}/bridges/bridge-1/status"
+ALL_DEVICES = tuple(f"{PREFIX}/devices/+/{kind}" for kind in FROM_DEVICE)
+
+
+def doors(*certificates: bool) -> list[Any]:
+    return [
+        pytest.param((kind, sure), id=f"{kind}-{'certificate' if sure else 'password'}")
+        for kind in KINDS
+        for sure in certificates
+    ]
+
+
+with_passwords = pytest.mark.parametrize("broker", doors(False), indirect=True)
+with_certificates = pytest.mark.parametrize("broker", doors(True), indirect=True)
+
+
+@pytest.fixture(scope="module", params=doors(False, True))
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
+    kind, certificates = request.param
+    with SecureBroker(kind, tmp_path_factory.mktemp(kind), certificates=certificates) as running:
+        yield running
+
+
+def topic(device: str, kind: str) -> str:
+    return f"{PREFIX}/devices/{device}/{kind}"
+
+
+class Device:
+    """A user of the broker that is a device."""
+
+    def __init__(self, broker: SecureBroker) -> None:
+        self.name = unique("jetson")
+        self.broker = broker
+        self.door = broker.add(self.name)
+
+    def connect(self, *, hears: bool = True, will: Will | None = None, client_id: str | None = None) -> Client:
+        client = Client(self.broker, self.door, will=will, client_id=client_id)
+        if hears:
+            mine = [topic(self.name, kind) for kind in TO_DEVICE]
+            assert client.subscribe(*mine, f"{PREFIX}/bridges/+/status") == [1, 1, 1, 1]
+        return client
+
+    def topic(self, kind: str) -> str:
+        return topic(self.name, kind)
+
+
+@pytest.fixture
+def device(broker: SecureBroker) -> Device:
+    return Device(broker)
+
+
+@pytest.fixture
+def stranger(broker: SecureBroker) -> Device:
+    """Another device: let in, but not for this."""
+    return Device(broker)
+
+
+@pytest.fixture
+def bridge(broker: SecureBroker) -> Iterator[Client]:
+    with Client(broker, broker.bridge_door()) as client:
+        assert client.subscribe(*ALL_DEVICES) == [1, 1, 1, 1]
+        yield client
+
+
+@pytest.fixture
+def operator(broker: SecureBroker) -> Iterator[Client]:
+    with Client(broker, broker.operator_door()) as client:
+        assert client.subscribe(f"{PREFIX}/#") == [1]
+        yield client
+
+
+# --- what each may do ---
+
+
+def test_a_device_and_the_bridge_hear_each_other(device: Device, bridge: Client) -> None:
+    with device.connect() as jetson:
+        for kind in FROM_DEVICE:
+            jetson.publish(device.topic(kind), kind.encode())
+            bridge.heard(device.topic(kind), kind.encode())
+        for kind in TO_DEVICE:
+            bridge.publish(device.topic(kind), kind.encode())
+            jetson.heard(device.topic(kind), kind.encode())
+
+
+def test_last_wills_of_a_device_and_of_the_bridge_arrive(broker: SecureBroker, device: Device) -> None:
+    with (
+        Client(broker, broker.bridge_door(), will=Will(BRIDGE_STATUS, b"bridge gone")) as bridge,
+        device.connect(will=Will(device.topic("status"), b"device gone")) as jetson,
+    ):
+        bridge.subscribe(*ALL_DEVICES)
+        jetson.die()
+        bridge.heard(device.topic("status"), b"device gone")
+        with device.connect() as again:
+            bridge.die()
+            again.heard(BRIDGE_STATUS, b"bridge gone")
+
+
+def test_a_retained_status_is_told_to_a_new_bridge_until_the_bridge_clears_it(
+    broker: SecureBroker, device: Device
+) -> None:
+    status = device.topic("status")
+    with device.connect() as jetson:
+        jetson.publish(status, b"online", retain=True)
+    with Client(broker, broker.bridge_door()) as bridge:
+        bridge.subscribe(*ALL_DEVICES)
+        wait_for("the retained status", lambda: (status, b"online") in bridge.retained)
+        bridge.publish(status, b"", retain=True)
+    with Client(broker, broker.bridge_door()) as bridge, device.connect() as jetson:
+        bridge.subscribe(*ALL_DEVICES)
+        jetson.publish(status, b"marker")
+        bridge.heard(status, b"marker")
+        assert (status, b"online") not in bridge.retained
+
+
+def test_the_bridge_mirrors_triggers_of_the_legacy_endpoint(bridge: Client, operator: Client) -> None:
+    mirror = topic("legacy-http", "wake")
+    bridge.publish(mirror, b"mirrored")
+    operator.heard(mirror, b"mirrored")
+
+
+def test_an_operator_hears_all_and_says_nothing(
+    broker: SecureBroker, device: Device, bridge: Client, operator: Client
+) -> None:
+    with device.connect() as jetson:
+        jetson.publish(device.topic("wake"), b"wake")
+        operator.heard(device.topic("wake"), b"wake")
+        said = [device.topic(kind) for kind in (*FROM_DEVICE, *TO_DEVICE)]
+        for name in (*said, BRIDGE_STATUS, topic("operator.admin", "wake"), f"{PREFIX}/anything"):
+            operator.publish(name, b"forged", retain=True)
+        for kind in TO_DEVICE:
+            bridge.publish(device.topic(kind), b"marker")
+            jetson.heard(device.topic(kind), b"marker")
+        for kind in FROM_DEVICE:
+            jetson.publish(device.topic(kind), b"marker")
+            bridge.heard(device.topic(kind), b"marker")
+            operator.heard(device.topic(kind), b"marker")
+        assert b"forged" not in [payload for client in (jetson, bridge, operator) for _, payload in client.got]
+    with Client(broker, broker.operator_door()) as later:
+        later.subscribe(f"{PREFIX}/#")
+        bridge.publish(device.topic("logout"), b"marker")
+        later.heard(device.topic("logout"), b"marker")
+        assert b"forged" not in [payload for _, payload in later.retained]
+
+
+def test_an_operator_watches_with_the_command_that_is_printed(
+    broker: SecureBroker, device: Device, bridge: Client
+) -> None:
+    find_program("mosquitto_sub")
+    command = kit.watch_command(broker.operator_kit, PREFIX)
+    assert command in broker.configure()
+    bridge.publish(device.topic("status"), b"kept", retain=True)
+    seen = subprocess.run(["sh", "-c", f"{command} -C 1 -W 20 -F %p"], capture_output=True, check=False, timeout=30)
+    bridge.publish(device.topic("status"), b"", retain=True)
+    assert (seen.returncode, seen.stdout) == (0, b"kept\n"), seen.stderr
+
+
+def test_configuring_again_keeps_users_and_kits(broker: SecureBroker, device: Device) -> None:
+    before = broker.folder.users(), broker.bridge_door(), broker.ca_file.read_bytes()
+    broker.configure()
+    assert (broker.folder.users(), broker.bridge_door(), broker.ca_file.read_bytes()) == before
+    broker.reload()
+    assert broker.lets_in(device.door)
+    assert broker.lets_in(broker.bridge_door())
+
+
+# --- who is not let in ---
+
+
+def test_nobody_gets_in_without_proof(broker: SecureBroker, device: Device) -> None:
+    nobody = replace(device.door, password=None, certificate=None)
+    with Client(broker, nobody, wait=False) as client:
+        assert client.refused()
+    assert broker.lets_in(device.door)
+
+
+def test_no_wrong_password_gets_in(broker: SecureBroker, device: Device, stranger: Device) -> None:
+    right = device.door.password
+    wrong: list[Door] = [
+        replace(device.door, certificate=None, password=password)
+        for password in ("", "wrong", f"{right or ''}x", stranger.door.password or "none")
+    ]
+    wrong.append(replace(device.door, certificate=None, username="nobody", password=right or "none"))
+    for door in wrong:
+        with Client(broker, door, wait=False) as client:
+            assert client.refused()
+    assert broker.lets_in(device.door)
+
+
+def test_no_plain_text_gets_an_answer_at_the_door_with_tls(broker: SecureBroker, device: Device) -> None:
+    connect = b"\x10\x10\0\x04MQTT\x04\x02\0\x3c\0\x04okay"
+    with socket.create_connection((HOST, broker.port), timeout=PATIENCE_S) as plain:
+        plain.sendall(connect)
+        answer = b""
+        try:
+            while data := plain.recv(1024):
+                answer += data
+        except ConnectionResetError:
+            pass
+    # A TLS alert begins with 0x15; CONNACK would be 0x20.
+    assert not answer or answer[0] == 0x15
+    assert broker.lets_in(device.door)
+
+
+@with_certificates
+def test_no_certificate_of_another_authority_or_that_has_expired_gets_in(
+    broker: SecureBroker, device: Device, tmp_path: Path
+) -> None:
+    certs.make_authority(tmp_path)
+    foreign = certs.issue_client(tmp_path, device.name)
+    with Client(broker, replace(device.door, certificate=foreign), wait=False) as client:
+        assert client.refused()
+    # Its own authority, but long ago.
+    for name in (certs.CA_CERT, certs.CA_KEY):
+        (tmp_path / name).write_bytes((broker.ca_file.parent / name).read_bytes())
+    expired = certs.issue_client(tmp_path, device.name, now=datetime.now(UTC) - timedelta(days=20), days=10)
+    with Client(broker, replace(device.door, certificate=expired), wait=False) as client:
+        assert client.refused()
+    renewed = certs.issue_client(tmp_path, device.name)
+    assert broker.lets_in(replace(device.door, certificate=renewed))
+
+
+@with_certificates
+def test_no_servers_certificate_gets_in_as_a_client(broker: SecureBroker, device: Device) -> None:
+    folder = broker.ca_file.parent
+    server = certs.Pair(folder / "server.crt", folder / "server.key")
+    with Client(broker, replace(device.door, certificate=server), wait=False) as client:
+        assert client.refused()
+    assert broker.lets_in(device.door)
+
+
+@with_certificates
+def test_the_certificate_says_who_comes_and_nothing_else_does(
+    broker: SecureBroker, device: Device, stranger: Device, bridge: Client
+) -> None:
+    """A device that calls itself a bridge in CONNECT is still that device."""
+    claimed = replace(stranger.door, username="bridge.bridge-1")
+    with device.connect() as jetson, Client(broker, claimed, client_id=client_id_of(stranger.name)) as client:
+        client.subscribe(*ALL_DEVICES, stranger.topic("logout"))
+        client.publish(device.topic("logout"), b"forged")
+        jetson.publish(device.topic("wake"), b"for the bridge")
+        bridge.heard(device.topic("wake"), b"for the bridge")
+        bridge.publish(device.topic("logout"), b"marker")
+        jetson.heard(device.topic("logout"), b"marker")
+        bridge.publish(stranger.topic("logout"), b"its own")
+        client.heard(stranger.topic("logout"), b"its own")
+        assert (device.topic("logout"), b"forged") not in jetson.got
+        assert client.got == [(stranger.topic("logout"), b"its own")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_had_a_certificate_has_no_empty_password_when_passwords_come(kind: str, tmp_path: Path) -> None:
+    broker = SecureBroker(kind, tmp_path, certificates=True)
+    door = broker.add("jetson-1")
+    broker.certificates = False
+    broker.configure()
+    with broker:
+        for password in ("", None, "None"):
+            for username in (door.username, ""):
+                empty = replace(door, username=username, certificate=None, password=password)
+                with Client(broker, empty, client_id=client_id_of(door.username), wait=False) as client:
+                    assert client.refused()
+        assert broker.lets_in(broker.add("jetson-1"))
+
+
+@pytest.mark.parametrize("broker", [("nats", False), ("nats", True)], ids=["password", "certificate"], indirect=True)
+def test_nats_own_door_lets_nobody_in(broker: SecureBroker, device: Device) -> None:
+    """It cannot be closed, so it is on loopback and every user is told to come by MQTT."""
+    port = int(broker.log().rsplit("Listening for client connections on 127.0.0.1:", 1)[1].split()[0])
+    for door in (device.door, broker.bridge_door()):
+        for proof in ({"user": door.username, "pass": door.password or ""}, {"user": door.username}, {}):
+            with (
+                socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as plain,
+                plain.makefile("rb") as said,
+            ):
+                assert said.readline().startswith(b"INFO ")
+                plain.sendall(b"CONNECT " + json.dumps({"verbose": True, **proof}).encode() + b"\r\nPING\r\n")
+                assert said.readline().startswith(b"-ERR")
+    assert broker.lets_in(device.door)
+
+
+@pytest.mark.parametrize("kind", ["mosquitto"])
+def test_mosquittos_door_on_loopback_asks_for_passwords_as_well(kind: str, tmp_path: Path) -> None:
+    with SecureBroker(kind, tmp_path, certificates=False, local_port=free_port()) as broker:
+        right = broker.operator_door().password
+        assert [
+            answer_on_loopback(broker, *proof)
+            for proof in (
+                ("operator.admin", right),
+                ("operator.admin", "wrong"),
+                ("operator.admin", None),
+                (None, None),
+            )
+        ] == [0, NOT_AUTHORISED, NOT_AUTHORISED, NOT_AUTHORISED]
+
+
+def answer_on_loopback(broker: SecureBroker, username: str | None, password: str | None) -> int:
+    """The code of CONNACK."""
+    answers: list[int] = []
+    client = paho.Client(CallbackAPIVersion.VERSION2, unique("local"), reconnect_on_failure=False)
+    client.on_connect = lambda _c, _d, _f, code, _p: answers.append(code.value)
+    if username is not None:
+        client.username_pw_set(username, password)
+    client.connect("127.0.0.1", broker.local_port)
+    client.loop_start()
+    wait_for("CONNACK", lambda: answers)
+    client.disconnect()
+    client.loop_stop()
+    return answers[0]
+
+
+# --- what a device may not do ---
+
+
+def test_a_device_does_not_speak_as_another(device: Device, stranger: Device, bridge: Client) -> None:
+    with device.connect() as jetson, stranger.connect() as forger:
+        for kind in FROM_DEVICE:
+            forger.publish(device.topic(kind), b"forged")
+            jetson.publish(device.topic(kind), b"marker")
+            bridge.heard(device.topic(kind), b"marker")
+            forger.publish(stranger.topic(kind), b"its own")
+            bridge.heard(stranger.topic(kind), b"its own")
+    assert b"forged" not in [payload for _, payload in bridge.got]
+
+
+def test_a_last_will_in_the_name_of_another_is_not_published(device: Device, stranger: Device, bridge: Client) -> None:
+    for kind in FROM_DEVICE:
+        # A broker may refuse the connection or drop the will.
+        with Client(
+            device.broker, stranger.door, will=Will(device.topic(kind), b"forged", retain=True), wait=False
+        ) as forger:
+            if forger.let_in():
+                forger.die()
+        # Its next connection comes after the will of the one before.
+        with stranger.connect(will=Will(stranger.topic(kind), b"its own")) as again:
+            again.die()
+        bridge.heard(stranger.topic(kind), b"its own")
+        bridge.got.clear()
+    with Client(device.broker, device.broker.operator_door()) as later:
+        later.subscribe(f"{PREFIX}/#")
+        bridge.publish(device.topic("logout"), b"marker")
+        later.heard(device.topic("logout"), b"marker")
+        assert b"forged" not in [payload for _, payload in (*bridge.got, *later.retained)]
+
+
+def test_a_device_forges_no_command_to_itself_or_to_another(device: Device, stranger: Device, bridge: Client) -> None:
+    with device.connect() as jetson, stranger.connect() as forger:
+        for kind in TO_DEVICE:
+            forger.publish(device.topic(kind), b"forged", retain=True)
+            forger.publish(stranger.topic(kind), b"forged", retain=True)
+        forger.publish(BRIDGE_STATUS, b"forged", retain=True)
+        for kind in TO_DEVICE:
+            bridge.publish(device.topic(kind), b"marker")
+            bridge.publish(stranger.topic(kind), b"marker")
+            jetson.heard(device.topic(kind), b"marker")
+            forger.heard(stranger.topic(kind), b"marker")
+        bridge.publish(BRIDGE_STATUS, b"marker")
+        jetson.heard(BRIDGE_STATUS, b"marker")
+        assert b"forged" not in [payload for client in (jetson, forger) for _, payload in client.got]
+    with device.connect() as again:
+        bridge.publish(device.topic("logout"), b"marker")
+        again.heard(device.topic("logout"), b"marker")
+        assert again.retained == []
+
+
+def test_a_device_hears_nothing_that_is_not_for_it(device: Device, stranger: Device, bridge: Client) -> None:
+    with device.connect() as jetson:
+        jetson.publish(device.topic("status"), b"secret", retain=True)
+    bridge.publish(BRIDGE_STATUS, b"for all", retain=True)
+    listening = (
+        *(device.topic(kind) for kind in (*FROM_DEVICE, *TO_DEVICE)),
+        *(f"{PREFIX}/devices/+/{kind}" for kind in (*FROM_DEVICE, *TO_DEVICE)),
+        *("#", "+", "+/#", "+/+/+/+/+", f"{PREFIX}/#", f"{PREFIX}/devices/#", f"{PREFIX}/devices/{device.name}/#"),
+        *("$SYS/#", "$MQTT/#", "$MQTT/sub/#", "$MQTT/sub/+", "$JS/#", "$share/group/#"),
+    )
+    with device.connect() as jetson, Client(device.broker, stranger.door) as spy:
+        for topic_filter in listening:
+            # Mosquitto grants it and delivers nothing.
+            codes = spy.subscribe(topic_filter)
+            assert codes == [REFUSED] or device.broker.kind == "mosquitto", topic_filter
+        mine = stranger.topic("logout")
+        spy.subscribe(mine, f"{PREFIX}/bridges/+/status")
+        for kind in TO_DEVICE:
+            bridge.publish(device.topic(kind), b"secret")
+            jetson.heard(device.topic(kind), b"secret")
+        jetson.publish(device.topic("wake"), b"secret")
+        bridge.heard(device.topic("wake"), b"secret")
+        bridge.publish(mine, b"marker")
+        spy.heard(mine, b"marker")
+        wait_for("what is retained for all", lambda: (BRIDGE_STATUS, b"for all") in spy.retained)
+        names = {name for name, _ in (*spy.got, *spy.retained)}
+    bridge.publish(BRIDGE_STATUS, b"", retain=True)
+    bridge.publish(device.topic("status"), b"", retain=True)
+    assert names <= {mine, BRIDGE_STATUS}
+
+
+def test_a_device_does_not_reach_the_brokers_own_topics(device: Device, bridge: Client) -> None:
+    """On NATS such topics would command its store of messages."""
+    commands = ("$JS/API/STREAM/DELETE/$MQTT_msgs", "$JS/API/STREAM/PURGE/$MQTT_rmsgs", "$MQTT/sub/x", "$SYS/x", "$SYS")
+    with device.connect() as jetson:
+        for name in commands:
+            jetson.publish(name, b"{}")
+        jetson.publish(device.topic("wake"), b"still works")
+        bridge.heard(device.topic("wake"), b"still works")
+    with device.connect() as again:
+        bridge.publish(device.topic("logout"), b"still works")
+        again.heard(device.topic("logout"), b"still works")
+
+
+# --- client ids ---
+
+
+def test_nobody_takes_over_the_connection_of_another(device: Device, stranger: Device, bridge: Client) -> None:
+    broker = device.broker
+    thieves = (stranger.door, broker.operator_door())
+    for door in thieves:
+        with device.connect() as jetson, Client(broker, door, client_id=client_id_of(device.name), wait=False) as thief:
+            inside = thief.let_in()
+            if broker.kind == "nats":
+                # NATS ties no client id to a user: the thief disturbs, but it gets nothing that is not its own.
+                assert jetson.ended.wait(PATIENCE_S)
+                thief.subscribe(device.topic("logout"))
+                assert thief.codes == [REFUSED] or door is not stranger.door
+                continue
+            # The embedded broker refuses it; Mosquitto lets it in under its own user name.
+            assert inside is (broker.kind == "mosquitto")
+            bridge.publish(device.topic("logout"), b"still mine")
+            jetson.heard(device.topic("logout"), b"still mine")
+            assert not jetson.ended.is_set()
+    with device.connect() as jetson, device.connect() as newer:
+        assert jetson.ended.wait(PATIENCE_S)
+        bridge.publish(device.topic("logout"), b"to the newer")
+        newer.heard(device.topic("logout"), b"to the newer")
+
+
+# --- who has gone ---
+
+
+def assert_deaf_and_mute(client: Client, device: Device, bridge: Client, other: Client, other_device: Device) -> None:
+    client.publish(device.topic("wake"), b"forged")
+    other.publish(other_device.topic("wake"), b"marker")
+    bridge.heard(other_device.topic("wake"), b"marker")
+    bridge.publish(device.topic("logout"), b"to nobody")
+    bridge.publish(other_device.topic("logout"), b"marker")
+    other.heard(other_device.topic("logout"), b"marker")
+    client.subscribe(device.topic("outcome"))  # its answer comes after all that was on its way
+    assert client.got == []
+    assert b"forged" not in [payload for _, payload in bridge.got]
+    bridge.got.clear()
+    other.got.clear()
+
+
+def test_a_removed_user_is_cut_off_and_does_not_return(broker: SecureBroker, device: Device, bridge: Client) -> None:
+    other = Device(broker)
+    with device.connect() as jetson, other.connect() as still_there:
+        broker.remove(device.name)
+        if broker.kind == "mosquitto" and broker.certificates:
+            # A connection that comes after the signal is served after it.
+            assert broker.lets_in(broker.operator_door())
+            # Mosquitto asks only the certificate who is there. What is left is a connection that is deaf and mute.
+            assert_deaf_and_mute(jetson, device, bridge, still_there, other)
+            with Client(broker, device.door) as back:
+                back.subscribe(device.topic("logout"))
+                assert_deaf_and_mute(back, device, bridge, still_there, other)
+        else:
+            assert jetson.ended.wait(PATIENCE_S)
+            with Client(broker, device.door, wait=False) as back:
+                assert back.refused()
+        assert not still_there.ended.is_set()
+    assert broker.lets_in(other.door)
+
+
+@with_passwords
+def test_a_new_password_ends_the_old_one(broker: SecureBroker, device: Device) -> None:
+    with device.connect() as jetson:
+        new = broker.add(device.name)
+        assert jetson.ended.wait(PATIENCE_S)
+    with Client(broker, device.door, wait=False) as old:
+        assert old.refused()
+    assert broker.lets_in(new)
+
+
+def test_users_outlive_a_broker_that_is_killed(broker: SecureBroker, device: Device) -> None:
+    broker.kill()
+    broker.start()
+    with device.connect() as jetson, Client(broker, broker.bridge_door()) as bridge:
+        bridge.publish(device.topic("logout"), b"after")
+        jetson.heard(device.topic("logout"), b"after")
