@@ -1,28 +1,72 @@
-"""uvicorn's WebSocket, with a way to drop a peer that reads nothing.
+"""uvicorn's WebSocket, with an end to peers that read nothing and with bounds on what they make us keep.
 
 uvicorn closes a connection only after everything unsent was read, which such a peer never does.
 """
 
 from collections.abc import Callable
+from typing import cast
 
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
+MAX_UNSENT_BYTES = 64 * 1024
+MAX_FRAGMENTS = 1024
+"""Of one message: empty ones cost their sender two bytes and us eight, and no limit of bytes counts them."""
+
+END_WITHIN_S = 5.0
 _ABORT = "sarvis.abort"
 
 
 class AbortableProtocol(WebSocketsSansIOProtocol):
-    """Hands the transport's `abort` to the application."""
+    """Hands the transport's `abort` to the application, and uses it where the application has no say."""
 
     async def run_asgi(self) -> None:
         """Serve this connection."""
         self.scope["extensions"][_ABORT] = {"abort": self.transport.abort}
         await super().run_asgi()
 
+    def handle_ping(self) -> None:
+        """Answer, if the peer has read the answers to its earlier pings."""
+        super().handle_ping()
+        if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self.transport.abort()
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take one more fragment of a message."""
+        if len(self.frames) >= MAX_FRAGMENTS:
+            self.transport.abort()
+        else:
+            super().handle_cont(event)
+
+    def keepalive_timeout(self) -> None:
+        """The peer has not answered a ping: it will not read a close frame either."""
+        super().keepalive_timeout()
+        self.transport.abort()
+
+    def handle_close(self, event: Frame) -> None:
+        """The peer closes."""
+        super().handle_close(event)
+        self._end_soon()
+
+    def handle_parser_exception(self) -> None:
+        """The peer spoke no WebSocket."""
+        super().handle_parser_exception()
+        self._end_soon()
+
+    def shutdown(self) -> None:
+        """The server stops."""
+        super().shutdown()
+        self._end_soon()
+
+    def _end_soon(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.loop.call_later(END_WITHIN_S, self.transport.abort)
+
 
 def abort(websocket: WebSocket) -> None:
     """Drop the connection at once, unsent bytes and all; without effect under another server."""
     extension = websocket.scope.get("extensions", {}).get(_ABORT)
     if extension is not None:
-        drop: Callable[[], None] = extension["abort"]
+        drop = cast("Callable[[], None]", extension["abort"])
         drop()

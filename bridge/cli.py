@@ -15,6 +15,7 @@ from bridge.app_protocol import MAX_FRAME_BYTES
 from bridge.service import Bridge
 from bridge.sql_store import SqlStore
 from contract.errors import StartError
+from contract.http_protocol import PunctualProtocol, Room
 from contract.mqtt import check as check_mqtt
 from contract.settings import Settings, is_loopback, load
 from contract.telemetry import configure_logging, get_logger
@@ -65,6 +66,7 @@ async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, 
         log_config=None,
         access_log=False,
         lifespan="off",
+        http=PunctualProtocol,
         ws=AbortableProtocol,
         ws_max_size=MAX_FRAME_BYTES,
         # A compressor per socket costs 38 KiB for messages of 100 bytes.
@@ -78,6 +80,7 @@ async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, 
         forwarded_allow_ips=settings.bridge.trusted_proxies,
         server_header=False,
     )
+    PunctualProtocol.room = Room.all_there_is()
     server = Server(config, tls=tls.context if tls else None)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -88,13 +91,16 @@ async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, 
         watching = [asyncio.create_task(tls.run(), name="certificate")] if tls else []
         print(f"bridge listening on {'https' if tls else 'http'}://{address(listening)}", flush=True)
         stop = asyncio.create_task(stopping.wait(), name="stop")
-        await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([serving, stop, *the_bridge.tasks], return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         await the_bridge.drain()
         server.should_exit = True
         await serving
         for task in watching:
             task.cancel()
+        for task in the_bridge.tasks:
+            if task.done():
+                task.result()  # a fault of ours: the process ends with a traceback and an exit code
 
 
 def _tls(settings: Settings) -> Reloading | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -66,6 +66,8 @@ class Bridge:
         self.doors = Doors(settings, store, self.clock)
         self.hub: Hub[AppConnection] = Hub(settings.bridge.max_sockets_per_user)
         self.draining = False
+        self.tasks: Sequence[asyncio.Task[None]] = ()
+        """What runs inside `running`; each ends by a fault of ours only."""
         self._left = asyncio.Event()
         self._started_at = iso(self.clock.utc_now())
         self.mqtt = MqttSession(
@@ -115,7 +117,7 @@ class Bridge:
         RUNNING.set_function(lambda: self.sessions.running)
         WAITING.set_function(lambda: self.sessions.waiting)
         async with self._poster.running():
-            tasks = [
+            self.tasks = tasks = [
                 asyncio.create_task(self.mqtt.run(), name="mqtt"),
                 asyncio.create_task(self._tick(), name="tick"),
                 asyncio.create_task(self._take_reports(), name="reports"),

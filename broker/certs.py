@@ -23,6 +23,8 @@ from contract.errors import SettingsError
 CA_CERT = "ca.crt"
 CA_KEY = "ca.key"
 SERVER = "server"
+ISSUED = "issued.txt"
+"""The serial number and the user of every client certificate: what is to be revoked when the user is removed."""
 CA_DAYS = 3650
 LEAF_DAYS = 825
 CA_NAME = "SARVIS certificate authority"
@@ -80,18 +82,22 @@ def has_authority(folder: Path) -> bool:
     return (folder / CA_CERT).is_file() and (folder / CA_KEY).is_file()
 
 
-def issue_server(folder: Path, names: Sequence[str], *, now: datetime | None = None, days: int = LEAF_DAYS) -> Pair:
-    """Make or renew `server.crt` for host names and IP addresses; raises SettingsError."""
+def issue_server(
+    folder: Path, names: Sequence[str], *, stem: str = SERVER, now: datetime | None = None, days: int = LEAF_DAYS
+) -> Pair:
+    """Make or renew `server.crt` (or another stem) for host names and IP addresses; raises SettingsError."""
     if not names:
         raise SettingsError("name the server as its clients call it: a host name or an IP address")
     alternatives = [_host(name) for name in names]
     # The common name is for people; what counts are the alternative names.
     common = next((name for name in names if len(name) <= MAX_COMMON_NAME), SERVER)
-    return _issue(folder, SERVER, common, alternatives, ExtendedKeyUsageOID.SERVER_AUTH, now, days)
+    return _issue(folder, stem, common, alternatives, ExtendedKeyUsageOID.SERVER_AUTH, now, days)
 
 
-def issue_client(folder: Path, username: str, *, now: datetime | None = None, days: int = LEAF_DAYS) -> Pair:
-    """Make or renew `USERNAME.crt`, which lets in that user; raises SettingsError."""
+def issue_client(
+    folder: Path, username: str, *, now: datetime | None = None, days: int = LEAF_DAYS, into: Path | None = None
+) -> Pair:
+    """Make or renew `USERNAME.crt`, which lets in that user; raises SettingsError. `into`: put it elsewhere."""
     check_username(username)
     if len(username) > MAX_COMMON_NAME:
         raise SettingsError(f"{username} has more than the {MAX_COMMON_NAME} characters of a certificate's name")
@@ -99,7 +105,29 @@ def issue_client(folder: Path, username: str, *, now: datetime | None = None, da
         raise SettingsError(f"{username} is the name of other files in {folder}; choose another device id")
     # Mosquitto and the embedded broker take the user from the common name, NATS from the alternative one.
     names = [x509.DNSName(username)]
-    return _issue(folder, username, username, names, ExtendedKeyUsageOID.CLIENT_AUTH, now, days)
+    pair = _issue(folder, username, username, names, ExtendedKeyUsageOID.CLIENT_AUTH, now, days, into)
+    with files.locked(folder), files.explained(folder / ISSUED), (folder / ISSUED).open("a", encoding="ascii") as file:
+        file.write(f"{load_certificate(pair.cert).serial_number:x} {username}\n")
+    return pair
+
+
+def issued(folder: Path, username: str) -> set[int]:
+    """The serial numbers of all certificates that a user was ever given."""
+    path = folder / ISSUED
+    lines = files.read(path).splitlines() if path.exists() else []
+    return {int(serial, 16) for serial, _, name in (line.partition(" ") for line in lines) if name == username}
+
+
+def load_authority(folder: Path) -> tuple[Certificate, Key]:
+    """The authority's certificate and key; raises SettingsError when there is none or they do not belong together."""
+    if not has_authority(folder):
+        raise SettingsError(
+            f"there is no certificate authority in {folder}; make one with: sarvis certs ca --out {folder}"
+        )
+    authority, key = load_certificate(folder / CA_CERT), _load_key(folder / CA_KEY)
+    if authority.public_key() != key.public_key():
+        raise SettingsError(f"{folder / CA_KEY} does not belong to {folder / CA_CERT}; restore both from one back-up")
+    return authority, key
 
 
 def load_certificate(path: Path) -> Certificate:
@@ -139,18 +167,11 @@ def _issue(
     purpose: x509.ObjectIdentifier,
     now: datetime | None,
     days: int,
+    into: Path | None = None,
 ) -> Pair:
-    pair = Pair(folder / f"{stem}.crt", folder / f"{stem}.key")
-    if not has_authority(folder):
-        raise SettingsError(
-            f"there is no certificate authority in {folder}; make one with: sarvis certs ca --out {folder}"
-        )
+    pair = Pair((into or folder) / f"{stem}.crt", (into or folder) / f"{stem}.key")
+    authority, authority_key = load_authority(folder)
     with files.locked(folder):
-        authority, authority_key = load_certificate(folder / CA_CERT), _load_key(folder / CA_KEY)
-        if authority.public_key() != authority_key.public_key():
-            raise SettingsError(
-                f"{folder / CA_KEY} does not belong to {folder / CA_CERT}; restore both from one back-up"
-            )
         key = _load_key(pair.key) if pair.key.exists() else _new_key(pair.key)
         builder = _builder(_name(common_name), authority.subject, key, now, days)
         for extension, critical in (

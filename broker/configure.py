@@ -1,14 +1,16 @@
 """Make a folder with everything that one broker with TLS needs; again keeps users and keys and rewrites the rest."""
 
 import pwd
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker import certs, description, files, kit, mosquitto, nats
+from broker import certs, description, files, kit, mosquitto, nats, revocation
 from broker.acl import bridge_user, operator_user
 from broker.certs import Pair
 from broker.description import Description, Kind
-from broker.folder import BrokerFolder
+from broker.eviction import evict
+from broker.folder import BrokerFolder, Reload
 from broker.kit import Door
 from broker.plan import DATA, Plan
 from broker.users import check_username
@@ -77,6 +79,7 @@ def configure(wish: Wish) -> Made:
         server_cert=server.cert,
         server_key=server.key,
         client_ca=told.ca_file if wish.client_certificates else None,
+        revoked=revocation.write_list(certs_folder) if wish.client_certificates else None,
         local_port=wish.local_port,
         owner=broker.owner(),
     )
@@ -91,6 +94,22 @@ def add_user(broker: BrokerFolder, told: Description, username: str) -> Door:
         broker.add_certificate_user(username)
         return Door(told.url, username, told.prefix, told.ca_file, certificate=pair)
     return Door(told.url, username, told.prefix, told.ca_file, password=broker.add(username))
+
+
+def remove_user(broker: BrokerFolder, username: str) -> Reload | None:
+    """Let a user in no more, and close its connection; what the running broker was told, None for an unknown user."""
+    told = broker.describe()
+    if not broker.remove(username):
+        return None
+    if told is None or not told.client_certificates:
+        return broker.reload()
+    with tempfile.TemporaryDirectory() as folder:
+        shown = certs.issue_client(told.certs, username, into=Path(folder), days=1)
+        revocation.revoke(told.certs, username)
+        reload = broker.reload()
+        if reload == "reloaded" and told.kind == "mosquitto":
+            evict(told, username, shown)
+    return reload
 
 
 def _check(wish: Wish) -> None:
@@ -152,7 +171,7 @@ def _write_config(wish: Wish, plan: Plan) -> Path:
 
 
 def _embedded(wish: Wish, plan: Plan) -> str:
-    client_ca = str(plan.client_ca) if plan.client_ca else None
+    client_ca = str(plan.revoked.with_name(revocation.CLIENTS)) if plan.revoked else None
     return kit.toml({
         "auth": {"mode": "required"},
         "mqtt": {"prefix": wish.prefix},

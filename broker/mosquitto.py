@@ -47,6 +47,8 @@ def config(plan: Plan) -> str:
     ]
     if plan.client_ca is not None:
         lines += [f"cafile {plan.client_ca}", "require_certificate true", "use_identity_as_username true"]
+    if plan.revoked is not None:
+        lines.append(f"crlfile {plan.revoked}")
     if plan.local_port is not None:
         lines += ["", f"listener {plan.local_port} {LOOPBACK}", "max_connections 100"]
     check_lines(*lines)

@@ -22,6 +22,7 @@ class Plan:
         folder: where its configuration, users and data are.
         listen: the address for everybody, with TLS.
         client_ca: who signs client certificates; without it there are passwords.
+        revoked: the list of certificates that were taken back.
         local_port: Mosquitto's second door on loopback, with passwords and without TLS.
         owner: the system's user that the broker runs as.
     """
@@ -32,6 +33,7 @@ class Plan:
     server_cert: Path
     server_key: Path
     client_ca: Path | None = None
+    revoked: Path | None = None
     local_port: int | None = None
     owner: str | None = None
 

@@ -29,7 +29,8 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\
 Text = Annotated[str, StringConstraints(max_length=1024)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 """A counter that every JSON reader can hold."""
-Reported = Annotated[int, Field(ge=0, le=2**52)]
+MAX_REPORTED = 2**52
+Reported = Annotated[int, Field(ge=0, le=MAX_REPORTED)]
 """A counter that a device reports, and that the bridge must be able to count on from."""
 
 OutcomeStatus = Literal["sent", "acked", "pushed", "expired", "user_not_connected", "rejected"]

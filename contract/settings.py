@@ -40,7 +40,7 @@ MAX_RATE = 10_000_000
 class Section(BaseModel):
     """A table of sarvis.toml."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _check_network(text: str) -> str:
@@ -381,8 +381,13 @@ def load(config: Path | None = None, **arguments: Any) -> Settings:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{path} is not a text file in UTF-8") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
     except SourceError as error:
         raise SettingsError(f"the settings cannot be read: {error}") from None
+    except (ValueError, RecursionError):
+        # Numbers of thousands of digits, brackets in brackets: of the file, or of a variable that holds JSON.
+        raise SettingsError(f"the settings cannot be read: a value in {path or 'the environment'} is absurd") from None
     assert isinstance(settings, Settings)  # noqa: S101 - tells mypy what type() made
     return settings
 
@@ -390,8 +395,12 @@ def load(config: Path | None = None, **arguments: Any) -> Settings:
 def _config_file(config: Path | None) -> Path | None:
     named = config or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
     if named is not None:
-        if not named.is_file():
-            raise SettingsError(f"the settings file {named} does not exist")
+        try:
+            found = named.is_file()
+        except (OSError, ValueError):  # a name that no file can have
+            found = False
+        if not found:
+            raise SettingsError(f"the settings file {str(named)[:200]} does not exist")
         return named
     return CONFIG_FILE if CONFIG_FILE.is_file() else None
 

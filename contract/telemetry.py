@@ -66,7 +66,8 @@ def configure_logging(settings: LogSettings) -> None:
     handler = logging.StreamHandler(Unbreakable(sys.stderr))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
+            foreign_pre_chain=[*shared, structlog.processors.format_exc_info] if settings.format == "json" else shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)

@@ -17,6 +17,7 @@ LOOK_EVERY_S = 1.0
 
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _KEY = b"PRIVATE KEY-----"
+_REVOKED = b"-----BEGIN X509 CRL-----"
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21, 24, 79})
 _OUT_OF_DATE = frozenset({9, 10})
 _OTHER_NAME = frozenset({62, 64})
@@ -48,7 +49,7 @@ def client_context(
 def server_context(cert: Path, key: Path, client_ca: Path | None = None, *, who: str) -> ssl.SSLContext:
     """A context that shows `cert`, and with `client_ca` lets only those in whom that authority has signed.
 
-    Raises StartError that names the file.
+    A list of revoked certificates in the file `client_ca` counts, too. Raises StartError that names the file.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -63,6 +64,8 @@ def server_context(cert: Path, key: Path, client_ca: Path | None = None, *, who:
                 f"setting {who}.tls_client_ca: {client_ca} is damaged: not every certificate is whole"
             ) from None
         context.verify_mode = ssl.CERT_REQUIRED
+        if _REVOKED in client_ca.read_bytes():
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     return context
 
 

@@ -13,6 +13,7 @@ import uvicorn
 from contract import mqtt
 from contract.clock import SystemClock
 from contract.errors import SarvisError, SettingsError
+from contract.http_protocol import PunctualProtocol, Room
 from contract.settings import EdgeSettings, Settings, load, networks
 from contract.telemetry import configure_logging
 from contract.web import Server, address, listen
@@ -98,6 +99,7 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
         loop.call_soon_threadsafe(deaf.set_result, error)
 
     listener = Listener(source, detector, gate, on_trigger, on_end)
+    PunctualProtocol.room = Room.all_there_is()
     server = Server(_http(node, edge))
     tasks: list[asyncio.Task[None]] = [
         asyncio.create_task(server.serve(sockets=[listening]), name="http"),
@@ -129,6 +131,7 @@ def _http(node: Node, edge: EdgeSettings) -> uvicorn.Config:
         access_log=False,
         lifespan="off",
         ws="none",
+        http=PunctualProtocol,
         # A caller is who holds the connection, not whom a header names.
         proxy_headers=False,
     )

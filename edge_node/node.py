@@ -19,6 +19,7 @@ from edge_node.state import StateFile
 
 VERSION = version("sarvis")
 LOOK_EVERY_S = 0.25
+MAX_BRIDGES = 100
 
 LIGHTS: dict[str, Light] = {
     "sent": "wake_sent",
@@ -77,19 +78,18 @@ class EdgeNode:
         )
 
     async def run(self) -> None:
-        """Live until cancelled."""
+        """Live until cancelled; raises what ended the connection, if that was a fault of ours."""
         self._indicator.show("starting")
         connection = asyncio.create_task(self._mqtt.run(), name="mqtt")
         try:
             self._show_session()
-            while True:
+            while not connection.done():
                 self._do_what_is_due()
                 self._look.clear()
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_EVERY_S):
                         await self._look.wait()
-                except TimeoutError:
-                    continue
+            connection.result()  # it ends by a fault of ours only: better a new process than one that is deaf
         finally:
             connection.cancel()
             await asyncio.gather(connection, return_exceptions=True)
@@ -190,6 +190,8 @@ class EdgeNode:
     def _take_bridge_status(self, instance: str, status: BridgeStatus, now: float) -> None:
         born = f"{instance} {status.started_at}"
         if status.state == "online" and born not in self._bridges:
+            if len(self._bridges) >= MAX_BRIDGES:
+                self._bridges.clear()
             self._bridges.add(born)
             self._session.bridge_born(now)
 

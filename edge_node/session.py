@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from contract.messages import Ack, AckStatus, EndedSession, EndReason, Hello, Login, Logout
+from contract.messages import MAX_REPORTED, Ack, AckStatus, EndedSession, EndReason, Hello, Login, Logout
 
 ENDED_KEPT = 8
 HELLO_EVERY_S = 300.0
@@ -237,7 +237,8 @@ class EdgeSession:
             "seq": self.next_seq(),
             "session_id": held.session_id if held else None,
             "uid": held.uid if held else None,
-            "generation": self.state.generation,
+            # A command may have raised it further than a report can say.
+            "generation": min(self.state.generation, MAX_REPORTED),
             "claim_uid": self._wish,
             "ended": self.state.ended,
         }

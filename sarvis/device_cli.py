@@ -121,7 +121,7 @@ def remove(
         )
     if not done.bridge_runs:
         typer.echo("no bridge runs on this ledger: the device's retained status is cleared when one does")
-    if done.was_user:
+    if done.reload is not None:
         _say_reload(done.reload, "it is let in no more")
 
 

@@ -34,13 +34,12 @@ class Removed:
     Attributes:
         confirmed: no log-out waits for the device's confirmation.
         bridge_runs: a bridge did it; else it was written into the ledger.
-        was_user: the broker knew it.
+        reload: what the running broker was told; None when it was no user of the broker.
     """
 
     confirmed: bool
     bridge_runs: bool
-    was_user: bool
-    reload: Reload
+    reload: Reload | None
 
 
 def put(settings: StoreSettings, device_id: str, uid: str | None, logout_url: str | None) -> Device:
@@ -97,12 +96,11 @@ def remove(settings: Settings, folder: BrokerFolder, device_id: str, wait_s: flo
         confirmed, runs = None, True
     if confirmed is None and not known:
         raise SarvisError(f"there is no device {device_id}; `sarvis device list` shows all")
-    was_user = folder.remove(device_id)
-    told = folder.reload() if was_user else "no_broker"
+    told = configure.remove_user(folder, device_id)
     if runs and confirmed is not None:
         # Its last will came when the broker cut it off.
         ask(settings, REMOVE, {"device_id": device_id, "give_up": True}, afterwards=AFTERWARDS)
-    return Removed(confirmed is not False, runs, was_user, told)
+    return Removed(confirmed is not False, runs, told)
 
 
 def _end_by_bridge(settings: Settings, device_id: str, wait_s: float) -> bool:

@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from broker import certs, kit
 from broker.acl import client_id_of
 from broker.certs import Pair
-from broker.configure import BRIDGE_KIT, CERTS, OPERATOR_KIT, add_user
+from broker.configure import BRIDGE_KIT, CERTS, OPERATOR_KIT, add_user, remove_user
 from broker.folder import BrokerFolder
 from broker.kit import Door
 from tests.support.processes import STOP_WITHIN_S, Sarvis, free_port, run_sarvis
@@ -115,7 +115,8 @@ class SecureBroker:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             # NATS goes into "lame duck" only on SIGUSR2; on SIGTERM it ends with 0 or 1.
-            assert self._process.wait(STOP_WITHIN_S) in {0, 1}
+            code = self._process.wait(STOP_WITHIN_S)
+            assert code in {0, 1}, f"{code}: {self.log()[-2000:]}"
 
     def kill(self) -> None:
         if self._sarvis is not None:
@@ -156,8 +157,7 @@ class SecureBroker:
 
     def remove(self, username: str) -> None:
         """Let a user in no more. The caller waits for the effect: no broker says when it has read."""
-        assert self.folder.remove(username)
-        self.reload()
+        assert remove_user(self.folder, username) == TOLD_TO_RELOAD[self.kind]
 
     def reload(self) -> None:
         """Tell the broker, which runs, that users have changed."""
