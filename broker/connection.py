@@ -17,6 +17,7 @@ from amqtt.session import OutgoingApplicationMessage, Session
 from broker.framing import Framer, decode
 from broker.keepalive import KeepAlive
 from broker.limits import Limits
+from broker.pace import Pace
 from contract.errors import MessageError
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         self._router = router
         self._limits = limits
         self._keepalive = KeepAlive(session.keep_alive, self._loop.time())
+        self._pace = Pace(limits.max_publish_per_s, self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
         self._handlers = {
             PUBLISH: self.handle_publish,
@@ -95,6 +97,8 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
                 if kind not in self._handlers:
                     raise MessageError("a second CONNECT")
                 await self._handlers[kind](packet)
+                if kind == PUBLISH and (wait_s := self._pace.spend(self._loop.time())):
+                    await asyncio.sleep(wait_s)
         finally:
             if self._timer is not None:
                 self._timer.cancel()

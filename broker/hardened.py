@@ -34,6 +34,8 @@ class HardenedBroker(FanOut):
         self._doors = Doors(limits.max_connections, limits.max_unnamed_per_address)
         self._served: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
         self._stopping = False
+        self._absent: dict[str, None] = {}
+        """Persistent sessions without a connection, the one that is absent longest first."""
 
     async def serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve an accepted socket to its end; what a client does wrong ends here, in one line of log."""
@@ -153,6 +155,7 @@ class HardenedBroker(FanOut):
         while (held := self._sessions.get(client_id)) is not None and not held[1].ended.is_set():
             held[1].close("its client id has connected again")
             await held[1].ended.wait()
+        self._absent.pop(client_id, None)
         if held is not None and not session.clean_session:
             session.inflight_out, session.inflight_in = held[0].inflight_out, held[0].inflight_in
             session.retained_messages = held[0].retained_messages
@@ -169,6 +172,10 @@ class HardenedBroker(FanOut):
         try:
             if session.clean_session:
                 self._forget(session.client_id)
+            else:
+                self._absent[session.client_id] = None
+                if len(self._absent) > self.limits.max_sessions:
+                    self._forget(next(iter(self._absent)))
             if session.will_flag and not goodbye:
                 self.publish_for(
                     session,
@@ -182,6 +189,7 @@ class HardenedBroker(FanOut):
 
     def _forget(self, client_id: str) -> None:
         self.filters.drop(client_id)
+        self._absent.pop(client_id, None)
         self._sessions.pop(client_id, None)
 
     async def _hang_up(self, writer: asyncio.StreamWriter) -> None:

@@ -31,6 +31,12 @@ class Limits:
     session_expiry_s: int = 24 * 3600
     """An absent persistent session is forgotten after that."""
 
+    max_publish_per_s: float = 2_000.0
+    """A client that publishes more for longer than two seconds is read no faster: it waits, the others do not."""
+
+    max_sessions: int = 10_000
+    """Of persistent sessions; for one more the one that is absent longest is forgotten."""
+
     max_connections: int = 10_000
     """One more is closed at once."""
 

@@ -400,7 +400,7 @@ def _config_file(config: Path | None) -> Path | None:
         except (OSError, ValueError):  # a name that no file can have
             found = False
         if not found:
-            raise SettingsError(f"the settings file {str(named)[:200]} does not exist")
+            raise SettingsError(f"the settings file {named} does not exist")
         return named
     return CONFIG_FILE if CONFIG_FILE.is_file() else None
 

@@ -521,6 +521,34 @@ def test_an_absent_session_expires(running: Running) -> None:
     assert running.filters() == 0
 
 
+def test_of_too_many_absent_sessions_the_one_that_is_absent_longest_is_forgotten() -> None:
+    running = Running(limits=Limits(max_sessions=2))
+    try:
+        for name in ("a", "b", "a", "c", "d"):
+            with Client(running.port, name, clean=False) as client:
+                client.subscribe((f"m/{name}", 1))
+            assert eventually(running.broker._sessions[name][1].ended.is_set)
+        assert set(running.broker._sessions) == {"c", "d"}
+        assert running.filters() == 2
+    finally:
+        running.stop()
+
+
+def test_a_client_that_floods_is_read_at_its_rate_and_others_are_served() -> None:
+    running = Running(limits=Limits(max_publish_per_s=400))
+    try:
+        with Client(running.port, "loud") as loud, Client(running.port, "quiet") as quiet, Client(running.port) as ear:
+            ear.subscribe(("#", 1))
+            for number in range(1600):
+                loud.paho.publish("flood", str(number), 0)
+            quiet.publish("honest", b"heard")
+            assert eventually(lambda: any(message.topic == "honest" for message in ear.got))
+            assert sum(message.topic == "flood" for message in ear.got) < 1600
+            assert eventually(lambda: sum(message.topic == "flood" for message in ear.got) == 1600)
+    finally:
+        running.stop()
+
+
 def test_packets_sent_together_with_connect_are_served(running: Running) -> None:
     with Raw(running.port) as eager:
         connect = ConnectPacket(variable_header=ConnectVariableHeader(0x02, 60), payload=ConnectPayload("eager"))

@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 from pathlib import Path
@@ -93,4 +94,16 @@ def test_a_log_out_that_cannot_be_stored_switches_off_and_acknowledges_nothing(
     house.hears(LOGOUT, Logout(uid="alice", session_id="s1"))
     assert house.acked == ["logout"]
     assert not house.holds_a_session()
+    house.file.close()
+
+
+async def test_a_fault_of_ours_in_the_connection_ends_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(tmp_path, monkeypatch)
+
+    async def fail() -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(house.node._mqtt, "run", fail)
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        await asyncio.wait_for(house.node.run(), 5)
     house.file.close()

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from contract.messages import Login, Logout
+from contract.messages import MAX_REPORTED, Login, Logout
 from edge_node.session import ENDED_KEPT, EdgeSession, EdgeState, Held
 
 LEASE_S = 3720.0
@@ -258,3 +258,9 @@ def test_only_the_last_ended_sessions_are_remembered() -> None:
     for number in range(20):
         it.logout(Logout(uid="alice", session_id=f"s{number}"), 0)
     assert [entry.session_id for entry in it.state.ended] == [f"s{n}" for n in range(20 - ENDED_KEPT, 20)]
+
+
+def test_a_command_with_an_absurd_generation_does_not_make_reports_impossible() -> None:
+    it = edge()
+    it.logout(Logout(uid="x", session_id="s", generation=2**53), 0.0)
+    assert it.hello(1.0, version="", model="").generation == MAX_REPORTED

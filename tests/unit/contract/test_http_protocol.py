@@ -1,0 +1,119 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request
+
+from contract import http_protocol
+from contract.http_protocol import PunctualProtocol, Room
+from contract.web import Server, harden, listen
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Open = Callable[[], "asyncio.Future[Stream]"]
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[int]:
+    app = FastAPI()
+
+    @app.get("/")
+    async def root() -> str:
+        return "fine"
+
+    @app.get("/slow")
+    async def slow() -> str:
+        await asyncio.sleep(0.5)
+        return "fine"
+
+    @app.post("/")
+    async def body(request: Request) -> int:
+        return len(await request.body())
+
+    harden(app, max_body_bytes=1000)
+    sock = listen("the test", "127.0.0.1", 0, option="--port")
+    config = uvicorn.Config(app, log_config=None, lifespan="off", http=PunctualProtocol, timeout_keep_alive=60)
+    server = Server(config)
+    task = asyncio.create_task(server.serve(sockets=[sock]))
+    try:
+        yield sock.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def answer(port: int, *pieces: bytes) -> bytes:
+    """All that the server says until it closes, within 5 s."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for piece in pieces:
+            writer.write(piece)
+        async with asyncio.timeout(5):
+            return await reader.read()
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (),
+        (b"GET / HTTP/1.1\r\nHost",),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf",),
+        (GET, b"GET / HT"),
+    ],
+    ids=["nothing", "half a header", "half a body", "half a second request"],
+)
+async def test_who_takes_a_connection_and_does_not_use_it_loses_it(
+    monkeypatch: pytest.MonkeyPatch, pieces: tuple[bytes, ...]
+) -> None:
+    monkeypatch.setattr(http_protocol, "REQUEST_WITHIN_S", 0.2)
+    async with serving() as port:
+        said = await answer(port, *pieces)
+        assert said.count(b"200 OK") == pieces.count(GET)
+        assert b"fine" in await answer(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+
+async def test_a_slow_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "REQUEST_WITHIN_S", 0.2)
+    async with serving() as port:
+        assert b"fine" in await answer(port, b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+
+@pytest.mark.parametrize("method", ["POST", "HEAD", "BREW"])
+async def test_what_cannot_be_a_websocket_is_answered(method: str) -> None:
+    head = f"{method} / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n".encode()
+    async with serving() as port:
+        assert (await answer(port, head + b"\r\n")).startswith(b"HTTP/1.1 400 ")
+        get = head.replace(method.encode(), b"GET")
+        assert (await answer(port, get + b"Sec-WebSocket-Key: \xff\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_one_more_than_there_is_room_for_is_closed_and_the_others_are_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(PunctualProtocol, "room", Room(3))
+    async with serving() as port:
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        for reader, writer in held:
+            writer.write(GET)
+            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+        assert await answer(port, GET) == b""
+        for reader, writer in held:
+            writer.write(GET)
+            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+
+
+def test_a_full_house_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(http_protocol.log, "warning", lambda event, **_: told.append(event))
+    room = Room(1)
+    assert [room.refuse(count, now) for count, now in ((0, 1.0), (1, 1.0), (1, 2.0), (1, 70.0))] == [
+        False, True, True, True,
+    ]  # fmt: skip
+    assert told == ["no_room_for_connections"] * 2
