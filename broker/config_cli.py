@@ -72,6 +72,7 @@ def _next(product: str, made: Made, out: Path) -> list[str]:
         "nats": f"nats-server -c {made.config}",
         "embedded": f"sarvis broker --config {made.config}",
     }[product]
+    bridge, key = made.bridge_kit / kit.SETTINGS, made.bridge_kit / kit.OPERATOR_KEY
     warning = [
         "",
         f"{out} belongs to root, so this broker runs as root. Better: give the folder to the broker's own user",
@@ -81,8 +82,10 @@ def _next(product: str, made: Made, out: Path) -> list[str]:
         f"{made.config} is written. Next:",
         "",
         f"  start the broker      {start}",
-        f"  start the bridge      sarvis bridge --config {made.bridge_kit / kit.SETTINGS}",
-        f"  add a device          sarvis device add ID --config {made.bridge_kit / kit.SETTINGS}",
+        f"  start the bridge      sarvis bridge --config {bridge}",
+        f"  make your own key     sarvis token api me --role operator --out {key} --config {bridge}",
+        f"  add a device          sarvis device add ID --kit ID --config {bridge}",
+        f"  make an app's token   sarvis token app UID --config {bridge}",
         f"  watch as an operator  {kit.watch_command(made.operator_kit, made.description.prefix)}",
         *(warning if made.runs_as_root and product == "mosquitto" else []),
     ]

@@ -11,7 +11,7 @@ from broker.certs import Pair
 from broker.description import Description, Kind
 from broker.eviction import evict
 from broker.folder import BrokerFolder, Reload
-from broker.kit import Door
+from broker.kit import Door, Https
 from broker.plan import DATA, Plan
 from broker.users import check_username
 from contract.errors import SettingsError
@@ -20,6 +20,7 @@ OPERATOR = "admin"
 BRIDGE_KIT = "bridge"
 OPERATOR_KIT = "operator"
 CERTS = "certs"
+BRIDGE_PORT = 8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,9 @@ def configure(wish: Wish) -> Made:
     description.save(out, told)
     broker = BrokerFolder(out, wish.prefix)
     bridge_kit, operator_kit = out / BRIDGE_KIT, out / OPERATOR_KIT
-    kit.write_bridge_kit(bridge_kit, _door(broker, told, bridge_user(wish.instance), bridge_kit), broker_dir=Path(".."))
+    https = Https(_https_url(wish.hosts[0]), wish.listen, server)
+    door = _door(broker, told, bridge_user(wish.instance), bridge_kit)
+    kit.write_bridge_kit(bridge_kit, door, https, broker_dir=Path(".."))
     kit.write_operator_kit(operator_kit, _door(broker, told, operator_user(OPERATOR), operator_kit))
     broker.render()
     plan = Plan(
@@ -184,6 +187,10 @@ def _embedded(wish: Wish, plan: Plan) -> str:
             "tls_client_ca": client_ca,
         },
     })  # fmt: skip
+
+
+def _https_url(host: str) -> str:
+    return f"https://[{host}]:{BRIDGE_PORT}" if ":" in host else f"https://{host}:{BRIDGE_PORT}"
 
 
 def _is_root(name: str | None) -> bool:

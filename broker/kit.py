@@ -19,6 +19,8 @@ CERT = "client.crt"
 KEY = "client.key"
 BRIDGE_CERT = "bridge.crt"
 BRIDGE_KEY = "bridge.key"
+SIGNING_KEYS = "signing.keys"
+OPERATOR_KEY = "operator.key"
 
 MOSQUITTO_SUB = "mosquitto_sub"
 """The program's defaults, which it reads from a file of its own name."""
@@ -38,25 +40,38 @@ class Door:
     certificate: Pair | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Https:
+    """How apps and operators reach the bridge, and where it listens."""
+
+    url: str
+    listen: str
+    pair: Pair
+
+
 def write_device_kit(folder: Path, door: Door, *, uid: str | None = None) -> Path:
     """Write a kit for `sarvis edge`; returns its sarvis.toml. Raises SettingsError."""
     return _write(folder, door, {"edge": {"device_id": own_name(door.username), "uid": uid}})
 
 
-def write_bridge_kit(folder: Path, door: Door, *, https: Pair | None = None, broker_dir: Path | None = None) -> Path:
+def write_bridge_kit(folder: Path, door: Door, https: Https, *, broker_dir: Path | None = None) -> Path:
     """Write a kit for `sarvis bridge`; `broker_dir` is where its machine adds devices. Raises SettingsError."""
+    files.make_folder(folder)
+    # The key first: the bridge takes a new pair into use when both fit.
+    _copy(https.pair.key, folder / BRIDGE_KEY, files.SECRET)
+    _copy(https.pair.cert, folder / BRIDGE_CERT, files.PUBLIC)
     tables: dict[str, Table] = {
-        "auth": {"mode": "required"},
-        "bridge": {"instance": own_name(door.username)},
+        "auth": {"mode": "required", "key_file": SIGNING_KEYS},
+        "bridge": {
+            "instance": own_name(door.username),
+            "host": https.listen,
+            "tls_cert": BRIDGE_CERT,
+            "tls_key": BRIDGE_KEY,
+        },
         "broker": {"dir": str(broker_dir) if broker_dir else None},
+        "operator": {"url": https.url, "ca_file": CA, "api_key_file": OPERATOR_KEY},
     }
-    if https is not None:
-        tables["bridge"] = {**tables["bridge"], "tls_cert": BRIDGE_CERT, "tls_key": BRIDGE_KEY}
-    path = _write(folder, door, tables)
-    if https is not None:
-        _copy(https.cert, folder / BRIDGE_CERT, files.PUBLIC)
-        _copy(https.key, folder / BRIDGE_KEY, files.SECRET)
-    return path
+    return _write(folder, door, tables)
 
 
 def write_operator_kit(folder: Path, door: Door) -> Path:

@@ -74,10 +74,13 @@ class PunctualProtocol(H11Protocol):
         super().on_response_complete()
         self._wait_for_request()
 
+    def _should_upgrade(self) -> bool:
+        # A handshake is a GET; with another method uvicorn's WebSockets neither answer nor hang up.
+        return self.scope["method"] == "GET" and super()._should_upgrade()
+
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Hand over what can be a handshake; the rest is answered with 400, uvicorn's WebSockets do not do that."""
-        strange = any(name.startswith(b"sec-websocket-") and not value.isascii() for name, value in self.headers)
-        if event.method != b"GET" or strange:
+        """Hand over what can be a handshake; the rest is answered with 400, uvicorn's WebSockets would fail over it."""
+        if any(name.startswith(b"sec-websocket-") and not value.isascii() for name, value in self.headers):
             self.send_400_response("Invalid WebSocket handshake.")
             return
         self._stop_waiting()

@@ -1,29 +1,23 @@
 """What README tells people to type is typed here, word for word but for the ports."""
 
 import os
-import re
 import shlex
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support.processes import free_port
-from tests.support.waiting import wait_for
+from tests.support.terminals import BLOCK, Terminals, commands_of
 
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
 def commands() -> list[str]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = "\n".join(BLOCK.findall(text)).replace("\\\n", " ")
-    return [line.removeprefix("$ ").strip() for line in shown.splitlines() if line.startswith("$ ")]
+    return commands_of(ROOT / "README.md")
 
 
 def answers() -> list[str]:
@@ -31,49 +25,24 @@ def answers() -> list[str]:
     return [line for block in BLOCK.findall(text) for line in block.splitlines() if line.startswith("{")]
 
 
-class House:
-    """README's processes, each as in its own terminal, on ports of this test."""
+class House(Terminals):
+    """README's processes, on ports of this test."""
 
     def __init__(self, folder: Path) -> None:
         self.mqtt, self.http, edge = free_port(), free_port(), free_port()
-        self.env = {key: value for key, value in os.environ.items() if not key.startswith("SARVIS_")} | {
-            "HOME": str(folder),
-            "PYTHONUTF8": "1",
-            "SARVIS_BROKER__PORT": str(self.mqtt),
-            "SARVIS_MQTT__URL": f"mqtt://127.0.0.1:{self.mqtt}",
-            "SARVIS_BRIDGE__PORT": str(self.http),
-            "SARVIS_APP__URL": f"ws://127.0.0.1:{self.http}",
-            "SARVIS_EDGE__HTTP_PORT": str(edge),
-        }
-        self.lines: dict[str, list[str]] = {}
-        self._stack = ExitStack()
-
-    def start(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            arguments, cwd=ROOT, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        super().__init__(
+            ROOT,
+            {key: value for key, value in os.environ.items() if not key.startswith("SARVIS_")}
+            | {
+                "HOME": str(folder),
+                "PYTHONUTF8": "1",
+                "SARVIS_BROKER__PORT": str(self.mqtt),
+                "SARVIS_MQTT__URL": f"mqtt://127.0.0.1:{self.mqtt}",
+                "SARVIS_BRIDGE__PORT": str(self.http),
+                "SARVIS_APP__URL": f"ws://127.0.0.1:{self.http}",
+                "SARVIS_EDGE__HTTP_PORT": str(edge),
+            },
         )
-        lines = self.lines.setdefault(name, [])
-        stdout = process.stdout
-        assert stdout is not None
-        reader = threading.Thread(target=lambda: lines.extend(raw.decode().rstrip() for raw in stdout), daemon=True)
-        reader.start()
-        self._stack.callback(self._stop, process, reader)
-        return process
-
-    @staticmethod
-    def _stop(process: subprocess.Popen[bytes], reader: threading.Thread) -> None:
-        process.terminate()
-        process.wait(15)
-        reader.join()
-        for stream in (process.stdin, process.stdout):
-            assert stream is not None
-            stream.close()
-
-    def sees(self, name: str, words: str) -> None:
-        try:
-            wait_for(f"{words!r}", lambda: any(words in line for line in self.lines[name]), 40)
-        except AssertionError as error:
-            raise AssertionError(f"{error} in the {name}'s terminal:\n" + "\n".join(self.lines[name])) from None
 
     def type_in(self, command: str) -> subprocess.CompletedProcess[bytes]:
         words = shlex.split(command.replace("127.0.0.1:8000", f"127.0.0.1:{self.http}"))
@@ -84,9 +53,6 @@ class House:
         if shutil.which(words[0]) is None:
             pytest.skip(f"{words[0]} is not installed")
         return subprocess.run(words, env=self.env, capture_output=True, check=True, timeout=30)
-
-    def close(self) -> None:
-        self._stack.close()
 
 
 @pytest.fixture

@@ -31,21 +31,16 @@ class Fleet:
         self.folder = folder
         self.broker = SecureBroker(kind, folder, certificates=certificates)
         self.config = self.broker.bridge_kit / "sarvis.toml"
-        certs = self.broker.ca_file.parent
-        self.settings = {
-            "SARVIS_AUTH__KEY_FILE": str(folder / "keys"),
-            "SARVIS_BRIDGE__TLS_CERT": str(certs / "server.crt"),
-            "SARVIS_BRIDGE__TLS_KEY": str(certs / "server.key"),
-            "SARVIS_BROKER__DIR": str(self.broker.path),
-            "SARVIS_OPERATOR__CA_FILE": str(self.broker.ca_file),
-            "SARVIS_OPERATOR__API_KEY_FILE": str(folder / "operator.key"),
-        }
+        # What tests set elsewhere, and what a kit has: the environment would win.
+        self.settings = {"SARVIS_BROKER__DIR": str(self.broker.path)}
         self.broker.start()
-        self.sarvis("token", "api", "me", "--role", "operator", "--out", str(folder / "operator.key"))
+        operator_key = self.broker.bridge_kit / "operator.key"
+        self.sarvis("token", "api", "me", "--role", "operator", "--out", str(operator_key))
         self.tls = ssl.create_default_context(cafile=self.broker.ca_file)
-        key = (folder / "operator.key").read_text().strip()
+        key = operator_key.read_text().strip()
         self.bridge = Bridge(folder, None, self.settings, key=key, tls=self.tls, config=self.config)
         self.bridge.start()
+        self.settings["SARVIS_OPERATOR__URL"] = f"https://{HOST}:{self.bridge.port}"
 
     def close(self) -> None:
         self.bridge.stop()
@@ -89,7 +84,7 @@ class Fleet:
             yield client
 
     def app(self, uid: str, **more: Any) -> App:
-        newest = tokens.read(self.folder / "keys")[0]
+        newest = tokens.read(self.broker.bridge_kit / "signing.keys")[0]
         return self.bridge.app(uid, token=tokens.issue(newest, uid, now=time.time(), valid_s=600), **more)
 
 
@@ -164,7 +159,7 @@ def test_an_operators_command_logs_out(fleet: Fleet) -> None:
     uid = unique("user")
     with fleet.edge(uid) as edge, fleet.app(uid) as app:
         edge.event("logged_in")
-        told = fleet.sarvis("sessions", "logout", uid, "--port", str(fleet.bridge.port), "--host", "localhost")
+        told = fleet.sarvis("sessions", "logout", uid)
         assert told.startswith("1 session of")
         edge.event("logged_out")
         assert app.closed_with() == 4501
@@ -210,7 +205,7 @@ def test_a_killed_bridge_goes_on_with_what_it_knew(fleet: Fleet) -> None:
         with fleet.app(uid) as app:
             edge.hear_word()
             app.message("voice_command")
-            fleet.sarvis("sessions", "logout", uid, "--port", str(fleet.bridge.port), "--host", "localhost")
+            fleet.sarvis("sessions", "logout", uid)
             edge.event("logged_out")
 
 
@@ -343,7 +338,7 @@ def test_a_removed_device_is_logged_out_disconnected_and_forgotten(fleet: Fleet)
         topic = f"devices/{edge.device_id}/status"
         with fleet.operator() as operator:
             wait_for("its status", lambda: said(operator, topic))
-        told = remove(fleet, edge.device_id)
+        told = fleet.sarvis("device", "remove", edge.device_id)
         assert "nobody is logged in there any more" in told
         edge.event("logged_out")
         assert app.message("session_ended")["device_id"] == edge.device_id
@@ -359,13 +354,6 @@ def test_a_removed_device_is_logged_out_disconnected_and_forgotten(fleet: Fleet)
         app.say({"type": "login", "device_id": edge.device_id})
         assert app.message("error")["code"] == "no_such_device"
         edge.kill()
-
-
-def remove(fleet: Fleet, device_id: str) -> str:
-    settings = {**fleet.settings, "SARVIS_OPERATOR__URL": f"https://localhost:{fleet.bridge.port}"}
-    done = run_sarvis("device", "remove", device_id, "--config", str(fleet.config), cwd=fleet.folder, settings=settings)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_a_new_secret_makes_the_old_one_worthless_and_the_device_comes_back_with_it(fleet: Fleet) -> None:
@@ -387,15 +375,12 @@ def test_a_new_secret_makes_the_old_one_worthless_and_the_device_comes_back_with
 
 
 def test_a_renewed_certificate_of_the_bridge_is_shown_without_a_restart(fleet: Fleet) -> None:
-    certs = fleet.broker.ca_file.parent
-
     def serial() -> str:
         return ssl.get_server_certificate(("127.0.0.1", fleet.bridge.port), timeout=PATIENCE_S)
 
     before = serial()
     with fleet.app(unique("user")) as app:
-        done = run_sarvis("certs", "server", HOST, "127.0.0.1", "--out", str(certs), cwd=fleet.folder)
-        assert done.returncode == 0, done.stderr
+        fleet.broker.configure()
         wait_for("the new certificate", lambda: serial() != before)
         app.all_before()
         with fleet.app(unique("user")) as other:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from broker import certs, kit
-from broker.kit import Door
+from broker.kit import Door, Https
 from contract.errors import SettingsError
 from contract.settings import load
 
@@ -51,17 +51,17 @@ def test_a_kit_with_a_certificate_has_no_password(folder: Path) -> None:
 
 
 def test_a_bridges_kit_asks_everybody_who_they_are(folder: Path) -> None:
-    https = certs.issue_server(folder / "certs", ["box"])
+    https = Https("https://box:8000", "0.0.0.0", certs.issue_server(folder / "certs", ["box"]))
     bridge = door(folder, "bridge.bridge-2")
-    kit.write_bridge_kit(folder / "kit", bridge, https=https, broker_dir=Path(".."))
+    kit.write_bridge_kit(folder / "kit", bridge, https, broker_dir=Path(".."))
     settings = load(folder / "kit" / "sarvis.toml")
     assert settings.auth.mode == "required"
     assert settings.bridge.instance == "bridge-2"
     assert settings.bridge.tls_cert == folder / "kit" / "bridge.crt"
     assert settings.broker.dir.resolve() == folder
     assert (folder / "kit" / "bridge.key").stat().st_mode & 0o777 == 0o600
-    kit.write_bridge_kit(folder / "other", bridge)
-    assert load(folder / "other" / "sarvis.toml").bridge.tls_cert is None
+    assert settings.auth.key_file == folder / "kit" / "signing.keys"
+    assert (settings.operator.url, settings.operator.ca_file) == ("https://box:8000", folder / "kit" / "ca.crt")
 
 
 def test_an_operators_kit_has_the_defaults_of_mosquitto_sub(folder: Path) -> None:

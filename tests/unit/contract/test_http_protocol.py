@@ -84,13 +84,20 @@ async def test_a_slow_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
         assert b"fine" in await answer(port, b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 
 
-@pytest.mark.parametrize("method", ["POST", "HEAD", "BREW"])
-async def test_what_cannot_be_a_websocket_is_answered(method: str) -> None:
-    head = f"{method} / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n".encode()
+@pytest.mark.parametrize(
+    ("method", "more", "status"),
+    [
+        ("POST", b"", 200),
+        ("HEAD", b"", 405),
+        ("BREW", b"", 405),
+        ("GET", b"Sec-WebSocket-Key: \xff\r\n", 400),
+        ("GET", b"Sec-WebSocket-Protocol: \xff\r\n", 400),
+    ],
+)
+async def test_what_cannot_be_a_websocket_is_answered(method: str, more: bytes, status: int) -> None:
+    head = f"{method} / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n".encode()
     async with serving() as port:
-        assert (await answer(port, head + b"\r\n")).startswith(b"HTTP/1.1 400 ")
-        get = head.replace(method.encode(), b"GET")
-        assert (await answer(port, get + b"Sec-WebSocket-Key: \xff\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+        assert (await answer(port, head + more + b"\r\n")).startswith(f"HTTP/1.1 {status} ".encode())
 
 
 async def test_one_more_than_there_is_room_for_is_closed_and_the_others_are_served(
