@@ -40,6 +40,7 @@ PRUNE_EVERY_S = 3600.0
 MAX_WAITING_REPORTS = 10_000
 REPORTS_AT_ONCE = 100
 LOOK_AT_KEYS_S = 1.0
+TELL_OF_FLOODS_EVERY_S = 10.0
 
 CONNECTIONS = Gauge("sarvis_app_connections", "Apps' sockets that are open", registry=REGISTRY)
 RUNNING = Gauge("sarvis_sessions", "Sessions that run", registry=REGISTRY)
@@ -81,6 +82,7 @@ class Bridge:
             admit=self._admit,
         )
         self._device_budgets = Budgets(settings.limits.device)
+        self._flood_told_at = float("-inf")
         self._removed: set[str] = set()
         self._poster = Poster(self._posted)
         self.sessions = Sessions(
@@ -215,9 +217,13 @@ class Bridge:
 
     def _admit(self, topic: Topic, device_id: str) -> bool:
         """Asked for each message before it is decoded: a flood from one device costs as little as can be."""
-        if self._device_budgets.spend(device_id, self.clock.monotonic()):
+        now = self.clock.monotonic()
+        if self._device_budgets.spend(device_id, now):
             return True
         FLOODED.labels(topic.kind).inc()
+        if now >= self._flood_told_at + TELL_OF_FLOODS_EVERY_S:
+            self._flood_told_at = now
+            log.warning("device_floods", device_id=device_id, kind=topic.kind, advice="sarvis device remove ends it")
         return False
 
     async def _take_reports(self) -> None:

@@ -12,7 +12,7 @@ import multiprocessing
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
@@ -47,9 +47,11 @@ def main() -> None:
             print(json.dumps(row) if arguments.json else _line(row), flush=True)
 
 
-def measure(kind: str, wakes: int, at_most_s: float) -> Iterator[dict[str, Any]]:
+def measure(
+    kind: str, wakes: int, at_most_s: float, floods: Sequence[tuple[str, int] | None] = (None, *FLOODS)
+) -> Iterator[dict[str, Any]]:
     """A row for peace and for each flood; each with a bridge of its own, so that no flood slows the next one down."""
-    for flood in (None, *FLOODS):
+    for flood in floods:
         with tempfile.TemporaryDirectory(prefix="flood-") as folder, _running(Path(folder), kind) as (port, bridge):
             yield {"broker": kind, **_measure(port, bridge, flood, wakes, at_most_s)}
 

@@ -1,10 +1,11 @@
 import pytest
 
+from bridge import service
 from bridge.rows import PendingLogout
 from bridge.service import Bridge
 from contract.messages import BridgeStatus, DeviceStatus, Logout, Message
-from contract.settings import MqttSettings, Settings
-from contract.topics import Topic
+from contract.settings import LimitsSettings, MqttSettings, Settings
+from contract.topics import WAKE, Topic
 from tests.support.clock import ManualClock
 from tests.support.memory_store import MemoryStore
 from tests.support.processes import free_port
@@ -43,3 +44,15 @@ async def test_a_bridge_that_runs_for_long_forgets_what_is_long_over(monkeypatch
     settings = Settings(mqtt=MqttSettings(url=f"mqtt://127.0.0.1:{free_port()}"))
     async with Bridge(settings, store).running():
         await wait_until("it was pruned again and again", lambda: store.prunes >= 3)
+
+
+def test_what_a_device_says_beyond_its_limit_is_dropped_counted_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(service.log, "warning", lambda event, device_id, **_: told.append(f"{event} {device_id}"))
+    clock = ManualClock()
+    bridge = Bridge(Settings(limits=LimitsSettings(device="2/second")), MemoryStore(), clock)
+    assert [bridge._admit(WAKE, "loud") for _ in range(4)] == [True, True, False, False]
+    assert bridge._admit(WAKE, "quiet")
+    assert told == ["device_floods loud"]
+    clock.advance(1)
+    assert bridge._admit(WAKE, "loud")
