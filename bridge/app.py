@@ -4,6 +4,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi_swagger import patch_fastapi
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware.cors import CORSMiddleware
 
 from bridge.auth.doorkeeper import Doorkeeper
 from bridge.service import VERSION, Bridge
@@ -42,7 +43,12 @@ def create_app(bridge: Bridge) -> FastAPI:
     app.add_middleware(Doorkeeper, doors=bridge.doors)
     # Where no credential is asked for, the name by which we are called must be ours: a foreign page can have another.
     hosts = None if bridge.doors.required else {bridge.settings.bridge.host}
-    app.add_middleware(OriginGuard, origins=bridge.settings.auth.origins, hosts=hosts)
+    origins = bridge.settings.auth.origins
+    app.add_middleware(OriginGuard, origins=origins, hosts=hosts)
+    if origins:
+        # So that their browsers let these pages send a credential.
+        headers = ["authorization", "content-type", "x-api-key"]
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
     return app
 
 

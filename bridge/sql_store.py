@@ -61,6 +61,8 @@ class SqlStore:
             known = sqlite_file.check(path)
             if known:
                 _refuse_newer(path)
+            else:
+                sqlite_file.begin(path)
             engine = _engine(path, new=not known)
             await _prepare(engine, path)
         except BaseException:

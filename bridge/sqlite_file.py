@@ -59,6 +59,14 @@ def make_room(path: Path) -> None:
         raise _no_place(path, error) from None
 
 
+def begin(path: Path) -> None:
+    """Make the file, for its owner only: it says who uses what when. Its log inherits that. Raises StartError."""
+    try:
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise _no_place(path, error) from None
+
+
 def hold(path: Path) -> IO[str]:
     """Be the only bridge that keeps this ledger, until the returned file is closed; raises StartError."""
     try:

@@ -20,7 +20,7 @@ class Doorkeeper:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "http" and scope["path"] not in FREE:
+        if scope["type"] == "http":
             refusal = await self._judge(scope)
             if refusal is not None:
                 await refusal(scope, receive, send)
@@ -30,9 +30,13 @@ class Doorkeeper:
     async def _judge(self, scope: Scope) -> Response | None:
         state = scope.setdefault("state", {})
         state["principal"] = None
+        address = address_of(scope)
         try:
+            self._doors.count(address)
+            if scope["path"] in FREE:
+                return None
             state["principal"] = await self._doors.enter(
-                scope["path"], address_of(scope), scope["headers"], scope["query_string"]
+                scope["path"], address, scope["headers"], scope["query_string"]
             )
         except Refusal as refusal:
             if scope["path"] in BARE and refusal.status == UNAUTHORISED:

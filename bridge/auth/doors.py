@@ -56,7 +56,6 @@ class Doors:
 
     async def enter(self, path: str, address: str | None, headers: Headers, query: bytes) -> Principal:
         """Who calls this HTTP endpoint; raises Refusal, or StoreError when the ledger cannot be read."""
-        self.count(address)
         principal = await self.who(address, headers, query)
         if not may_enter(principal, path):
             raise Refusal(FORBIDDEN, "this credential is not for this endpoint")

@@ -304,6 +304,11 @@ def test_a_page_of_another_origin_gets_nowhere(tmp_path: Path) -> None:
             offered = [Subprotocol("sarvis.v2"), Subprotocol(token)]
             with connect(address, origin=origin, subprotocols=offered, proxy=None) as app:  # type: ignore[arg-type]
                 assert json.loads(app.recv())["type"] == "connection_established"
+        asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+        for origin, status in (("https://app.example", 200), ("https://evil.example", 400)):
+            url = house.bridge.url + TRIGGER
+            answer = house.bridge.http.request("OPTIONS", url, headers={"origin": origin, **asked})
+            assert answer.status_code == status, "a browser asks before it sends a credential"
     finally:
         house.bridge.stop()
 
@@ -313,6 +318,17 @@ def test_a_peer_cannot_say_that_it_is_somebody_else(tmp_path: Path) -> None:
     try:
         assert house.post(TRIGGER, None, **{"x-forwarded-for": "192.0.2.1"}).status_code == 401
         assert house.post(TRIGGER, house.caller, **{"x-forwarded-for": "192.0.2.1"}).status_code == 200
+    finally:
+        house.bridge.stop()
+
+
+def test_a_trusted_proxy_says_whose_request_it_hands_on(tmp_path: Path) -> None:
+    networks = {"SARVIS_LEGACY__ALLOW_NETWORKS": '["192.0.2.0/24"]', "SARVIS_BRIDGE__TRUSTED_PROXIES": '["127.0.0.1"]'}
+    house = House(tmp_path, **networks)
+    try:
+        assert house.post(TRIGGER, None, **{"x-forwarded-for": "192.0.2.1"}).status_code == 200
+        assert house.post(TRIGGER, None, **{"x-forwarded-for": "198.51.100.1"}).status_code == 401
+        assert house.post(TRIGGER, None).status_code == 401
     finally:
         house.bridge.stop()
 

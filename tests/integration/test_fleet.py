@@ -155,6 +155,39 @@ def test_an_app_logs_in_on_a_device_that_claims_nobody_and_leaves_it_again(fleet
         assert ack[0]["status"] == "done"
 
 
+def test_a_device_says_hello_and_is_answered_by_its_nonce(fleet: Fleet) -> None:
+    uid = unique("user")
+    with fleet.operator() as operator, fleet.app(uid), fleet.edge(uid) as edge:
+        session_id = edge.event("logged_in")["session_id"]
+        topic = f"devices/{edge.device_id}"
+        hellos = wait_for("its hello", lambda: said(operator, f"{topic}/hello"))
+        granted = wait_for("a grant", lambda: [one for one in said(operator, f"{topic}/login") if one.get("re")])
+        assert granted[-1]["re"] in [hello["nonce"] for hello in hellos]
+        assert granted[-1]["session_id"] == session_id
+        assert hellos[-1]["claim_uid"] == uid
+
+
+def test_an_older_caller_with_a_key_rings_and_logs_out(fleet: Fleet) -> None:
+    uid = unique("user")
+    key = fleet.sarvis("token", "api", "old server").strip()
+    trigger = {"uid": uid, "command": "싸비스", "timestamp": "now"}
+
+    def post(path: str, body: Json) -> Json:
+        answer = fleet.bridge.http.post(fleet.bridge.url + path, json=body, headers={"authorization": f"Bearer {key}"})
+        assert answer.status_code == 200, answer.text
+        told: Json = answer.json()
+        return told
+
+    with fleet.operator() as operator, fleet.app(uid, legacy=True) as app, fleet.edge(uid) as edge:
+        edge.event("logged_in")
+        assert post("/api/voice-command/trigger", trigger) == {"success": True, "message": "Command sent"}
+        assert app.message("voice_command")["command"] == "싸비스"
+        mirror = wait_for("the mirror", lambda: said(operator, "devices/legacy-http/wake"))
+        assert mirror[-1]["uid"] == uid
+        assert post("/api/auth/logout", {"uid": uid}) == {"success": True, "message": "Logged out successfully"}
+        edge.event("logged_out")
+
+
 def test_an_operators_command_logs_out(fleet: Fleet) -> None:
     uid = unique("user")
     with fleet.edge(uid) as edge, fleet.app(uid) as app:

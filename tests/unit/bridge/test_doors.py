@@ -43,6 +43,7 @@ class House:
         headers = [(b"host", b"x"), *more]
         if credential is not None:
             headers.append((b"authorization", f"Bearer {credential}".encode()))
+        self.doors.count(address)
         return await self.doors.enter(path, address, headers, b"")
 
     async def refused(self, *arguments: Any, **more: Any) -> Refusal:

@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+import stat
 from contextlib import closing
 from pathlib import Path
 
@@ -139,3 +140,8 @@ def test_who_only_looks_makes_no_ledger(path: Path) -> None:
     with pytest.raises(StartError, match="no ledger"):
         asyncio.run(SqlStore.look(place(path)))
     assert list(path.parent.iterdir()) == []
+
+
+def test_a_new_ledger_is_for_its_owner_only(tmp_path: Path) -> None:
+    keep(tmp_path / "ledger.db")
+    assert stat.S_IMODE((tmp_path / "ledger.db").stat().st_mode) == 0o600

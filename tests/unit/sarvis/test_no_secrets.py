@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 from importlib.metadata import entry_points
+from typing import Any
 
-import click
 import typer
 
 from sarvis.cli import GROUP
@@ -13,7 +13,7 @@ SECRET = re.compile(r"password|secret|token|api.?key|credential")
 NAMES_A_FILE = re.compile(r"-file$")
 
 
-def options(command: click.Command, path: str) -> Iterator[tuple[str, str, bool]]:
+def options(command: Any, path: str) -> Iterator[tuple[str, str, bool]]:
     for parameter in command.params:
         for name in (*parameter.opts, *parameter.secondary_opts):
             yield path, name, getattr(parameter, "is_flag", False)
