@@ -106,8 +106,10 @@ def issue_client(
     # Mosquitto and the embedded broker take the user from the common name, NATS from the alternative one.
     names = [x509.DNSName(username)]
     pair = _issue(folder, username, username, names, ExtendedKeyUsageOID.CLIENT_AUTH, now, days, into)
-    with files.locked(folder), files.explained(folder / ISSUED), (folder / ISSUED).open("a", encoding="ascii") as file:
-        file.write(f"{load_certificate(pair.cert).serial_number:x} {username}\n")
+    with files.locked(folder):
+        before = files.read(folder / ISSUED) if (folder / ISSUED).exists() else ""
+        line = f"{load_certificate(pair.cert).serial_number:x} {username}\n"
+        files.write(folder / ISSUED, before + line, files.PUBLIC)
     return pair
 
 

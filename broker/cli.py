@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from broker.embedded import EmbeddedBroker
 from broker.file_access import FileAccess
 from broker.tls import ServerTls
 from contract.errors import StartError
-from contract.settings import BrokerSettings, Settings, load
+from contract.settings import BrokerSettings, Settings, is_loopback, load
 from contract.telemetry import configure_logging, get_logger
 
 app = typer.Typer(add_completion=False)
@@ -45,7 +44,7 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     tls = _tls(settings.broker)
     access = _access(settings)
-    if settings.auth.mode == "required" and tls is None and not _is_loopback(settings.broker.host):
+    if settings.auth.mode == "required" and tls is None and not is_loopback(settings.broker.host):
         log.warning("passwords_unencrypted", host=settings.broker.host, advice="set broker.tls_cert and broker.tls_key")
     async with EmbeddedBroker(settings.broker.host, settings.broker.port, access=access, tls=tls) as running:
         print(f"broker listening on {running.url}", flush=True)  # scripts wait for this line
@@ -55,7 +54,7 @@ async def serve(settings: Settings) -> None:
 def _access(settings: Settings) -> Access:
     if settings.auth.mode == "required":
         return FileAccess(settings.broker.dir, settings.mqtt.prefix)
-    if not _is_loopback(settings.broker.host):
+    if not is_loopback(settings.broker.host):
         raise StartError(
             f"without users everybody who reaches {settings.broker.host} could command every device, so a broker with "
             "auth.mode = open listens only on 127.0.0.1; make one with users and TLS with "
@@ -68,10 +67,3 @@ def _tls(broker: BrokerSettings) -> ServerTls | None:
     if broker.tls_cert is None or broker.tls_key is None:
         return None
     return ServerTls(broker.tls_cert, broker.tls_key, broker.tls_client_ca)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

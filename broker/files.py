@@ -5,12 +5,13 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
+from contract import files as contract_files
 from contract.errors import SettingsError
+from contract.files import PUBLIC, SECRET
 
-SECRET = 0o600
-PUBLIC = 0o644
+__all__ = ["PUBLIC", "SECRET", "explained", "locked", "make_folder", "read", "write"]
+
 FOLDER = 0o700
 LOCK = ".lock"
 
@@ -28,21 +29,8 @@ def make_folder(folder: Path) -> None:
 
 def write(path: Path, text: str | bytes, mode: int = SECRET) -> None:
     """Replace a file as a whole; it belongs to the owner of its folder. Raises SettingsError."""
-    data = text.encode() if isinstance(text, str) else text
-    beside = path.with_name(f".{path.name}.{uuid4().hex}")
     with explained(path):
-        try:
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SECRET)
-            with os.fdopen(descriptor, "wb") as file:
-                _give_to_owner_of(path.parent, descriptor)
-                os.fchmod(descriptor, mode)
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        contract_files.write(path, text, mode)
 
 
 def read(path: Path) -> str:
@@ -80,18 +68,3 @@ def explained(path: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise SettingsError(f"{error.filename or path}: {error.strerror}") from None
-
-
-def _give_to_owner_of(folder: Path, descriptor: int) -> None:
-    """When root writes into the folder of a broker's user, the broker must be able to read it."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
