@@ -1,6 +1,9 @@
 """What every HTTP server of ours shares: its address, its limits, errors that are always JSON, and our own signals."""
 
+import asyncio
 import contextlib
+import errno
+import functools
 import logging
 import socket
 import ssl
@@ -19,6 +22,8 @@ from contract.messages import Uid
 from contract.telemetry import get_logger
 
 BACKLOG = 2048
+HANDSHAKE_WITHIN_S = 10.0
+QUIET_S = 60.0
 
 log = get_logger("http")
 
@@ -86,12 +91,44 @@ class Server(uvicorn.Server):
         """Start with the context as it is: uvicorn itself would only make one from files, once."""
         if self._tls is not None:
             self.config.ssl = self._tls
-        await super().startup(sockets)
+        with _impatient(asyncio.get_running_loop(), tls=self._tls is not None):
+            await super().startup(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
         yield
+
+
+@contextlib.contextmanager
+def _impatient(loop: asyncio.AbstractEventLoop, *, tls: bool) -> Iterator[None]:
+    """Servers made inside wait 10 s for a TLS handshake, not 60; and no open files left is told once a minute.
+
+    asyncio tells that once for each place in the backlog, thousands of times a second.
+    """
+    create = loop.create_server
+    if tls:
+        loop.create_server = functools.partial(create, ssl_handshake_timeout=HANDSHAKE_WITHIN_S)  # type: ignore[method-assign]
+    loop.set_exception_handler(_Complaints())
+    try:
+        yield
+    finally:
+        loop.create_server = create  # type: ignore[method-assign]
+
+
+class _Complaints:
+    """An event loop's exception handler."""
+
+    def __init__(self) -> None:
+        self._quiet_until = float("-inf")
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in {errno.EMFILE, errno.ENFILE}:
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._quiet_until:
+            self._quiet_until = loop.time() + QUIET_S
+            log.error("no_open_files_left", error=error.strerror, advice="let this process open more files")
 
 
 def harden(app: FastAPI, *, max_body_bytes: int) -> None:

@@ -1,21 +1,27 @@
 import asyncio
+import errno
 import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
+from contract import web
 from contract.errors import StartError
 from contract.guards import AllowedNetworks, OriginGuard, comes_from, is_foreign_page, is_known_host
 from contract.settings import networks
+from contract.tls import server_context
 from contract.web import Server, address, listen
+from tests.support.certificates import Authority
 
 
 def test_a_taken_port_is_named_with_the_way_out() -> None:
@@ -239,3 +245,36 @@ async def test_a_socket_of_a_foreign_page_is_refused_before_it_is_accepted() -> 
             with pytest.raises(InvalidStatus) as refused:
                 await connect(url, origin=Origin(origin), proxy=None)
             assert refused.value.response.status_code == 403
+
+
+# --- who comes and says nothing ---
+
+
+async def test_who_never_ends_a_tls_handshake_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "HANDSHAKE_WITHIN_S", 0.2)
+    pair = Authority(tmp_path).issue("server", "127.0.0.1")
+    config = uvicorn.Config(FastAPI(), log_config=None, lifespan="off")
+    with listen("the test", "127.0.0.1", 0, option="--port") as sock:
+        server = Server(config, tls=server_context(pair.cert, pair.key, who="bridge"))
+        task = asyncio.create_task(server.serve(sockets=[sock]))
+        reader, writer = await asyncio.open_connection("127.0.0.1", sock.getsockname()[1])
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+        server.should_exit = True
+        await task
+
+
+async def test_that_no_file_is_left_is_told_once_a_minute_and_other_faults_always(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(web.log, "error", lambda event, **_: told.append(event))
+    monkeypatch.setattr(loop, "default_exception_handler", lambda context: told.append(context["message"]))
+    complaints = web._Complaints()
+    for _ in range(3):
+        complaints(loop, {"message": "accept", "exception": OSError(errno.EMFILE, "too many")})
+    complaints(loop, {"message": "another", "exception": OSError(errno.EPIPE, "gone")})
+    complaints(loop, {"message": "without"})
+    assert told == ["no_open_files_left", "another", "without"]
