@@ -272,7 +272,8 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 def _judge(said: str, one: Given, path: Path, result: Result) -> None:
     if SECRET in said:
         result.found("broken", "the message tells a secret", f"{said} <- {one!r}")
-    named = {str(path), one.environment.get(CONFIG_VARIABLE, str(path)), *one.environment}
+    # A path is told as Python has it: without the slash at its end.
+    named = {str(path), str(Path(one.environment.get(CONFIG_VARIABLE, str(path)))), *one.environment}
     if not any(name in said for name in named) and not re.search(r'setting \S|field "\w', said):
         result.found("broken", "the message names neither a setting nor the file", f"{said} <- {one!r}")
 
