@@ -55,13 +55,14 @@ def address_of(scope: Scope) -> str | None:
 
 def denial(refusal: Refusal) -> Response:
     """The refusal as an HTTP answer."""
-    headers = {"connection": "close"}
+    response = JSONResponse({"detail": refusal.detail}, refusal.status, {"connection": "close"})
     if refusal.retry_after_s is not None:
-        headers["retry-after"] = str(refusal.retry_after_s)
+        response.headers["retry-after"] = str(refusal.retry_after_s)
     if refusal.status == UNAUTHORISED:
-        # Basic, with the key as password, so that a browser asks its user.
-        headers["www-authenticate"] = 'Bearer realm="SARVIS", Basic realm="SARVIS", charset="UTF-8"'
-    return JSONResponse({"detail": refusal.detail}, refusal.status, headers)
+        # Basic, with the key as password, so that a browser asks its user; browsers want a header for each.
+        for scheme in ('Basic realm="SARVIS", charset="UTF-8"', 'Bearer realm="SARVIS"'):
+            response.headers.append("www-authenticate", scheme)
+    return response
 
 
 def principal_of(request: Request) -> Principal:

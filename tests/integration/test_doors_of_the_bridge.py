@@ -120,7 +120,8 @@ def test_every_endpoint_but_livez_and_a_bare_readyz_wants_a_credential(house: Ho
 def test_a_refusal_comes_before_the_body_is_looked_at_and_tells_how_to_come_in(house: House) -> None:
     refused = house.bridge.http.post(house.bridge.url + TRIGGER, content=b"{")
     assert refused.status_code == 401
-    assert "Bearer" in refused.headers["www-authenticate"]
+    told = [value.partition(" ")[0] for name, value in refused.headers.multi_items() if name == "www-authenticate"]
+    assert told == ["Basic", "Bearer"], "a browser asks its user only by a header of its own"
     assert "credential is needed" in refused.json()["detail"]
     assert (
         house.bridge.http.post(
