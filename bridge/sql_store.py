@@ -155,11 +155,6 @@ class SqlStore:
 
     # Keys
 
-    async def api_key(self, key_id: str) -> ApiKey | None:
-        """The key of this id; raises StoreError."""
-        rows = await self._read(select(API_KEYS).where(API_KEYS.c.key_id == key_id))
-        return _api_key(rows[0]) if rows else None
-
     async def api_keys(self) -> list[ApiKey]:
         """All keys, the oldest first; raises StoreError."""
         return [_api_key(row) for row in await self._read(select(API_KEYS).order_by(API_KEYS.c.created_at))]

@@ -77,8 +77,8 @@ class Store(Protocol):
         """What runs, waits and was promised; raises StoreError."""
         ...
 
-    async def api_key(self, key_id: str) -> ApiKey | None:
-        """The API key of this id; raises StoreError."""
+    async def api_keys(self) -> Sequence[ApiKey]:
+        """All API keys; raises StoreError."""
         ...
 
     async def removed(self) -> set[str]:

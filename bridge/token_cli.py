@@ -79,7 +79,7 @@ def api(
     config: Config = None,
     store_url: StoreUrl = None,
 ) -> None:
-    """Print a new API key; the ledger keeps its hash alone. A running bridge knows it at once."""
+    """Print a new API key; the ledger keeps its hash alone. A running bridge knows it within 1 s."""
     settings = _settings(config, store_url)
     if not name.isprintable() or not 1 <= len(name) <= 64:  # noqa: PLR2004 - a name
         raise SettingsError("NAME must be 1 to 64 printable characters")

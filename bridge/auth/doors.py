@@ -96,9 +96,6 @@ class Doors:
 
     async def _principal(self, address: str | None, credential: str) -> Principal:
         if is_one(credential):
-            # What is not known yet costs a look into the ledger: not for whoever guesses.
-            if not self._api_keys.knows(credential) and self._rates.exhausted("failures", peer_of(address)):
-                raise self._refuse(address, "wrong credential")
             principal = await self._api_keys.principal(credential)
             if principal is None:
                 raise self._refuse(address, "this key is not valid (any more)")

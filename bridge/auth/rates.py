@@ -38,10 +38,6 @@ class Rates:
             return None
         return self.wait_s(what, peer)
 
-    def exhausted(self, what: What, peer: str) -> bool:
-        """Would one more be too many? Counts nothing."""
-        return not self._limiter.test(self._items[what], what, peer)
-
     def wait_s(self, what: What, peer: str) -> int:
         """Whole seconds until the peer may ask again."""
         return self._table.left_s(self._items[what].key_for(what, peer))

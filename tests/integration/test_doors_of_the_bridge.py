@@ -182,7 +182,7 @@ def test_an_apps_token_moves_nobody_elses_deadline_and_ends_nobody_elses_session
 
 def test_a_revoked_key_is_refused_without_a_restart(house: House) -> None:
     key = house.key()
-    assert house.post(TRIGGER, key).status_code == 200
+    wait_for("the key is known", lambda: house.post(TRIGGER, key).status_code == 200)
     house.sarvis("token", "revoke", key.split("_")[1])
     wait_for("the key is refused", lambda: house.post(TRIGGER, key).status_code == 401)
 
@@ -248,7 +248,8 @@ def test_a_token_can_be_for_some_devices_only(house: House) -> None:
 
 
 def test_who_sends_too_much_is_told_to_come_back_later(tmp_path: Path) -> None:
-    house = House(tmp_path, SARVIS_LIMITS__FRAMES="20/minute", SARVIS_LIMITS__APP="2/minute")
+    limits = {"FRAMES": "20/minute", "APP": "2/minute", "CALLER": "3/minute", "FAILURES": "2/minute"}
+    house = House(tmp_path, **{f"SARVIS_LIMITS__{name}": rate for name, rate in limits.items()})
     try:
         uid, other = unique("user"), unique("other")
         token = house.token(uid)
@@ -264,6 +265,11 @@ def test_who_sends_too_much_is_told_to_come_back_later(tmp_path: Path) -> None:
             house.bridge.app(uid, token=token)
         assert refused.value.response.status_code == 429
         assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
+        answers = [house.post(TRIGGER, house.caller) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+        assert [house.post(TRIGGER, "guess").status_code for _ in range(3)] == [401, 401, 429]
+        assert house.get("/metrics", house.operator).status_code == 200, "another credential is not affected"
     finally:
         house.bridge.stop()
 

@@ -127,8 +127,8 @@ class MemoryStore:
             list(tables.missed),
         )
 
-    async def api_key(self, key_id: str) -> ApiKey | None:
-        return self.keys.get(key_id)
+    async def api_keys(self) -> list[ApiKey]:
+        return list(self.keys.values())
 
     async def removed(self) -> set[str]:
         return {device.device_id for device in self.tables.devices.values() if device.state == "removed"}

@@ -84,9 +84,7 @@ async def test_who_guesses_is_told_to_wait_and_locks_nobody_else_out(tmp_path: P
     assert statuses == [401, 401, 401, 429, 429]
     assert (await house.refused(TRIGGER)).retry_after_s == 60
     assert (await house.enter("/api/auth/logout", house.token("alice"))).uid == "alice"
-    assert (await house.refused(TRIGGER, house.caller.text)).status == 429, "an unknown key costs a look"
-    assert (await house.enter(TRIGGER, house.caller.text, address="192.0.2.10")).kind == "caller"
-    assert (await house.enter(TRIGGER, house.caller.text)).kind == "caller", "now it is known"
+    assert (await house.enter(TRIGGER, house.caller.text)).kind == "caller"
     house.clock.advance(60)
     assert (await house.refused(TRIGGER, "guess")).status == 401
 

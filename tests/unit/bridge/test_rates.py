@@ -29,14 +29,6 @@ def test_each_kind_of_limit_counts_for_itself() -> None:
     assert it.hit("caller", "a") is None
 
 
-def test_looking_counts_nothing() -> None:
-    it = make(ManualClock(), failures="1/minute")
-    assert not it.exhausted("failures", "a")
-    assert not it.exhausted("failures", "a")
-    it.hit("failures", "a")
-    assert it.exhausted("failures", "a")
-
-
 def test_peers_without_number_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, "MAX_PEERS", 100)
     it = make(ManualClock(), address="1/minute")
