@@ -1,8 +1,10 @@
+import re
 from pathlib import Path
 
 from contract.topics import TABLE, Topic
 
-CONTRACT = Path(__file__).parents[3] / "docs" / "contract.md"
+ROOT = Path(__file__).parents[3]
+CONTRACT = ROOT / "docs" / "contract.md"
 
 
 def row(topic: Topic) -> str:
@@ -17,3 +19,17 @@ def test_the_documented_topics_are_those_of_the_table() -> None:
     lines = CONTRACT.read_text(encoding="utf-8").splitlines()
     documented = [line for line in lines if line.startswith(("| devices/", "| bridges/"))]
     assert documented == [row(topic) for topic in TABLE]
+
+
+def test_every_test_that_a_document_names_exists() -> None:
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    written = set(re.findall(r"def (test_\w+)\(", sources)) | {
+        path.stem for path in (ROOT / "tests").rglob("test_*.py")
+    }
+    named = {
+        (document.name, name)
+        for document in sorted((ROOT / "docs").rglob("*.md"))
+        for name in re.findall(r"\btest_[a-z0-9_]+", document.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 50
+    assert {(document, name) for document, name in named if name not in written} == set()
