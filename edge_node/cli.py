@@ -23,6 +23,7 @@ from edge_node.gate import Gate, GateSettings, Trigger
 from edge_node.listener import Listener
 from edge_node.node import EdgeNode
 from edge_node.state import StateFile
+from edge_node.wakeword import selftest
 from edge_node.wakeword.native import NativeDetector
 from edge_node.web import Node, create_app
 
@@ -72,6 +73,7 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
     edge = settings.edge
     clock = SystemClock()
     mqtt.check(settings.mqtt)
+    selftest.check()
     detector = NativeDetector(edge.model)
     gate = Gate(GateSettings(threshold=edge.threshold, patience=edge.patience, refractory_s=edge.refractory_s))
     source = open_source(edge.source)

@@ -9,13 +9,7 @@ import numpy.typing as npt
 
 from contract.errors import StartError
 from edge_node.wakeword.detector import SAMPLE_RATE_HZ, Frame
-from edge_node.wakeword.runtime import open_model
-
-MEL_BINS = 32
-EMBEDDING_SIZE = 96
-WINDOW_ROWS = 76
-
-Floats = npt.NDArray[np.float32]
+from edge_node.wakeword.incremental import MEL_BINS, ROWS_PER_FRAME, WARM_UP_FRAMES, Floats, IncrementalNetwork
 
 _FFT_SAMPLES = 512
 _HOP_SAMPLES = 160
@@ -51,23 +45,31 @@ class MelStream:
         return log_mel(chunk)
 
 
-class EmbeddingStream:
-    """Embeds the last 76 mel rows after every frame, each time the full window."""
+class FrameRows:
+    """The mel rows of a stream, always 8 for a frame: before the first one's 5 stand 3 that are no audio."""
 
     def __init__(self) -> None:
         self._mel = MelStream()
-        self._rows: Floats = np.empty((0, MEL_BINS), np.float32)
-        self._session = open_model(embedding_model_path())
-        self._input: str = self._session.get_inputs()[0].name
+
+    def feed(self, frame: Frame) -> Floats:
+        """The new rows, float32 (8, 32)."""
+        rows = self._mel.feed(frame)
+        return np.pad(rows, ((ROWS_PER_FRAME - len(rows), 0), (0, 0)))
+
+
+class EmbeddingStream:
+    """Embeds the last 76 mel rows after every frame."""
+
+    def __init__(self) -> None:
+        self._rows = FrameRows()
+        self._network = IncrementalNetwork(embedding_model_path())
+        self._frames = 0
 
     def feed(self, frame: Frame) -> Floats | None:
         """The embedding, float32 (96,), of the 760 ms that end with this frame; None until they are all real audio."""
-        self._rows = np.concatenate((self._rows, self._mel.feed(frame)))[-WINDOW_ROWS:]
-        if len(self._rows) < WINDOW_ROWS:
-            return None
-        window = self._rows.reshape(1, WINDOW_ROWS, MEL_BINS, 1)
-        embedding: Floats = self._session.run(None, {self._input: window})[0].reshape(EMBEDDING_SIZE)
-        return embedding
+        embedding: Floats = self._network.feed(self._rows.feed(frame)[np.newaxis])[0]
+        self._frames += 1
+        return embedding if self._frames >= WARM_UP_FRAMES else None
 
 
 def embedding_model_path() -> Path:

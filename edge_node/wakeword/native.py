@@ -8,7 +8,8 @@ import numpy as np
 
 from contract.errors import SettingsError
 from edge_node.wakeword.detector import Frame
-from edge_node.wakeword.features import EMBEDDING_SIZE, EmbeddingStream, Floats
+from edge_node.wakeword.features import EmbeddingStream
+from edge_node.wakeword.incremental import EMBEDDING_SIZE, Floats
 from edge_node.wakeword.runtime import Model, open_model
 
 HEAD_EMBEDDINGS = 16
@@ -18,16 +19,11 @@ _EXPECTED = f"a wake-word head in ONNX with one input (1, {HEAD_EMBEDDINGS}, {EM
 
 
 class NativeDetector:
-    """A `Detector` for one audio stream: its first score comes with the 25th frame, after 2 s.
-
-    Raises SettingsError if `model_path` (default: the shipped prototype) is no readable head of the expected shape.
-    """
+    """A `Detector` for one audio stream: its first score comes with the 25th frame, after 2 s; raises as `Head`."""
 
     def __init__(self, model_path: Path | None = None) -> None:
-        path = model_path or shipped_model_path()
-        self.model = path.stem
-        self._head = _open_head(path)
-        self._input: str = self._head.get_inputs()[0].name
+        self._head = Head(model_path)
+        self.model = self._head.name
         self._embed = EmbeddingStream()
         self._window: deque[Floats] = deque(maxlen=HEAD_EMBEDDINGS)
 
@@ -38,8 +34,24 @@ class NativeDetector:
             self._window.append(embedding)
         if len(self._window) < HEAD_EMBEDDINGS:
             return None
-        window = np.stack(self._window)[np.newaxis]
-        return float(self._head.run(None, {self._input: window})[0][0, 0])
+        return self._head.score(np.stack(self._window))
+
+
+class Head:
+    """What tells the wake word from the last 16 embeddings.
+
+    Raises SettingsError if `path` (default: the shipped prototype) is no readable head of the expected shape.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        path = path or shipped_model_path()
+        self.name = path.stem
+        self._session = _open_head(path)
+        self._input: str = self._session.get_inputs()[0].name
+
+    def score(self, window: Floats) -> float:
+        """0 to 1, of embeddings float32 (16, 96)."""
+        return float(self._session.run(None, {self._input: window[np.newaxis]})[0][0, 0])
 
 
 def shipped_model_path() -> Path:

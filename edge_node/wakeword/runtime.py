@@ -17,9 +17,18 @@ Model: TypeAlias = onnxruntime.InferenceSession
 
 def open_model(path: Path) -> Model:
     """The model on one CPU thread that sleeps between frames; raises onnxruntime's own errors."""
+    return _open(str(path))
+
+
+def open_bytes(model: bytes) -> Model:
+    """The same of a model in memory."""
+    return _open(model)
+
+
+def _open(model: str | bytes) -> Model:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    return Model(str(path), options, providers=["CPUExecutionProvider"])
+    return Model(model, options, providers=["CPUExecutionProvider"])

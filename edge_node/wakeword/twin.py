@@ -1,0 +1,62 @@
+"""The engine's twin for long recordings: the same scores, bit for bit, many pieces of the recording side by side."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_node.wakeword.detector import FRAME_SAMPLES
+from edge_node.wakeword.features import FrameRows, embedding_model_path
+from edge_node.wakeword.incremental import EMBEDDING_SIZE, WARM_UP_FRAMES, Floats, IncrementalNetwork
+from edge_node.wakeword.native import HEAD_EMBEDDINGS, Head
+
+STREAMS = 32
+FIRST_SCORE = WARM_UP_FRAMES + HEAD_EMBEDDINGS - 2
+"""The index of the first frame that has a score."""
+
+Samples = npt.NDArray[np.int16]
+
+
+def embeddings(samples: Samples, streams: int = STREAMS) -> Floats:
+    """What `EmbeddingStream` gives for each frame, float32 (frames, 96); NaN while it gives None."""
+    frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+    rows = FrameRows()
+    # One by one: a product of larger matrices may round otherwise.
+    mel = np.stack([rows.feed(frame) for frame in frames]) if len(frames) else np.empty((0, 8, 32), np.float32)
+    found: Floats = np.full((len(frames), EMBEDDING_SIZE), np.nan, np.float32)
+    for at, embedded in _side_by_side(mel, streams):
+        found[at] = embedded
+    return found
+
+
+def scores(samples: Samples, head: Head, streams: int = STREAMS) -> Floats:
+    """What `NativeDetector` gives for each frame, float32 (frames,); NaN while it gives None."""
+    embedded = embeddings(samples, streams)
+    found: Floats = np.full(len(embedded), np.nan, np.float32)
+    for last in range(FIRST_SCORE, len(embedded)):
+        found[last] = head.score(embedded[last - HEAD_EMBEDDINGS + 1 : last + 1])
+    return found
+
+
+def scores_of_model(samples: Samples, model: Path | None = None) -> Floats:
+    """`scores` with a model's head, by default the shipped one."""
+    return scores(samples, Head(model))
+
+
+def _side_by_side(mel: Floats, streams: int) -> Iterator[tuple[npt.NDArray[np.int64], Floats]]:
+    """Indices of frames and their embeddings. Each piece begins so early that its first result has only real audio."""
+    lead = WARM_UP_FRAMES - 1
+    wanted = max(len(mel) - lead, 0)
+    streams = max(min(streams, wanted // WARM_UP_FRAMES), 1)
+    length = -(-wanted // streams)
+    begins = np.arange(streams) * length
+    network = IncrementalNetwork(embedding_model_path(), streams)
+    for step in range(lead + length):
+        at = np.minimum(begins + step, max(len(mel) - 1, 0))
+        if not wanted:
+            return
+        embedded = network.feed(mel[at])
+        real = (step >= lead) & (begins + step < len(mel))
+        if real.any():
+            yield at[real], embedded[real]
