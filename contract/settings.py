@@ -257,6 +257,7 @@ class EdgeSettings(Section):
     uid: Uid | None = None
     source: str = "mic"
     command: str = Field(default="wake_up", min_length=1, max_length=1024)
+    engine: Literal["native", "openwakeword"] = "native"
     model: Path | None = None
     threshold: float = Field(default=0.972, gt=0, lt=1)
     patience: int = Field(default=2, ge=1)

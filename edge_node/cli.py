@@ -24,7 +24,9 @@ from edge_node.listener import Listener
 from edge_node.node import EdgeNode
 from edge_node.state import StateFile
 from edge_node.wakeword import selftest
+from edge_node.wakeword.detector import Detector
 from edge_node.wakeword.native import NativeDetector
+from edge_node.wakeword.openwakeword import OpenWakeWordDetector
 from edge_node.web import Node, create_app
 
 app = typer.Typer(add_completion=False)
@@ -74,7 +76,7 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
     clock = SystemClock()
     mqtt.check(settings.mqtt)
     selftest.check()
-    detector = NativeDetector(edge.model)
+    detector: Detector = NativeDetector(edge.model) if edge.engine == "native" else OpenWakeWordDetector(edge.model)
     gate = Gate(GateSettings(threshold=edge.threshold, patience=edge.patience, refractory_s=edge.refractory_s))
     source = open_source(edge.source)
     listening = listen("the edge's log-out endpoint", edge.http_host, edge.http_port, option="--http-port")

@@ -44,9 +44,9 @@ class Head:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        path = path or shipped_model_path()
-        self.name = path.stem
-        self._session = _open_head(path)
+        self.path = path or shipped_model_path()
+        self.name = self.path.stem
+        self._session = _open_head(self.path)
         self._input: str = self._session.get_inputs()[0].name
 
     def score(self, window: Floats) -> float:

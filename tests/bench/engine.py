@@ -4,6 +4,7 @@ CPU of this process per frame of 80 ms, each way on the same audio, in turns, th
 """
 
 import argparse
+import contextlib
 import json
 import time
 from collections import deque
@@ -12,10 +13,12 @@ from collections.abc import Callable
 import numpy as np
 import soundfile
 
+from contract.errors import StartError
 from edge_node.wakeword import twin
 from edge_node.wakeword.detector import FRAME_S, FRAME_SAMPLES, Frame
 from edge_node.wakeword.features import FrameRows, MelStream, embedding_model_path
 from edge_node.wakeword.native import Head, NativeDetector
+from edge_node.wakeword.openwakeword import OpenWakeWordDetector
 from edge_node.wakeword.runtime import open_model
 from tests.support.world import WORD
 
@@ -36,6 +39,9 @@ def main() -> None:
         "mel alone": lambda: _mel(frames),
         "twin": lambda: twin.scores(audio, Head()),
     }
+    with contextlib.suppress(StartError):
+        OpenWakeWordDetector()
+        ways["openwakeword"] = lambda: _openwakeword(frames)
     best = dict.fromkeys(ways, float("inf"))
     for _ in range(ROUNDS):
         for name, way in ways.items():
@@ -62,6 +68,12 @@ def _audio() -> Frame:
 
 def _native(frames: list[Frame]) -> None:
     detector = NativeDetector()
+    for frame in frames:
+        detector.feed(frame)
+
+
+def _openwakeword(frames: list[Frame]) -> None:
+    detector = OpenWakeWordDetector()
     for frame in frames:
         detector.feed(frame)
 
