@@ -20,6 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from broker import certs, kit
 from broker.acl import client_id_of
 from broker.kit import Door
+from tests.support.paho_clients import end
 from tests.support.processes import free_port
 from tests.support.secure import HOST, KINDS, Client, SecureBroker, Will, find_program
 from tests.support.waiting import PATIENCE_S, wait_for
@@ -335,8 +336,7 @@ def answer_on_loopback(broker: SecureBroker, username: str | None, password: str
     client.connect("127.0.0.1", broker.local_port)
     client.loop_start()
     wait_for("CONNACK", lambda: answers)
-    client.disconnect()
-    client.loop_stop()
+    end(client)
     return answers[0]
 
 

@@ -163,8 +163,692 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.paho.disconnect()
-        self.paho.loop_stop()
+        end(self.paho)
+
+    def subscribe(self, *filters: tuple[str, int]) -> list[int]:
+        before = self.done
+        self.paho.subscribe(list(filters))
+        assert eventually(lambda: self.done > before)
+        return self.codes
+
+    def unsubscribe(self, *filters: str) -> None:
+        before = self.done
+        self.paho.unsubscribe(list(filters))
+        assert eventually(lambda: self.done > before)
+
+    def publish(self, topic: str, data: bytes = b"x", qos: int = 1, *, retain: bool = False) -> None:
+        info = self.paho.publish(topic, data, qos, retain)
+        info.wait_for_publish(PATIENCE_S)
+        assert info.is_published()
+
+    def heard(self) -> list[tuple[str, bytes]]:
+        return [(message.topic, bytes(message.payload)) for message in list(self.got)]
+
+
+class Raw:
+    """A socket that says exactly what a test wants."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection((HOST, port), timeout=PATIENCE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, *packets: Any) -> None:
+        self.socket.sendall(b"".join(p if isinstance(p, bytes) else p.to_bytes() for p in packets))
+
+    def connect(self, name: str = "", *, keep_alive: int = 60, will: tuple[str, bytes] | None = None) -> Self:
+        header = ConnectVariableHeader(0x02 | (0x2C if will else 0), keep_alive)
+        payload = ConnectPayload(name or uuid4().hex, *(will or ()))
+        self.send(ConnectPacket(variable_header=header, payload=payload))
+        assert self.socket.recv(4) == b"\x20\x02\0\0"
+        return self
+
+    def closed(self, timeout_s: float = PATIENCE_S) -> bool:
+        """Whether the broker closes the socket in time; what it says before is read away."""
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            self.socket.settimeout(left_s)
+            try:
+                if not self.socket.recv(65536):
+                    return True
+            except TimeoutError:
+                break
+            except OSError:
+                return True
+        return False
+
+
+def publication(topic: str, data: bytes = b"x", qos: int = 0, packet_id: int | None = None) -> Any:
+    return PublishPacket.build(topic, data, packet_id, dup_flag=False, qos=qos, retain=False)
+
+
+# --- defects of aMQTT 0.12.1: the stock broker has each, ours has none ---
+
+
+@both
+def test_a_silent_client_is_disconnected_and_its_last_will_published(running: Running) -> None:
+    with Client(running.port) as watcher, Raw(running.port) as silent:
+        watcher.subscribe(("will", 1))
+        started = time.monotonic()
+        silent.connect(keep_alive=1, will=("will", b"gone"))
+        assert silent.closed(2.5) is running.ours
+        if running.ours:
+            assert time.monotonic() - started >= 1.4
+            assert eventually(lambda: watcher.heard() == [("will", b"gone")])
+        else:
+            assert watcher.heard() == []
+
+
+@both
+def test_no_message_is_lost_while_others_subscribe(running: Running) -> None:
+    wanted = [(f"m/{index}", b"x") for index in range(200)]
+    with Client(running.port) as hearer, Client(running.port) as publisher, Raw(running.port) as churner:
+        publisher.subscribe(("m/#", 0))  # stock awaits here, and misses all filters after it when the table changes
+        hearer.subscribe(("m/+", 1))
+        churner.connect()
+        infos = []
+        for index, (topic, data) in enumerate(wanted):
+            infos.append(publisher.paho.publish(topic, data, 1))
+            churner.send(SubscribePacket.build([(f"churn/{index}", 0), (f"churn/{index}/+", 0)], index + 1))
+            if index % 2:
+                churner.send(UnsubscribePacket.build([f"churn/{index}"], index + 1))
+            time.sleep(0.001)
+        assert eventually(lambda: all(info.is_published() for info in infos))
+        assert eventually(lambda: hearer.heard() == wanted, PATIENCE_S if running.ours else 1.0) is running.ours
+
+
+@both
+def test_nothing_remains_of_filters_that_nobody_holds(running: Running) -> None:
+    with Client(running.port) as client:
+        client.subscribe(("a", 1), ("a/+", 1), ("#", 1))
+        client.unsubscribe("a", "a/+", "#")
+        assert (running.filters() == 0) is running.ours
+        client.subscribe(("b", 1), ("b/#", 1))
+    if running.ours:
+        assert eventually(lambda: running.filters() == 0)
+
+
+@both
+def test_a_second_connection_of_the_same_client_closes_the_first(running: Running) -> None:
+    with Raw(running.port) as older:
+        older.connect("twin")
+        older.send(SubscribePacket.build([("old", 1)], 1))
+        with Client(running.port, "twin") as newer:
+            newer.subscribe(("news", 1))
+            assert older.closed(1.0) is running.ours
+            newer.publish("news", b"for the newer")
+            assert eventually(lambda: newer.heard() == [("news", b"for the newer")], 2.0)
+
+
+@both
+def test_a_socket_that_never_says_connect_is_closed(running: Running) -> None:
+    with Raw(running.port) as mute, Raw(running.port) as slow:
+        slow.send(b"\x10\x20\0\4MQ")
+        assert mute.closed(1.5) is running.ours
+        assert slow.closed(0.5) is running.ours
+
+
+@both
+def test_acknowledged_messages_before_a_disconnect_are_delivered(running: Running) -> None:
+    with Client(running.port) as hearer, Raw(running.port) as hasty:
+        hearer.subscribe(("m/+", 1))
+        burst = [publication(f"m/{index}", qos=1, packet_id=index + 1) for index in range(20)]
+        hasty.connect()
+        hasty.send(*burst, DisconnectPacket())
+        all_there = eventually(lambda: len(hearer.got) == 20, PATIENCE_S if running.ours else 1.0)
+        assert all_there is running.ours
+
+
+@both
+def test_retained_messages_reach_only_those_who_subscribe_to_them(running: Running) -> None:
+    with Client(running.port) as owner:
+        owner.subscribe(("secret/#", 1))
+        owner.publish("secret/door", b"1234", retain=True)
+        assert eventually(lambda: owner.got)
+        with Client(running.port) as stranger:
+            stranger.subscribe(("mine", 1))
+            stranger.publish("mine", b"own")
+            assert eventually(lambda: ("mine", b"own") in stranger.heard())
+            assert (stranger.heard() == [("mine", b"own")]) is running.ours
+
+
+@both
+def test_overlapping_filters_deliver_a_message_once(running: Running) -> None:
+    with Client(running.port) as client:
+        client.subscribe(("a/b", 0), ("a/+", 1), ("a/#", 0))
+        client.publish("a/b", b"first")
+        client.publish("a/end", b"last")
+        assert eventually(lambda: ("a/end", b"last") in client.heard())
+        assert (client.heard() == [("a/b", b"first"), ("a/end", b"last")]) is running.ours
+
+
+@both
+def test_a_client_that_breaks_the_protocol_is_disconnected(running: Running) -> None:
+    with Raw(running.port) as liar, Raw(running.port) as forger:
+        liar.connect()
+        liar.send(b"\x30\x04\0\x09ab", PingReqPacket())
+        forger.connect()
+        forger.send(b"\x30\xff\xff\xff\xff\x7f")
+        assert (liar.closed(1.0), forger.closed(1.0)) == (running.ours, running.ours)
+
+
+# --- what else a house needs of the broker ---
+
+
+def test_garbage_disturbs_nobody_and_prints_no_traceback(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    with Client(running.port) as client:
+        client.subscribe(("a", 1))
+        for garbage in (
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"\0" * 100,
+            os.urandom(4096),
+            b"\x10\x00",
+            b"\x10\x02\xff\xff",
+            b"\xe0\x00",
+        ):
+            with Raw(running.port) as raw:
+                raw.send(garbage)
+                assert raw.closed()
+            with Raw(running.port) as raw:
+                raw.connect().send(garbage)
+                assert raw.closed()
+        with Raw(running.port) as raw:
+            raw.connect().send(b"\x30\xff\xff\xff\x7f")  # 256 MiB are announced
+            assert raw.closed()
+        with Raw(running.port) as raw:
+            raw.connect("reset")
+        client.publish("a", b"still here")
+        assert eventually(lambda: client.heard() == [("a", b"still here")])
+    assert all(record.exc_info is None for record in caplog.records)
+    assert "Traceback" not in caplog.text
+    assert "never retrieved" not in caplog.text
+
+
+def test_a_client_that_does_not_read_is_cut_off_and_the_others_hear_everything(running: Running) -> None:
+    with Client(running.port) as hearer, Client(running.port) as publisher, Raw(running.port) as deaf:
+        deaf.connect("deaf", will=("will", b"deaf gone"))
+        deaf.send(SubscribePacket.build([("m", 1)], 1))
+        hearer.subscribe(("m", 1), ("will", 1))
+        assert eventually(lambda: running.filters() == 2)
+        sent = 0
+        while ("will", b"deaf gone") not in hearer.heard() and sent < 2_000:  # the kernel buffers some megabytes
+            publisher.publish("m", b"x" * 60_000)
+            sent += 1
+        assert eventually(lambda: len(hearer.got) == sent + 1)
+        assert ("will", b"deaf gone") in hearer.heard()
+
+
+def test_a_client_that_never_acknowledges_is_cut_off(running: Running) -> None:
+    with Client(running.port) as publisher, Raw(running.port) as lazy:
+        lazy.connect()
+        lazy.send(SubscribePacket.build([("m", 1)], 1))
+        assert eventually(lambda: running.filters() == 1)
+        for _ in range(2_001):
+            publisher.paho.publish("m", b"x", 1)
+        assert lazy.closed()
+
+
+def test_an_error_of_ours_in_one_delivery_is_not_the_publishers(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = Connection.publish
+
+    def faulty(self: Any, *args: Any, **kwargs: Any) -> bool:
+        if self.session.client_id == "cursed":
+            raise RuntimeError("a bug")
+        return bool(publish(self, *args, **kwargs))
+
+    monkeypatch.setattr(Connection, "publish", faulty)
+    with Client(running.port, "cursed") as cursed, Client(running.port) as client:
+        cursed.subscribe(("m", 1))
+        client.subscribe(("m", 1))
+        client.publish("m", b"1")
+        client.publish("m", b"2")
+        assert eventually(lambda: client.heard() == [("m", b"1"), ("m", b"2")])
+
+
+def test_the_older_connections_will_comes_before_the_newer_connection(running: Running) -> None:
+    with Client(running.port) as watcher, Raw(running.port) as older:
+        watcher.subscribe(("status", 1))
+        older.connect("device", will=("status", b"offline"))
+        with Client(running.port, "device", will=("status", b"offline", 1, True)) as newer:
+            newer.subscribe(("command", 1))
+            newer.publish("status", b"online", retain=True)
+            assert older.closed()
+            watcher.publish("command", b"go")
+            assert eventually(lambda: newer.heard() == [("command", b"go")])
+            assert [data for _, data in watcher.heard()] == [b"offline", b"online"]
+            with Client(running.port) as late:
+                late.subscribe(("status", 1))
+                assert eventually(lambda: late.heard() == [("status", b"online")])
+
+
+def test_twins_that_connect_at_once_leave_one_connected(running: Running) -> None:
+    with ExitStack() as stack:
+        twins = [stack.enter_context(Raw(running.port)) for _ in range(10)]
+        for twin in twins:
+            header, payload = ConnectVariableHeader(0x02, 60), ConnectPayload("twin")
+            twin.send(ConnectPacket(variable_header=header, payload=payload))
+        assert eventually(lambda: len(running.broker._served) == 1)
+        assert sum(not twin.closed(0.1) for twin in twins) == 1
+
+
+def test_a_disconnect_publishes_no_will(running: Running) -> None:
+    with Client(running.port) as watcher, Raw(running.port) as polite:
+        watcher.subscribe(("#", 1))
+        polite.connect(will=("will", b"gone"))
+        polite.send(DisconnectPacket())
+        assert polite.closed()
+        watcher.publish("end")
+        assert eventually(lambda: watcher.heard() == [("end", b"x")])
+
+
+def test_retained_messages_come_with_each_subscribe_until_cleared(running: Running) -> None:
+    with Client(running.port) as client, Client(running.port) as late:
+        client.publish("r/1", b"kept", retain=True)
+        for _ in range(2):
+            late.subscribe(("r/+", 1))
+        assert eventually(lambda: [message.retain for message in late.got] == [True, True])
+        client.publish("r/1", b"live", retain=True)
+        assert eventually(lambda: late.heard()[2:] == [("r/1", b"live")])
+        assert not late.got[2].retain
+        client.publish("r/1", b"", retain=True)
+        assert eventually(lambda: late.heard()[3:] == [("r/1", b"")])
+        with Client(running.port) as later:
+            later.subscribe(("r/#", 1))
+            later.publish("r/end")
+            assert eventually(lambda: later.heard() == [("r/end", b"x")])
+
+
+def test_qos_2_is_delivered_once(running: Running) -> None:
+    with Client(running.port) as client:
+        assert client.subscribe(("m", 2)) == [2]
+        for index in range(20):
+            client.publish("m", str(index).encode(), 2)
+        assert eventually(lambda: client.heard() == [("m", str(index).encode()) for index in range(20)])
+
+
+def test_filters_that_cannot_be_served_are_refused(running: Running) -> None:
+    with Client(running.port) as client, Raw(running.port) as raw:
+        raw.connect()
+        raw.send(SubscribePacket.build([("a#", 0), ("ok", 1), ("$share/g/a", 1)], 7))
+        assert raw.socket.recv(64) == b"\x90\x05\0\x07\x80\x01\x80"
+        client.publish("$SYS/forged")  # acknowledged and dropped
+
+
+def test_a_persistent_session_gets_what_came_while_it_was_away(running: Running) -> None:
+    name = uuid4().hex
+    with Client(running.port, name, clean=False) as client:
+        assert client.flags == (False, 0)
+        client.subscribe(("m", 1))
+    with Client(running.port) as publisher:
+        for index in range(5):
+            publisher.publish("m", str(index).encode())
+    with Client(running.port, name, clean=False) as client:
+        assert client.flags == (True, 0)
+        assert eventually(lambda: [data for _, data in client.heard()] == [b"0", b"1", b"2", b"3", b"4"])
+    with Client(running.port, name) as client:
+        assert client.flags == (False, 0)
+        assert running.filters() == 0
+
+
+def test_an_unacknowledged_message_comes_again_to_a_persistent_session(running: Running) -> None:
+    connect = ConnectPacket(variable_header=ConnectVariableHeader(0, 60), payload=ConnectPayload("p"))
+    with Client(running.port) as publisher:
+        with Raw(running.port) as first:
+            first.send(connect, SubscribePacket.build([("m", 1)], 1))
+            assert eventually(lambda: running.filters() == 1)
+            publisher.publish("m", b"again")
+            assert eventually(lambda: b"again" in first.socket.recv(64, socket.MSG_PEEK))
+        with Raw(running.port) as second:
+            second.send(connect)
+            assert eventually(lambda: second.socket.recv(64, socket.MSG_PEEK).endswith(b"again"))
+            assert second.socket.recv(64) == b"\x20\x02\1\0" + b"\x3a\x0a\0\1m\0\1again"
+
+
+def test_an_absent_session_expires(running: Running) -> None:
+    with Client(running.port, "absent", clean=False) as client:
+        client.subscribe(("m", 1))
+    assert eventually(running.broker._sessions["absent"][1].ended.is_set)
+    running.broker.forget_expired(running.loop.time() + 23 * 3600)
+    assert running.filters() == 1
+    running.broker.forget_expired(running.loop.time() + 25 * 3600)
+    assert running.filters() == 0
+
+
+def test_of_too_many_absent_sessions_the_one_that_is_absent_longest_is_forgotten() -> None:
+    running = Running(limits=Limits(max_sessions=2))
+    try:
+        for name in ("a", "b", "a", "c", "d"):
+            with Client(running.port, name, clean=False) as client:
+                client.subscribe((f"m/{name}", 1))
+            assert eventually(running.broker._sessions[name][1].ended.is_set)
+        assert set(running.broker._sessions) == {"c", "d"}
+        assert running.filters() == 2
+    finally:
+        running.stop()
+
+
+def test_a_client_that_floods_is_read_at_its_rate_and_others_are_served() -> None:
+    running = Running(limits=Limits(max_publish_per_s=400))
+    try:
+        with Client(running.port, "loud") as loud, Client(running.port, "quiet") as quiet, Client(running.port) as ear:
+            ear.subscribe(("#", 1))
+            for number in range(1600):
+                loud.paho.publish("flood", str(number), 0)
+            quiet.publish("honest", b"heard")
+            assert eventually(lambda: any(message.topic == "honest" for message in ear.got))
+            assert sum(message.topic == "flood" for message in ear.got) < 1600
+            assert eventually(lambda: sum(message.topic == "flood" for message in ear.got) == 1600)
+    finally:
+        running.stop()
+
+
+def test_packets_sent_together_with_connect_are_served(running: Running) -> None:
+    with Raw(running.port) as eager:
+        connect = ConnectPacket(variable_header=ConnectVariableHeader(0x02, 60), payload=ConnectPayload("eager"))
+        eager.send(connect, SubscribePacket.build([("m", 0)], 1), publication("m"))
+        assert eventually(lambda: len(eager.socket.recv(64, socket.MSG_PEEK)) == 15)
+
+
+def test_small_packets_are_not_held_back(running: Running) -> None:
+    with Client(running.port, "here"):
+        accepted = running.broker._sessions["here"][1]._transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+class Doorman(OpenAccess):
+    """Lets in who says `secret`, and nobody into `private`."""
+
+    async def may_connect(self, client_id: str, username: str | None, password: str | None) -> bool:
+        del client_id, username
+        return password != "wrong"
+
+    def may_publish(self, client_id: str, username: str | None, topic: str) -> bool:
+        del username
+        return client_id == "owner" or not topic.startswith("private")
+
+    def may_subscribe(self, client_id: str, username: str | None, topic_filter: str) -> bool:
+        del username
+        return client_id == "owner" or not topic_filter.startswith("private")
+
+
+@contextmanager
+def guarded() -> Iterator[Running]:
+    running = Running(access=Doorman())
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def test_what_access_refuses_reaches_nobody() -> None:
+    with guarded() as running, Client(running.port, "owner") as owner, Client(running.port) as other:
+        owner.subscribe(("private/#", 1))
+        owner.publish("private/a", b"1", retain=True)
+        other.publish("private/a", b"forged", retain=True)
+        assert other.subscribe(("private/#", 1), ("mine", 1)) == [0x80, 1]
+        other.publish("mine")
+        assert eventually(lambda: other.heard() == [("mine", b"x")])
+        assert owner.heard() == [("private/a", b"1")]
+
+
+def test_a_refused_client_takes_nothing_over() -> None:
+    with guarded() as running, Client(running.port, "owner") as owner, Raw(running.port) as thief:
+        owner.subscribe(("m", 1))
+        header, payload = ConnectVariableHeader(0xC2, 60), ConnectPayload("owner", None, None, "owner", "wrong")
+        thief.send(ConnectPacket(variable_header=header, payload=payload))
+        assert thief.socket.recv(4) == b"\x20\x02\0\x05"
+        assert thief.closed()
+        owner.publish("m")
+        assert eventually(lambda: owner.heard() == [("m", b"x")])
+
+
+# --- start and stop ---
+
+
+def test_a_port_in_use_is_named_with_a_way_out(running: Running) -> None:
+    with pytest.raises(StartError) as caught:
+        asyncio.run(EmbeddedBroker(HOST, running.port).start())
+    assert str(caught.value) == (
+        f"port {running.port} on 127.0.0.1 is already in use; stop that program or choose another port with --port"
+    )
+
+
+@pytest.mark.parametrize(("host", "port"), [("192.0.2.1", 0), ("no.such.host.invalid", 0), (HOST, 70_000)])
+def test_an_address_that_cannot_be_had_is_a_start_error(host: str, port: int) -> None:
+    with pytest.raises(StartError, match="choose"):
+        asyncio.run(EmbeddedBroker(host, port).start())
+
+
+async def test_port_0_becomes_the_real_port_and_stop_gives_it_back() -> None:
+    async with EmbeddedBroker(HOST, 0) as broker:
+        assert broker.port > 0
+        assert broker.url == f"mqtt://127.0.0.1:{broker.port}"
+        reader, writer = await asyncio.open_connection(HOST, broker.port)
+    assert await reader.read() == b""
+    writer.close()
+    await broker.stop()
+    again = EmbeddedBroker(HOST, broker.port)
+    await again.start()
+    await again.stop()
+
+
+@contextmanager
+def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    code = "from broker.cli import app; app()"
+    line = [sys.executable, "-W", "error", "-c", code, *arguments]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            ready = process.stdout.readline()
+            assert ready.startswith("broker listening on mqtt://127.0.0.1:")
+            yield process, int(ready.rsplit(":", 1)[1])
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_says_when_it_is_ready_and_ends_cleanly(number: signal.Signals) -> None:
+    with command("--port", "0") as (process, port), Client(port) as client, Raw(port) as raw:
+        raw.connect()
+        client.subscribe(("a", 1))
+        process.send_signal(number)
+        assert process.wait(PATIENCE_S) == 0
+        assert process.communicate() == ("", "")
+
+
+def test_the_command_raises_start_error_for_the_roof_to_print(running: Running) -> None:
+    result = CliRunner().invoke(app, ["--port", str(running.port)])
+    assert isinstance(result.exception, StartError)
+    assert result.output == ""
+
+
+def test_a_port_that_is_none_is_a_usage_error() -> None:
+    with pytest.raises(SettingsError, match=r"broker\.port"):
+        CliRunner().invoke(app, ["--port", "70000"], catch_exceptions=False)
+
+
+# --- an operator's tools ---
+
+mosquitto = pytest.mark.skipif(
+    not (shutil.which("mosquitto_pub") and shutil.which("mosquitto_sub")),
+    reason="mosquitto_pub and mosquitto_sub are not installed (apt install mosquitto-clients)",
+)
+
+
+@mosquitto
+def test_mosquitto_tools_publish_and_subscribe(running: Running) -> None:
+    def pub(*arguments: str) -> None:
+        subprocess.run(["mosquitto_pub", "-p", str(running.port), *arguments], check=True, timeout=PATIENCE_S)
+
+    pub("-t", "tools/kept", "-m", "retained", "-q", "1", "-r")
+    line = ["mosquitto_sub", "-p", str(running.port), "-q", "1", "-t", "tools/#", "-v", "-C", "4", "-W", "10"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as hearer:
+        assert eventually(lambda: running.filters() == 1)
+        for qos in ("0", "1", "2"):
+            pub("-t", f"tools/{qos}", "-m", "싸비스", "-q", qos)
+        out, _ = hearer.communicate(timeout=PATIENCE_S)
+    assert out.splitlines() == ["tools/kept retained", "tools/0 싸비스", "tools/1 싸비스", "tools/2 싸비스"]
+
+
+@mosquitto
+def test_mosquitto_is_told_that_mqtt_5_is_not_spoken(running: Running) -> None:
+    line = ["mosquitto_pub", "-p", str(running.port), "-V", "5", "-t", "a", "-m", "x"]
+    result = subprocess.run(line, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert result.returncode != 0
+    assert "Protocol Version" in result.stderr
+
+
+from tests.support.paho_clients import end
+
+"""The embedded broker over real sockets; where aMQTT itself ("stock") has the defect, it is shown to have it."""
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import pytest
+
+from broker.access import OpenAccess
+from broker.limits import Limits
+
+HOST = "127.0.0.1"
+PATIENCE_S = 8.0
+STOCK_PLUGINS = {
+    "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True},
+    "amqtt.plugins.topic_checking.TopicTabooPlugin": {},
+}
+# aMQTT leaves sockets to the garbage collector; ours must not, so only tests of the stock broker are excused.
+both = pytest.mark.parametrize(
+    "running",
+    [pytest.param("stock", marks=pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")), "ours"],
+    indirect=True,
+)
+
+
+def eventually(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> bool:
+    """Whether the condition came true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not (met := bool(condition())) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return met
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Running:
+    """A broker in a loop of its own thread, so that tests may block."""
+
+    def __init__(self, kind: str = "ours", limits: Limits | None = None, **options: Any) -> None:
+        self.ours = kind == "ours"
+        self.port = free_port()
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever)
+        self._thread.start()
+        self.embedded = EmbeddedBroker(HOST, self.port, limits=limits, **options)
+        self.broker: Any = None
+        try:
+            self.call(self._start())
+        except BaseException:
+            self._end_loop()
+            raise
+
+    async def _start(self) -> None:
+        if self.ours:
+            await self.embedded.start()
+            self.broker = self.embedded._broker
+        else:
+            listener = {"type": "tcp", "bind": f"{HOST}:{self.port}"}
+            self.broker = Broker({"listeners": {"default": listener}, "plugins": STOCK_PLUGINS})
+            await self.broker.start()
+
+    def call(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE_S)
+
+    def stop(self) -> None:
+        try:
+            self.call(self.embedded.stop() if self.ours else self.broker.shutdown())
+        finally:
+            self._end_loop()
+
+    def filters(self) -> int:
+        return len(self.broker.filters if self.ours else self.broker.subscriptions)
+
+    def _end_loop(self) -> None:
+        async def rest() -> None:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        self.call(rest())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+@pytest.fixture
+def running(request: pytest.FixtureRequest) -> Iterator[Running]:
+    kind = getattr(request, "param", "ours")
+    broker = Running(kind, Limits(connect_timeout_s=0.5, max_unsent_bytes=1 << 20, max_unacked=2_000))
+    yield broker
+    broker.stop()
+    del broker
+    if kind == "stock":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+
+
+class Client:
+    """A paho client in its thread, and all that it heard."""
+
+    def __init__(self, port: int, name: str = "", *, clean: bool = True, will: tuple[Any, ...] = ()) -> None:
+        self.name = name or f"c{uuid4().hex[:12]}"
+        self.got: list[paho.MQTTMessage] = []
+        self.codes: list[int] = []
+        self.flags: Any = None
+        self.done = 0
+        self.paho = paho.Client(CallbackAPIVersion.VERSION2, self.name, clean_session=clean, reconnect_on_failure=False)
+        self.paho.max_inflight_messages_set(1000)
+        self.paho.on_message = lambda _c, _u, message: self.got.append(message)
+        self.paho.on_connect = self._on_connect
+        self.paho.on_subscribe = self._on_subscribe
+        self.paho.on_unsubscribe = self._on_done
+        if will:
+            self.paho.will_set(*will)
+        self.paho.connect(HOST, port, keepalive=30)
+        self.paho.loop_start()
+
+    def _on_connect(self, _client: Any, _data: Any, flags: Any, code: Any, _properties: Any) -> None:
+        self.flags = (flags.session_present, code.value)
+
+    def _on_subscribe(self, _client: Any, _data: Any, _id: int, codes: Any, _properties: Any) -> None:
+        self.codes = [code.value for code in codes]
+        self.done += 1
+
+    def _on_done(self, *_: Any) -> None:
+        self.done += 1
+
+    def __enter__(self) -> Self:
+        assert eventually(lambda: self.flags is not None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        end(self.paho)
 
     def subscribe(self, *filters: tuple[str, int]) -> list[int]:
         before = self.done

@@ -23,6 +23,7 @@ from broker.certs import Pair
 from broker.configure import BRIDGE_KIT, CERTS, OPERATOR_KIT, add_user, remove_user
 from broker.folder import BrokerFolder
 from broker.kit import Door
+from tests.support.paho_clients import end
 from tests.support.processes import STOP_WITHIN_S, Sarvis, free_port, run_sarvis
 from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import PREFIX, accepts, unique
@@ -255,8 +256,7 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.paho.disconnect()
-        self.paho.loop_stop()
+        end(self.paho)
 
     def die(self) -> None:
         """Vanish without DISCONNECT, so that the broker publishes the last will."""

@@ -25,6 +25,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from tests.support.paho_clients import end
 from tests.support.processes import Sarvis, free_port
 from tests.support.waiting import PATIENCE_S, wait_for
 
@@ -333,8 +334,7 @@ class Mqtt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.paho.disconnect()
-        self.paho.loop_stop()
+        end(self.paho)
 
     def publish(self, topic: str, payload: Json | bytes, *, retain: bool = False) -> None:
         data = payload if isinstance(payload, bytes) else json.dumps(payload, ensure_ascii=False).encode()
