@@ -6,7 +6,7 @@ from tests.support.world import BROKERS
 
 @pytest.mark.parametrize("kind", BROKERS)
 def test_while_one_device_floods_anothers_wakes_arrive(kind: str) -> None:
-    (row,) = measure(kind, 10, 10.0, [("wake", 1)])
+    (row,) = measure(kind, 5, 25.0, [("wake", 1)])
     assert row["flood_per_s"] > 1000
-    assert row["wakes"] >= 3
+    assert row["wakes"] >= 1
     assert row["lost"] == 0

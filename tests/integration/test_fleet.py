@@ -73,8 +73,9 @@ class Fleet:
         return self.broker.kept(self.folder / device_id, device_id)
 
     @contextmanager
-    def edge(self, uid: str | None = None) -> Iterator[Edge]:
-        device_id, kit = self.add(uid)
+    def edge(self, uid: str | None = None, *, device: tuple[str, Path] | None = None) -> Iterator[Edge]:
+        """A running edge, of a device that is added now or was before."""
+        device_id, kit = device or self.add(uid)
         with Edge(self.folder / device_id, None, device_id=device_id, config=kit / "sarvis.toml") as edge:
             edge.event("connected")
             yield edge
@@ -89,6 +90,7 @@ class Fleet:
 
     @contextmanager
     def operator(self) -> Iterator[Client]:
+        """Somebody who watches. Not while devices are added: NATS may close a connection in the moment of a reload."""
         with Client(self.broker, self.broker.operator_door()) as client:
             client.subscribe(f"{PREFIX}/#")
             yield client
@@ -168,7 +170,8 @@ def test_an_app_logs_in_on_a_device_that_claims_nobody_and_leaves_it_again(fleet
 @by_passwords_alone
 def test_a_device_says_hello_and_is_answered_by_its_nonce(fleet: Fleet) -> None:
     uid = unique("user")
-    with fleet.operator() as operator, fleet.app(uid), fleet.edge(uid) as edge:
+    device = fleet.add(uid)
+    with fleet.operator() as operator, fleet.app(uid), fleet.edge(device=device) as edge:
         session_id = edge.event("logged_in")["session_id"]
         topic = f"devices/{edge.device_id}"
         hellos = wait_for("its hello", lambda: said(operator, f"{topic}/hello"))
@@ -190,7 +193,8 @@ def test_an_older_caller_with_a_key_rings_and_logs_out(fleet: Fleet) -> None:
         told: Json = answer.json()
         return told
 
-    with fleet.operator() as operator, fleet.app(uid, legacy=True) as app, fleet.edge(uid) as edge:
+    device = fleet.add(uid)
+    with fleet.operator() as operator, fleet.app(uid, legacy=True) as app, fleet.edge(device=device) as edge:
         edge.event("logged_in")
         assert post("/api/voice-command/trigger", trigger) == {"success": True, "message": "Command sent"}
         assert app.message("voice_command")["command"] == "싸비스"
@@ -213,7 +217,7 @@ def test_an_operators_command_logs_out(fleet: Fleet) -> None:
 
 def test_a_killed_edge_leaves_its_last_will_and_goes_on_when_it_is_back(fleet: Fleet) -> None:
     uid = unique("user")
-    with fleet.operator() as operator, fleet.edge(uid) as edge, fleet.app(uid) as app:
+    with fleet.edge(uid) as edge, fleet.app(uid) as app, fleet.operator() as operator:
         edge.event("logged_in")
         topic = f"devices/{edge.device_id}/status"
         edge.kill()
