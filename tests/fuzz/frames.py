@@ -289,16 +289,11 @@ attempts: st.SearchStrategy[Attempt] = st.one_of(
 )
 
 
-def attack(
-    house: House, budget: Budget, headers: Mapping[str, str] | None = None, *, skip: frozenset[str] = frozenset()
-) -> Result:
-    """Try handshakes and frames against a bridge while a neighbour beats; its count of connections must come back.
-
-    `skip` names kinds of attempts that are left out.
-    """
+def attack(house: House, budget: Budget, headers: Mapping[str, str] | None = None) -> Result:
+    """Try handshakes and frames against a bridge while a neighbour beats; its count of connections must come back."""
     result = Result("frames")
     watch = house.watched()
-    hung = set(skip)
+    hung: set[str] = set()
     with Neighbour(house.bridge, house.broker) as neighbour, ExitStack() as silent:
         neighbour.settle(result)
         before = house.bridge.metric("sarvis_app_connections")
