@@ -18,13 +18,22 @@ FIRST_SCORE = WARM_UP_FRAMES + HEAD_EMBEDDINGS - 2
 Samples = npt.NDArray[np.int16]
 
 
-def embeddings(samples: Samples, streams: int = STREAMS) -> Floats:
-    """What `EmbeddingStream` gives for each frame, float32 (frames, 96); NaN while it gives None."""
+def mel_rows(samples: Samples) -> Floats:
+    """The log-mel rows of each frame, float32 (frames, 8, 32)."""
     frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
     rows = FrameRows()
     # One by one: a product of larger matrices may round otherwise.
-    mel = np.stack([rows.feed(frame) for frame in frames]) if len(frames) else np.empty((0, 8, 32), np.float32)
-    found: Floats = np.full((len(frames), EMBEDDING_SIZE), np.nan, np.float32)
+    return np.stack([rows.feed(frame) for frame in frames]) if len(frames) else np.empty((0, 8, 32), np.float32)
+
+
+def embeddings(samples: Samples, streams: int = STREAMS) -> Floats:
+    """What `EmbeddingStream` gives for each frame, float32 (frames, 96); NaN while it gives None."""
+    return embeddings_of(mel_rows(samples), streams)
+
+
+def embeddings_of(mel: Floats, streams: int = STREAMS) -> Floats:
+    """The same of a recording's rows, float32 (frames, 8, 32)."""
+    found: Floats = np.full((len(mel), EMBEDDING_SIZE), np.nan, np.float32)
     for at, embedded in _side_by_side(mel, streams):
         found[at] = embedded
     return found

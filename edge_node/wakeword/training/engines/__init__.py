@@ -1,0 +1,1 @@
+"""Synthesisers behind one seam: a spoken line in, 16 kHz samples out."""

@@ -1,0 +1,203 @@
+"""Embeddings of scenes and of passages, the heads' food, kept in the cache block by block."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache as remember
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from edge_node.wakeword.native import HEAD_EMBEDDINGS
+from edge_node.wakeword.training import acoustics
+from edge_node.wakeword.training.engines.seam import Sound
+from edge_node.wakeword.training.generate import clip_path
+from edge_node.wakeword.training.plan import Clip
+from edge_node.wakeword.training.progress import track
+from edge_node.wakeword.training.recordings import Samples, recording
+from edge_node.wakeword.training.scenes import END_FRAME, SCENE_FRAMES, Surroundings, passage, scene
+from edge_node.wakeword.training.sources import RECORDINGS
+from edge_node.wakeword.twin import embeddings, embeddings_of, mel_rows
+
+RECIPE = "2"
+"""Changes whenever scenes or features change, so that no old cache is taken for new."""
+
+KEPT_FRAMES = 28
+_FIRST_KEPT = SCENE_FRAMES - KEPT_FRAMES
+_BLOCK = 64
+_PASSAGE_S = 12.0
+_MUSIC_MIN = 25
+_STEADY_MIN = 20
+_BABBLE_MIN = 20
+
+Half = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True)
+class SceneBlock:
+    """Embeddings of scenes.
+
+    Attributes:
+        embedded: float16 (scenes, KEPT_FRAMES, 96), the last frames of each scene.
+        mel: float16 (scenes, KEPT_FRAMES, 8, 32), their log-mel rows.
+        ends: for each scene, where its clip ends, in samples from the end of frame `_FIRST_KEPT - 1`.
+        clips: index of each scene's clip in the list that the block was asked for.
+    """
+
+    embedded: Half
+    mel: Half
+    ends: npt.NDArray[np.int64]
+    clips: npt.NDArray[np.int64]
+
+
+def scene_features(clips: Sequence[Clip], variants: int, cache: Path, seed: int = 2026) -> SceneBlock:
+    """Each clip in `variants` different scenes."""
+    blocks = [
+        (at, variant) for variant in range(variants) for at in range(0, len(clips), _BLOCK)
+    ]
+    jobs = [(clips[at : at + _BLOCK], variant, seed) for at, variant in blocks]
+    paths = [_scene_path(cache, part, variant, seed) for part, variant, _ in jobs]
+    make_in_parallel([(_write_scenes, path, job) for path, job in zip(paths, jobs, strict=True)], cache, "scenes")
+    loaded = [np.load(path) for path in paths]
+    return SceneBlock(
+        np.concatenate([block["embedded"] for block in loaded]),
+        np.concatenate([block["mel"] for block in loaded]),
+        np.concatenate([block["ends"] for block in loaded]),
+        np.concatenate([at + np.arange(len(part)) for (at, _), (part, _, _) in zip(blocks, jobs, strict=True)]),
+    )
+
+
+def passage_features(cache: Path, speech_clips: Sequence[Clip], passes: int, seed: int = 2026) -> list[Half]:
+    """Everyday speech, music and noise without the word: a list of float16 (frames, 96), each without a gap."""
+    names = ["sentences", *(source.name for source in RECORDINGS if source.use == "train"), "music", "steady", "babble"]
+    jobs = [(name, number, seed, tuple(speech_clips) if name == "sentences" else ()) for name in names for number in range(passes)]
+    folder = cache / "features" / f"passages-{RECIPE}"
+    paths = [folder / f"{name}-{number}-{seed}-{len(clips)}.npy" for name, number, _, clips in jobs]
+    make_in_parallel([(_write_passage, path, job) for path, job in zip(paths, jobs, strict=True)], cache, "passages")
+    return [np.load(path) for path in paths]
+
+
+def window(block: Half, last: npt.NDArray[np.int64], row: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """The 16 embeddings that end with frame `last` of scene `row`: float32 (n, 16, 96)."""
+    steps = np.arange(-HEAD_EMBEDDINGS + 1, 1)
+    return block[row[:, None], last[:, None] + steps].astype(np.float32)
+
+
+Job = tuple[Callable[..., None], Path, tuple[object, ...]]
+
+
+def make_in_parallel(jobs: Sequence[Job], cache: Path, what: str) -> None:
+    """Run those jobs (function, path, arguments) whose file is missing; a function writes what it is told to."""
+    missing = [job for job in jobs if not job[1].exists()]
+    if not missing:
+        return
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        running = [pool.submit(_run, work, path, cache, arguments) for work, path, arguments in missing]
+        for done in track(as_completed(running), what, len(running)):
+            done.result()
+
+
+def _run(work: Callable[..., None], path: Path, cache: Path, arguments: tuple[object, ...]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.stem}.{os.getpid()}.part{path.suffix}")
+    work(part, cache, *arguments)
+    part.replace(path)
+
+
+def read_clip(cache: Path, clip: Clip) -> Sound:
+    """A clip's audio."""
+    sound: Sound = soundfile.read(clip_path(cache, clip), dtype="float32")[0]
+    return sound
+
+
+def _scene_path(cache: Path, clips: Sequence[Clip], variant: int, seed: int) -> Path:
+    names = hashlib.sha256(" ".join(clip.name for clip in clips).encode()).hexdigest()[:16]
+    return cache / "features" / f"scenes-{RECIPE}" / f"{names}-{variant}-{seed}.npz"
+
+
+@remember
+def _surroundings(cache: Path) -> Surroundings:
+    """What training scenes may have around them: recordings for training, sentences, made-up music."""
+    speech = [recording(cache, source.name) for source in RECORDINGS if source.use == "train" and source.kind == "speech"]
+    music = [recording(cache, source.name) for source in RECORDINGS if source.use == "train" and source.kind == "music"]
+    said = cache / "features" / "sentences.npy"
+    if said.exists():
+        speech.append(np.load(said))
+    return Surroundings(np.concatenate(speech), np.concatenate([*music, _made_up_music(cache)]))
+
+
+def join_sentences(cache: Path, clips: Sequence[Clip]) -> None:
+    """Keep all sentences as one recording for scenes to take pieces of."""
+    path = cache / "features" / "sentences.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, _sentences(cache, clips))
+
+
+def _sentences(cache: Path, clips: Sequence[Clip]) -> Samples:
+    pause = np.zeros(SAMPLE_RATE_HZ // 4, np.float32)
+    return acoustics.to_samples(np.concatenate([part for clip in clips for part in (read_clip(cache, clip), pause)]))
+
+
+def _made_up_music(cache: Path) -> Samples:
+    path = cache / "features" / f"music-{_MUSIC_MIN}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        chance = np.random.default_rng(7)
+        songs = [acoustics.made_up_music(60 * SAMPLE_RATE_HZ, chance) * 0.1 for _ in range(_MUSIC_MIN)]
+        part = path.with_name(f"{os.getpid()}.part.npy")
+        np.save(part, acoustics.to_samples(np.concatenate(songs)))
+        part.replace(path)
+    made: Samples = np.load(path)
+    return made
+
+
+def _write_scenes(path: Path, cache: Path, clips: Sequence[Clip], variant: int, seed: int) -> None:
+    made = [
+        scene(read_clip(cache, clip), _surroundings(cache), np.random.default_rng(_number(f"{seed} {clip.name} {variant}")))
+        for clip in clips
+    ]
+    mel = mel_rows(np.concatenate([samples for samples, _ in made]))
+    embedded = embeddings_of(mel).reshape(len(made), SCENE_FRAMES, -1)
+    rows = mel.reshape(len(made), SCENE_FRAMES, *mel.shape[1:])
+    ends = np.array([end - _FIRST_KEPT * FRAME_SAMPLES for _, end in made])
+    kept = {"embedded": embedded[:, _FIRST_KEPT:], "mel": rows[:, _FIRST_KEPT:]}
+    np.savez(path, ends=ends, **{name: values.astype(np.float16) for name, values in kept.items()})
+
+
+def _write_passage(path: Path, cache: Path, name: str, number: int, seed: int, clips: Sequence[Clip]) -> None:
+    around = _surroundings(cache)
+    chance = np.random.default_rng(_number(f"{seed} {name} {number}"))
+    if name == "sentences":
+        whole = _sentences(cache, clips).astype(np.float32) / 32768.0
+    elif name == "music":
+        whole = _made_up_music(cache).astype(np.float32) / 32768.0
+    elif name == "steady":
+        whole = np.concatenate([acoustics.steady_noise(15 * SAMPLE_RATE_HZ, chance) for _ in range(_STEADY_MIN * 4)]) * 0.1
+    elif name == "babble":
+        from edge_node.wakeword.training.scenes import babble  # noqa: PLC0415
+
+        whole = np.concatenate([babble(around.speech, 15 * SAMPLE_RATE_HZ, chance) for _ in range(_BABBLE_MIN * 4)]) * 0.1
+    else:
+        whole = recording(cache, name).astype(np.float32) / 32768.0
+    step = int(_PASSAGE_S * SAMPLE_RATE_HZ)
+    heard = [passage(whole[at : at + step], around, chance) for at in range(0, len(whole), step)]
+    embedded = embeddings(np.concatenate(heard))
+    np.save(path, embedded[~np.isnan(embedded).any(1)].astype(np.float16))
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def delays(ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """For each scene and kept frame, samples from the end of the clip to the end of the frame: (scenes, KEPT_FRAMES)."""
+    frame_ends: npt.NDArray[np.int64] = (np.arange(KEPT_FRAMES) + 1) * FRAME_SAMPLES
+    return frame_ends[None, :] - ends[:, None]
+
+
+__all__ = ["END_FRAME", "RECIPE", "SceneBlock", "delays", "join_sentences", "passage_features", "read_clip", "scene_features", "window"]

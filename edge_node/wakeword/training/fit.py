@@ -1,0 +1,180 @@
+"""Teaches heads: the word against near-misses and against everything else, with rounds of what they still confuse."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import optax
+
+from edge_node.wakeword.native import HEAD_EMBEDDINGS
+from edge_node.wakeword.training.features import Half, SceneBlock, delays, window
+from edge_node.wakeword.training.heads import Architecture, Member, Scale, Weights, Windows, fresh, logits
+from edge_node.wakeword.training.progress import track
+
+_HEARD = (0, 8800)
+"""In samples after the word's end: a window that ends here must say yes."""
+_NOT_YET = -7200
+"""Before this, a window does not hold enough of the word to say yes."""
+_NEAR = (-6400, 14400)
+
+_BATCH = 512
+_SHARE_WORD, _SHARE_NEAR = 0.27, 0.38
+_SMOOTH = 0.02
+_ROUNDS = 3
+_HARD_SHARE = 0.6
+_HARD_KEPT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """Windows to learn from, by index into blocks of embeddings.
+
+    Attributes:
+        scenes: embeddings of scenes.
+        word: (n, 2) rows of (scene, last frame) that must say yes.
+        near: the same for near-misses and for what precedes the word.
+        passages: audio without the word, frame by frame.
+    """
+
+    scenes: Half
+    word: npt.NDArray[np.int64]
+    near: npt.NDArray[np.int64]
+    passages: list[Half]
+
+
+def lesson(block: SceneBlock, is_word: npt.NDArray[np.bool_], passages: list[Half]) -> Lesson:
+    """`is_word` says for each clip of the block whether it is the word."""
+    late = delays(block.ends)
+    able = np.arange(late.shape[1]) >= HEAD_EMBEDDINGS - 1
+    word = is_word[block.clips][:, None]
+    yes = word & (late >= _HEARD[0]) & (late <= _HEARD[1]) & able
+    no = ((~word & (late >= _NEAR[0]) & (late <= _NEAR[1])) | (word & (late < _NOT_YET))) & able
+    return Lesson(block.embedded, np.argwhere(yes), np.argwhere(no), passages)
+
+
+def learn(taught: Lesson, architecture: Architecture, seed: int, steps: int = 9000) -> Member:
+    """One network; the same seed gives the same network on the same computer."""
+    chance = np.random.default_rng(seed)
+    scale = _scale(taught)
+    key = jax.random.PRNGKey(seed)
+    weights = fresh(architecture, key)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 1.5e-3, 300, steps)
+    optimiser = optax.adamw(schedule, weight_decay=1e-3)
+    state = optimiser.init(weights)
+
+    @jax.jit
+    def step(
+        weights: Weights, state: optax.OptState, key: jax.Array, windows: jax.Array, wanted: jax.Array
+    ) -> tuple[Weights, optax.OptState]:
+        def loss(weights: Weights) -> jax.Array:
+            blur, drop, cut = jax.random.split(key, 3)
+            seen = windows + 0.15 * jax.random.normal(blur, windows.shape)
+            seen = seen * jax.random.bernoulli(cut, 0.95, (*windows.shape[:2], 1))
+            found = logits(architecture, weights, seen, (drop, 0.3))
+            return optax.sigmoid_binary_cross_entropy(found, wanted).mean()
+
+        return _update(optimiser, weights, state, jax.grad(loss)(weights))
+
+    bags = _Bags(taught, chance)
+    per_round = steps // _ROUNDS
+    for number in track(range(steps), f"learning {architecture} {seed}", steps):
+        if number and number % per_round == 0:
+            bags.dwell_on_the_hard(lambda windows: _score(architecture, weights, _scaled(windows, scale)))
+        windows, wanted = bags.draw(_BATCH)
+        key, now = jax.random.split(key)
+        weights, state = step(weights, state, now, jnp.asarray(_scaled(windows, scale)), jnp.asarray(wanted))
+    return Member(architecture, {name: np.asarray(value) for name, value in weights.items()}, scale)
+
+
+def member_logits(member: Member, windows: Windows) -> npt.NDArray[np.float32]:
+    """(n,) of windows (n, 16, 96) as they come from the engine."""
+    weights = {name: jnp.asarray(value) for name, value in member.weights.items()}
+    return _score(member.architecture, weights, _scaled(windows, member.scale))
+
+
+def _update(
+    optimiser: optax.GradientTransformation, weights: Weights, state: optax.OptState, slope: Weights
+) -> tuple[Weights, optax.OptState]:
+    change, state = optimiser.update(slope, state, weights)
+    changed: Weights = optax.apply_updates(weights, change)
+    return changed, state
+
+
+def _scale(taught: Lesson) -> Scale:
+    some = np.concatenate([taught.scenes[::7].reshape(-1, taught.scenes.shape[-1]), *(one[::5] for one in taught.passages)])
+    some = some.astype(np.float32)
+    return Scale(some.mean(0), some.std(0) + 1e-3)
+
+
+def _scaled(windows: Windows, scale: Scale) -> Windows:
+    return (windows - scale.mean) / scale.deviation
+
+
+_scorers: dict[Architecture, object] = {}
+
+
+def _score(architecture: Architecture, weights: Weights, scaled: Windows) -> npt.NDArray[np.float32]:
+    run = _runner(architecture)
+    found = [np.asarray(run(weights, jnp.asarray(scaled[at : at + 4096]))) for at in range(0, len(scaled), 4096)]
+    return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+
+def _runner(architecture: Architecture):  # noqa: ANN202 a jitted function
+    if architecture not in _scorers:
+        _scorers[architecture] = jax.jit(lambda weights, windows: logits(architecture, weights, windows))
+    return _scorers[architecture]
+
+
+class _Bags:
+    """Draws batches; remembers which negatives are hard."""
+
+    def __init__(self, taught: Lesson, chance: np.random.Generator) -> None:
+        self._taught = taught
+        self._chance = chance
+        self._starts = np.cumsum([0, *(max(len(one) - HEAD_EMBEDDINGS + 1, 0) for one in taught.passages)])
+        self._passages = np.concatenate(taught.passages)
+        self._offsets = np.cumsum([0, *(len(one) for one in taught.passages)])
+        self._hard_near = np.empty(0, np.int64)
+        self._hard_passages = np.empty(0, np.int64)
+
+    def draw(self, count: int) -> tuple[Windows, npt.NDArray[np.float32]]:
+        words, nears = int(count * _SHARE_WORD), int(count * _SHARE_NEAR)
+        word = self._taught.word[self._chance.integers(0, len(self._taught.word), words)]
+        near = self._taught.near[self._pick(len(self._taught.near), self._hard_near, nears)]
+        rest = self._pick(int(self._starts[-1]), self._hard_passages, count - words - nears)
+        both = np.concatenate([word, near])
+        windows = np.concatenate([window(self._taught.scenes, both[:, 1], both[:, 0]), self._of_passages(rest)])
+        wanted = np.full(count, _SMOOTH / 2, np.float32)
+        wanted[:words] = 1 - _SMOOTH
+        return windows, wanted
+
+    def dwell_on_the_hard(self, score) -> None:  # noqa: ANN001 a function of windows
+        """Find the negatives that score highest; from now on many are drawn from these."""
+        some = self._chance.integers(0, len(self._taught.near), 200_000)
+        self._hard_near = self._hardest(some, lambda at: window(self._taught.scenes, *self._taught.near[at].T[::-1]), score)
+        every = np.arange(int(self._starts[-1]))
+        self._hard_passages = self._hardest(every, self._of_passages, score)
+
+    def _pick(self, among: int, hard: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+        easy = self._chance.integers(0, among, count)
+        if len(hard):
+            many = int(count * _HARD_SHARE)
+            easy[:many] = hard[self._chance.integers(0, len(hard), many)]
+        return easy
+
+    def _hardest(self, at: npt.NDArray[np.int64], look, score) -> npt.NDArray[np.int64]:  # noqa: ANN001
+        scores = np.concatenate([score(look(at[start : start + 8192])) for start in range(0, len(at), 8192)])
+        return at[np.argsort(-scores)[:_HARD_KEPT]]
+
+    def _of_passages(self, at: npt.NDArray[np.int64]) -> Windows:
+        which = np.searchsorted(self._starts, at, side="right") - 1
+        first = at - self._starts[which] + self._offsets[which]
+        return self._passages[first[:, None] + np.arange(HEAD_EMBEDDINGS)].astype(np.float32)
+
+
+def ensemble_logits(members: Sequence[Member], windows: Windows) -> npt.NDArray[np.float32]:
+    """The mean logit."""
+    return np.mean([member_logits(member, windows) for member in members], axis=0)

@@ -1,0 +1,160 @@
+"""What a model is measured on: held-out voices in known conditions, and hours of real audio without the word."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_node.gate import Gate, GateSettings, Trigger
+from edge_node.wakeword.detector import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ
+from edge_node.wakeword.incremental import Floats
+from edge_node.wakeword.training import acoustics
+from edge_node.wakeword.training.acoustics import Chance
+from edge_node.wakeword.training.engines.seam import Sound
+from edge_node.wakeword.training.features import make_in_parallel, read_clip
+from edge_node.wakeword.training.plan import Clip
+from edge_node.wakeword.training.recordings import Samples, recording
+from edge_node.wakeword.training.scenes import babble, piece
+from edge_node.wakeword.training.sources import RECORDINGS, Source
+from edge_node.wakeword.training.voices import Split
+from edge_node.wakeword.twin import FIRST_SCORE, embeddings
+
+RECIPE = "1"
+SCENE_FRAMES = 65
+CLIP_STARTS_S = 2.4
+
+Noise: TypeAlias = Literal["", "room", "home", "music", "babble"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How a clip is heard.
+
+    Attributes:
+        noise: nothing, a room, or a room with noise of this kind in it.
+        snr_db: how far the noise's RMS lies below the clip's.
+    """
+
+    noise: Noise = ""
+    snr_db: int | None = None
+
+    @property
+    def name(self) -> str:
+        """`clean`, `room`, `babble 10 dB`."""
+        return f"{self.noise} {self.snr_db} dB" if self.snr_db is not None else self.noise or "clean"
+
+
+CLEAN, ROOM = Condition(), Condition("room")
+NOISY = tuple(Condition(noise, snr) for noise in ("home", "music", "babble") for snr in (20, 10, 5, 0))
+CONDITIONS = (CLEAN, ROOM, *NOISY)
+
+MEASURED = tuple(source for source in RECORDINGS if source.use == "measure")
+
+# No noise serves two splits, and none comes from what the model learned from.
+_NOISES: dict[Split, dict[Noise, tuple[str, ...]]] = {
+    "dev": {
+        "home": ("unknown-horizons",),
+        "music": ("asterisk-moh-opsound-wav",),
+        "babble": ("asterisk-prompt-it-menardi-wav", "fillets-ng-data-nl"),
+    },
+    "test": {
+        "home": ("bucklespring-data", "colobot-common-sounds"),
+        "music": ("wesnoth-1.16-music",),
+        "babble": ("asterisk-core-sounds-en-wav", "asterisk-core-sounds-fr-wav", "asterisk-core-sounds-es-wav"),
+    },
+}
+
+
+def heard(clips: Sequence[Clip], condition: Condition, cache: Path) -> Floats:
+    """Embeddings of each clip in a scene of 5.2 s under a condition: float32 (clips, SCENE_FRAMES, 96)."""
+    names = hashlib.sha256(" ".join(clip.name for clip in clips).encode()).hexdigest()[:16]
+    path = cache / "measured" / f"scenes-{RECIPE}" / f"{condition.name.replace(' ', '-')}-{names}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        samples = np.concatenate([as_heard(clip, condition, cache) for clip in clips])
+        _save(path, embeddings(samples).reshape(len(clips), SCENE_FRAMES, -1))
+    found: Floats = np.load(path)
+    return found
+
+
+def as_heard(clip: Clip, condition: Condition, cache: Path) -> Samples:
+    """The scene itself: int16 (SCENE_FRAMES x 1280,); the same every time."""
+    chance = np.random.default_rng(_number(f"{RECIPE} {clip.name} {condition.name}"))
+    sound = read_clip(cache, clip)
+    length = SCENE_FRAMES * FRAME_SAMPLES
+    start = round(CLIP_STARTS_S * SAMPLE_RATE_HZ)
+    sound = sound[: length - start]
+    level = acoustics.rms(sound)
+    out = np.zeros(length, np.float32)
+    out[start : start + len(sound)] = sound
+    if condition.noise:
+        out = acoustics.in_room(out, chance)
+    if condition.snr_db is not None:
+        out = acoustics.at_snr(out, _noise(condition.noise, clip.split, length, cache, chance), condition.snr_db, level)
+    quiet = chance.uniform(-24.0, -6.0)
+    return acoustics.to_samples((out * (10 ** (quiet / 20) / max(float(np.abs(out).max()), 1e-6))).astype(np.float32))
+
+
+def measured_recordings(cache: Path, sources: Sequence[Source] = MEASURED) -> dict[str, Floats]:
+    """Embeddings of each package of recordings, frame by frame: float32 (frames, 96)."""
+    folder = cache / "measured" / "recordings"
+    paths = {source.name: folder / f"{source.name}.npy" for source in sources}
+    make_in_parallel([(_listen, path, (name,)) for name, path in paths.items()], cache, "hours of recordings")
+    return {name: np.load(path) for name, path in paths.items()}
+
+
+def windows_of(embedded: Floats) -> Floats:
+    """All windows that the engine would score: a view (frames - 15, 16, 96), its first without real audio left out."""
+    view = np.lib.stride_tricks.sliding_window_view(embedded, 16, axis=0).transpose(0, 2, 1)
+    return view[FIRST_SCORE - 15 :]
+
+
+def triggers(scores: npt.NDArray[np.floating], settings: GateSettings) -> Iterator[Trigger]:
+    """What the production gate makes of the scores of one stream, one per frame; at_s counts from the first."""
+    gate = Gate(settings)
+    for number, score in enumerate(scores, start=1):
+        trigger = gate.feed(float(score), number * FRAME_S)
+        if trigger is not None:
+            yield trigger
+
+
+def hours(frames: int) -> float:
+    """Of audio."""
+    return frames * FRAME_S / 3600.0
+
+
+def _noise(kind: Noise, split: Split, length: int, cache: Path, chance: Chance) -> Sound:
+    names = _NOISES[split][kind]
+    if kind == "babble":
+        return babble(_recordings(cache, names), length, chance)
+    found = piece(_recordings(cache, names), length, chance)
+    if kind == "home":
+        found = found + 0.5 * acoustics.steady_noise(length, chance)
+    return found.astype(np.float32)
+
+
+_loaded: dict[tuple[str, ...], Samples] = {}
+
+
+def _recordings(cache: Path, names: tuple[str, ...]) -> Samples:
+    if names not in _loaded:
+        _loaded[names] = np.concatenate([recording(cache, name) for name in names])
+    return _loaded[names]
+
+
+def _listen(path: Path, cache: Path, name: str) -> None:
+    np.save(path, embeddings(recording(cache, name)))
+
+
+def _save(path: Path, values: Floats) -> None:
+    part = path.with_suffix(".part.npy")
+    np.save(part, values)
+    part.replace(path)
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

