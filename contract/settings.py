@@ -259,8 +259,9 @@ class EdgeSettings(Section):
     command: str = Field(default="wake_up", min_length=1, max_length=1024)
     engine: Literal["native", "openwakeword"] = "native"
     model: Path | None = None
-    threshold: float = Field(default=0.972, gt=0, lt=1)
-    patience: int = Field(default=2, ge=1)
+    strictness: Literal["lenient", "normal", "strict"] = "normal"
+    threshold: float | None = Field(default=None, gt=0, lt=1)
+    patience: int | None = Field(default=None, ge=1)
     refractory_s: float = Field(default=2.0, ge=0)
     wake_ttl_ms: int = Field(default=10_000, ge=100, le=60_000)
     http_host: str = "127.0.0.1"

@@ -19,12 +19,11 @@ from contract.telemetry import configure_logging
 from contract.web import Server, address, listen
 from edge_node.audio import open_source
 from edge_node.events import ConsoleIndicator, Events
-from edge_node.gate import Gate, GateSettings, Trigger
+from edge_node.gate import Gate, Trigger
 from edge_node.listener import Listener
 from edge_node.node import EdgeNode
 from edge_node.state import StateFile
 from edge_node.wakeword import selftest
-from edge_node.wakeword.detector import Detector
 from edge_node.wakeword.native import NativeDetector
 from edge_node.wakeword.openwakeword import OpenWakeWordDetector
 from edge_node.web import Node, create_app
@@ -76,8 +75,8 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
     clock = SystemClock()
     mqtt.check(settings.mqtt)
     selftest.check()
-    detector: Detector = NativeDetector(edge.model) if edge.engine == "native" else OpenWakeWordDetector(edge.model)
-    gate = Gate(GateSettings(threshold=edge.threshold, patience=edge.patience, refractory_s=edge.refractory_s))
+    detector = NativeDetector(edge.model) if edge.engine == "native" else OpenWakeWordDetector(edge.model)
+    gate = Gate(detector.advice.gate(edge.strictness, edge.threshold, edge.patience, edge.refractory_s))
     source = open_source(edge.source)
     listening = listen("the edge's log-out endpoint", edge.http_host, edge.http_port, option="--http-port")
     state_file = StateFile(edge.state_dir, device_id)

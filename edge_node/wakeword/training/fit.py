@@ -61,7 +61,7 @@ def learn(taught: Lesson, architecture: Architecture, seed: int, steps: int = 90
     scale = _scale(taught)
     key = jax.random.PRNGKey(seed)
     weights = fresh(architecture, key)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, 1.5e-3, 300, steps)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 1.5e-3, min(300, steps // 4), steps)
     optimiser = optax.adamw(schedule, weight_decay=1e-3)
     state = optimiser.init(weights)
 

@@ -1,0 +1,150 @@
+"""The second stage: a small convolutional network on the log-mel of the last 1.6 s, for candidates only."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import onnx
+import optax
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_node.wakeword.incremental import MEL_BINS, ROWS_PER_FRAME
+from edge_node.wakeword.training.features import Half
+from edge_node.wakeword.training.heads import Weights
+from edge_node.wakeword.training.progress import track
+
+FRAMES = 20
+ROWS = FRAMES * ROWS_PER_FRAME
+
+_LAYERS = ((16, 2, 1), (24, 2, 2), (32, 2, 2), (48, 2, 2))
+_HIDDEN = 32
+_BATCH = 128
+_SMOOTH = 0.02
+_EPSILON = 1e-3
+
+Rows = npt.NDArray[np.float32]
+
+
+def fresh(key: jax.Array) -> Weights:
+    """Random weights (He)."""
+    keys = iter(jax.random.split(key, len(_LAYERS) + 2))
+    weights: Weights = {}
+    channels = 1
+    for number, (wide, _, _) in enumerate(_LAYERS):
+        fan_in = 9 * channels
+        weights[f"conv{number}.w"] = jax.random.normal(next(keys), (wide, channels, 3, 3)) * np.sqrt(2 / fan_in)
+        weights[f"conv{number}.b"] = jnp.zeros(wide)
+        channels = wide
+    weights["mid.w"] = jax.random.normal(next(keys), (2 * channels, _HIDDEN)) * np.sqrt(1 / channels)
+    weights["mid.b"] = jnp.zeros(_HIDDEN)
+    weights["out.w"] = jax.random.normal(next(keys), (_HIDDEN, 1)) * np.sqrt(1 / _HIDDEN)
+    weights["out.b"] = jnp.zeros(1)
+    return weights
+
+
+def logits(weights: Weights, rows: jax.Array, drop: tuple[jax.Array, float] | None = None) -> jax.Array:
+    """(n,) of log-mel rows (n, ROWS, 32); each piece is scaled by its own mean and deviation."""
+    mean = rows.mean((1, 2), keepdims=True)
+    hidden = ((rows - mean) / jnp.sqrt(((rows - mean) ** 2).mean((1, 2), keepdims=True) + _EPSILON))[:, None]
+    for number, (_, down, across) in enumerate(_LAYERS):
+        hidden = jax.lax.conv_general_dilated(hidden, weights[f"conv{number}.w"], (down, across), ((1, 1), (1, 1)))
+        hidden = jax.nn.relu(hidden + weights[f"conv{number}.b"][:, None, None])
+    pooled = jnp.concatenate([hidden.mean((2, 3)), hidden.max((2, 3))], axis=1)
+    if drop is not None:
+        pooled = jnp.where(jax.random.bernoulli(drop[0], 1 - drop[1], pooled.shape), pooled / (1 - drop[1]), 0.0)
+    hidden = jax.nn.relu(pooled @ weights["mid.w"] + weights["mid.b"])
+    return (hidden @ weights["out.w"] + weights["out.b"])[:, 0]
+
+
+def learn(
+    mel: Half, word: npt.NDArray[np.int64], near: npt.NDArray[np.int64], seed: int, steps: int = 6000
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Weights from scenes' rows (scenes, frames, 8, 32) and pairs (scene, last frame) that are the word or are not."""
+    chance = np.random.default_rng(seed)
+    key = jax.random.PRNGKey(seed)
+    weights = fresh(key)
+    optimiser = optax.adamw(optax.warmup_cosine_decay_schedule(0.0, 2e-3, min(200, steps // 4), steps), weight_decay=1e-3)
+    state = optimiser.init(weights)
+
+    @jax.jit
+    def step(
+        weights: Weights, state: optax.OptState, key: jax.Array, rows: jax.Array, wanted: jax.Array
+    ) -> tuple[Weights, optax.OptState]:
+        def loss(weights: Weights) -> jax.Array:
+            return optax.sigmoid_binary_cross_entropy(logits(weights, rows, (key, 0.3)), wanted).mean()
+
+        change, after = optimiser.update(jax.grad(loss)(weights), state, weights)
+        changed: Weights = optax.apply_updates(weights, change)
+        return changed, after
+
+    word, near = (pairs[pairs[:, 1] >= FRAMES - 1] for pairs in (word, near))
+    half = _BATCH // 2
+    wanted = jnp.asarray(np.repeat([1 - _SMOOTH, _SMOOTH], half), jnp.float32)
+    for _ in track(range(steps), f"learning the second stage {seed}", steps):
+        pairs = np.concatenate([bag[chance.integers(0, len(bag), half)] for bag in (word, near)])
+        key, now = jax.random.split(key)
+        weights, state = step(weights, state, now, jnp.asarray(_masked(rows_of(mel, pairs), chance)), wanted)
+    return {name: np.asarray(value) for name, value in weights.items()}
+
+
+def rows_of(mel: Half, pairs: npt.NDArray[np.int64]) -> Rows:
+    """The rows that end with each (scene, last frame): float32 (n, ROWS, 32)."""
+    steps = np.arange(-FRAMES + 1, 1)
+    found = mel[pairs[:, :1], pairs[:, 1:] + steps]
+    return found.reshape(len(pairs), ROWS, MEL_BINS).astype(np.float32)
+
+
+def _masked(rows: Rows, chance: np.random.Generator) -> Rows:
+    """Shifted up or down a band, a band or a moment hidden: nothing single may decide."""
+    out = rows.copy()
+    for at in range(len(out)):
+        if chance.random() < 0.5:  # noqa: PLR2004 a share
+            out[at] = np.roll(out[at], int(chance.integers(-1, 2)), axis=1)
+        if chance.random() < 0.4:  # noqa: PLR2004 a share
+            band, wide = int(chance.integers(0, MEL_BINS - 4)), int(chance.integers(1, 5))
+            out[at, :, band : band + wide] = out[at].mean()
+        if chance.random() < 0.3:  # noqa: PLR2004 a share
+            moment = int(chance.integers(0, ROWS - 12))
+            out[at, moment : moment + int(chance.integers(2, 12))] = out[at].mean()
+    return out + chance.normal(0.0, 0.05, out.shape).astype(np.float32)
+
+
+def export(weights: dict[str, npt.NDArray[np.float32]], path: Path, notes: dict[str, str]) -> None:
+    """Write the network: rows (1, ROWS, 32) -> logit (1, 1)."""
+    constants: list[onnx.TensorProto] = []
+    nodes: list[onnx.NodeProto] = []
+
+    def constant(values: npt.ArrayLike) -> str:
+        constants.append(numpy_helper.from_array(np.asarray(values), f"c{len(constants)}"))
+        return constants[-1].name
+
+    def add(kind: str, inputs: list[str], **attributes: object) -> str:
+        nodes.append(helper.make_node(kind, inputs, [f"n{len(nodes)}"], **attributes))
+        return str(nodes[-1].output[0])
+
+    centred = add("Sub", ["rows", add("ReduceMean", ["rows"], axes=[1, 2])])
+    power = add("ReduceMean", [add("Mul", [centred, centred])], axes=[1, 2])
+    deviation = add("Sqrt", [add("Add", [power, constant(np.float32(_EPSILON))])])
+    hidden = add("Unsqueeze", [add("Div", [centred, deviation]), constant(np.array([1], np.int64))])
+    for number, (_, down, across) in enumerate(_LAYERS):
+        parts = [hidden, constant(weights[f"conv{number}.w"]), constant(weights[f"conv{number}.b"])]
+        hidden = add("Relu", [add("Conv", parts, strides=[down, across], pads=[1, 1, 1, 1], kernel_shape=[3, 3])])
+    pooled = [add(kind, [hidden], axes=[2, 3], keepdims=0) for kind in ("ReduceMean", "ReduceMax")]
+    middle = add("Gemm", [add("Concat", pooled, axis=1), constant(weights["mid.w"]), constant(weights["mid.b"])])
+    last = [add("Relu", [middle]), constant(weights["out.w"]), constant(weights["out.b"])]
+    nodes.append(helper.make_node("Gemm", last, ["logit"]))
+    graph = helper.make_graph(
+        nodes,
+        "second stage",
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, [1, ROWS, MEL_BINS])],
+        [helper.make_tensor_value_info("logit", TensorProto.FLOAT, [1, 1])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, notes)
+    onnx.checker.check_model(model)
+    part = path.with_suffix(".part")
+    onnx.save(model, part)
+    part.replace(path)
