@@ -14,7 +14,7 @@ _MEAN_FREE_S = 0.004
 Chance = np.random.Generator
 
 
-def rms(sound: Sound) -> float:
+def rms(sound: npt.NDArray[np.floating]) -> float:
     """Root of the mean power; never 0."""
     return float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))) + _SILENT
 
@@ -46,7 +46,7 @@ def in_room(sound: Sound, chance: Chance) -> Sound:
     response = tail / np.sqrt((tail**2).sum())
     response[0] += 10 ** (direct_db / 20)
     wet = fftconvolve(sound, response)[: len(sound)]
-    return (wet * (rms(sound) / rms(wet))).astype(np.float32)
+    return np.asarray(wet * (rms(sound) / rms(wet)), np.float32)
 
 
 def microphone(sound: Sound, chance: Chance) -> Sound:
@@ -71,14 +71,15 @@ def steady_noise(length: int, chance: Chance) -> Sound:
     noise = coloured / rms(coloured)
     if chance.random() < 0.4:  # noqa: PLR2004 a share
         noise += chance.uniform(0.1, 1.0) * _hum(length, chance)
-    return (noise / rms(noise)).astype(np.float32)
+    return np.asarray(noise / rms(noise), np.float32)
 
 
 def _hum(length: int, chance: Chance) -> npt.NDArray[np.float64]:
     at_s = np.arange(length) / SAMPLE_RATE_HZ
     base_hz = chance.choice((50.0, 60.0, chance.uniform(80, 400)))
-    hum = sum(np.sin(2 * np.pi * (at_s * base_hz * n + chance.random())) / n for n in range(1, 8) if chance.random() < 0.7)  # noqa: PLR2004
-    return np.asarray(hum, np.float64) + np.zeros(length)
+    heard = [n for n in range(1, 8) if chance.random() < 0.7]  # noqa: PLR2004 a share
+    waves = [np.sin(2 * np.pi * (at_s * base_hz * n + chance.random())) / n for n in heard]
+    return np.asarray(np.sum([np.zeros(length), *waves], axis=0))
 
 
 def made_up_music(length: int, chance: Chance) -> Sound:
@@ -100,16 +101,16 @@ def made_up_music(length: int, chance: Chance) -> Sound:
         if chance.random() < 0.5:  # noqa: PLR2004 a share
             knock = chance.standard_normal(int(0.08 * SAMPLE_RATE_HZ))
             _add(out, start, 0.5 * knock * np.exp(-np.arange(len(knock)) / (0.015 * SAMPLE_RATE_HZ)))
-    return (out / rms(out)).astype(np.float32)
+    return np.asarray(out / rms(out), np.float32)
 
 
 def _note(hz: float, lasts_s: float, bright: float, chance: Chance) -> npt.NDArray[np.float64]:
     at_s = np.arange(int(lasts_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     vibrato = chance.uniform(0, 0.004) * np.sin(2 * np.pi * chance.uniform(4, 7) * at_s)
     decay = np.exp(-at_s / chance.uniform(0.15, 1.0)) * np.minimum(at_s / 0.01, 1.0)
-    return decay * sum(
-        np.sin(2 * np.pi * hz * n * (at_s + vibrato / 5)) / n**bright for n in range(1, 12) if hz * n < SAMPLE_RATE_HZ / 2
-    )
+    overtones = [n for n in range(1, 12) if hz * n < SAMPLE_RATE_HZ / 2]
+    waves = [np.sin(2 * np.pi * hz * n * (at_s + vibrato / 5)) / n**bright for n in overtones]
+    return np.asarray(decay * np.sum(waves, axis=0))
 
 
 def _add(out: npt.NDArray[np.float64], start: int, piece: npt.NDArray[np.float64]) -> None:

@@ -57,9 +57,7 @@ class SceneBlock:
 
 def scene_features(clips: Sequence[Clip], variants: int, cache: Path, seed: int = 2026) -> SceneBlock:
     """Each clip in `variants` different scenes."""
-    blocks = [
-        (at, variant) for variant in range(variants) for at in range(0, len(clips), _BLOCK)
-    ]
+    blocks = [(at, variant) for variant in range(variants) for at in range(0, len(clips), _BLOCK)]
     jobs = [(clips[at : at + _BLOCK], variant, seed) for at, variant in blocks]
     paths = [_scene_path(cache, part, variant, seed) for part, variant, _ in jobs]
     make_in_parallel([(_write_scenes, path, job) for path, job in zip(paths, jobs, strict=True)], cache, "scenes")
@@ -75,7 +73,11 @@ def scene_features(clips: Sequence[Clip], variants: int, cache: Path, seed: int 
 def passage_features(cache: Path, speech_clips: Sequence[Clip], passes: int, seed: int = 2026) -> list[Half]:
     """Everyday speech, music and noise without the word: a list of float16 (frames, 96), each without a gap."""
     names = ["sentences", *(source.name for source in RECORDINGS if source.use == "train"), "music", "steady", "babble"]
-    jobs = [(name, number, seed, tuple(speech_clips) if name == "sentences" else ()) for name in names for number in range(passes)]
+    jobs = [
+        (name, number, seed, tuple(speech_clips) if name == "sentences" else ())
+        for name in names
+        for number in range(passes)
+    ]
     folder = cache / "features" / f"passages-{RECIPE}"
     paths = [folder / f"{name}-{number}-{seed}-{len(clips)}.npy" for name, number, _, clips in jobs]
     make_in_parallel([(_write_passage, path, job) for path, job in zip(paths, jobs, strict=True)], cache, "passages")
@@ -85,7 +87,7 @@ def passage_features(cache: Path, speech_clips: Sequence[Clip], passes: int, see
 def window(block: Half, last: npt.NDArray[np.int64], row: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     """The 16 embeddings that end with frame `last` of scene `row`: float32 (n, 16, 96)."""
     steps = np.arange(-HEAD_EMBEDDINGS + 1, 1)
-    return block[row[:, None], last[:, None] + steps].astype(np.float32)
+    return np.asarray(block[row[:, None], last[:, None] + steps], np.float32)
 
 
 Job = tuple[Callable[..., None], Path, tuple[object, ...]]
@@ -123,7 +125,9 @@ def _scene_path(cache: Path, clips: Sequence[Clip], variant: int, seed: int) -> 
 @remember
 def _surroundings(cache: Path) -> Surroundings:
     """What training scenes may have around them: recordings for training, sentences, made-up music."""
-    speech = [recording(cache, source.name) for source in RECORDINGS if source.use == "train" and source.kind == "speech"]
+    speech = [
+        recording(cache, source.name) for source in RECORDINGS if source.use == "train" and source.kind == "speech"
+    ]
     music = [recording(cache, source.name) for source in RECORDINGS if source.use == "train" and source.kind == "music"]
     said = cache / "features" / "sentences.npy"
     if said.exists():
@@ -158,15 +162,19 @@ def _made_up_music(cache: Path) -> Samples:
 
 def _write_scenes(path: Path, cache: Path, clips: Sequence[Clip], variant: int, seed: int) -> None:
     made = [
-        scene(read_clip(cache, clip), _surroundings(cache), np.random.default_rng(_number(f"{seed} {clip.name} {variant}")))
+        scene(
+            read_clip(cache, clip),
+            _surroundings(cache),
+            np.random.default_rng(_number(f"{seed} {clip.name} {variant}")),
+        )
         for clip in clips
     ]
     mel = mel_rows(np.concatenate([samples for samples, _ in made]))
     embedded = embeddings_of(mel).reshape(len(made), SCENE_FRAMES, -1)
     rows = mel.reshape(len(made), SCENE_FRAMES, *mel.shape[1:])
     ends = np.array([end - _FIRST_KEPT * FRAME_SAMPLES for _, end in made])
-    kept = {"embedded": embedded[:, _FIRST_KEPT:], "mel": rows[:, _FIRST_KEPT:]}
-    np.savez(path, ends=ends, **{name: values.astype(np.float16) for name, values in kept.items()})
+    embedded, rows = embedded[:, _FIRST_KEPT:], rows[:, _FIRST_KEPT:]
+    np.savez(path, ends=ends, embedded=embedded.astype(np.float16), mel=rows.astype(np.float16))
 
 
 def _write_passage(path: Path, cache: Path, name: str, number: int, seed: int, clips: Sequence[Clip]) -> None:
@@ -177,11 +185,15 @@ def _write_passage(path: Path, cache: Path, name: str, number: int, seed: int, c
     elif name == "music":
         whole = _made_up_music(cache).astype(np.float32) / 32768.0
     elif name == "steady":
-        whole = np.concatenate([acoustics.steady_noise(15 * SAMPLE_RATE_HZ, chance) for _ in range(_STEADY_MIN * 4)]) * 0.1
+        whole = (
+            np.concatenate([acoustics.steady_noise(15 * SAMPLE_RATE_HZ, chance) for _ in range(_STEADY_MIN * 4)]) * 0.1
+        )
     elif name == "babble":
         from edge_node.wakeword.training.scenes import babble  # noqa: PLC0415
 
-        whole = np.concatenate([babble(around.speech, 15 * SAMPLE_RATE_HZ, chance) for _ in range(_BABBLE_MIN * 4)]) * 0.1
+        whole = (
+            np.concatenate([babble(around.speech, 15 * SAMPLE_RATE_HZ, chance) for _ in range(_BABBLE_MIN * 4)]) * 0.1
+        )
     else:
         whole = recording(cache, name).astype(np.float32) / 32768.0
     step = int(_PASSAGE_S * SAMPLE_RATE_HZ)
@@ -195,9 +207,19 @@ def _number(text: str) -> int:
 
 
 def delays(ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """For each scene and kept frame, samples from the end of the clip to the end of the frame: (scenes, KEPT_FRAMES)."""
+    """For each scene and kept frame, samples from the clip's end to the frame's end: (scenes, KEPT_FRAMES)."""
     frame_ends: npt.NDArray[np.int64] = (np.arange(KEPT_FRAMES) + 1) * FRAME_SAMPLES
     return frame_ends[None, :] - ends[:, None]
 
 
-__all__ = ["END_FRAME", "RECIPE", "SceneBlock", "delays", "join_sentences", "passage_features", "read_clip", "scene_features", "window"]
+__all__ = [
+    "END_FRAME",
+    "RECIPE",
+    "SceneBlock",
+    "delays",
+    "join_sentences",
+    "passage_features",
+    "read_clip",
+    "scene_features",
+    "window",
+]

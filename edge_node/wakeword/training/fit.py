@@ -1,7 +1,9 @@
 """Teaches heads: the word against near-misses and against everything else, with rounds of what they still confuse."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +76,8 @@ def learn(taught: Lesson, architecture: Architecture, seed: int, steps: int = 90
             seen = windows + 0.15 * jax.random.normal(blur, windows.shape)
             seen = seen * jax.random.bernoulli(cut, 0.95, (*windows.shape[:2], 1))
             found = logits(architecture, weights, seen, (drop, 0.3))
-            return optax.sigmoid_binary_cross_entropy(found, wanted).mean()
+            mean: jax.Array = optax.sigmoid_binary_cross_entropy(found, wanted).mean()
+            return mean
 
         return _update(optimiser, weights, state, jax.grad(loss)(weights))
 
@@ -82,7 +85,7 @@ def learn(taught: Lesson, architecture: Architecture, seed: int, steps: int = 90
     per_round = steps // _ROUNDS
     for number in track(range(steps), f"learning {architecture} {seed}", steps):
         if number and number % per_round == 0:
-            bags.dwell_on_the_hard(lambda windows: _score(architecture, weights, _scaled(windows, scale)))
+            bags.dwell_on_the_hard(partial(_score_as_heard, architecture, weights, scale))
         windows, wanted = bags.draw(_BATCH)
         key, now = jax.random.split(key)
         weights, state = step(weights, state, now, jnp.asarray(_scaled(windows, scale)), jnp.asarray(wanted))
@@ -104,7 +107,9 @@ def _update(
 
 
 def _scale(taught: Lesson) -> Scale:
-    some = np.concatenate([taught.scenes[::7].reshape(-1, taught.scenes.shape[-1]), *(one[::5] for one in taught.passages)])
+    some = np.concatenate(
+        [taught.scenes[::7].reshape(-1, taught.scenes.shape[-1]), *(one[::5] for one in taught.passages)]
+    )
     some = some.astype(np.float32)
     return Scale(some.mean(0), some.std(0) + 1e-3)
 
@@ -113,7 +118,10 @@ def _scaled(windows: Windows, scale: Scale) -> Windows:
     return (windows - scale.mean) / scale.deviation
 
 
-_scorers: dict[Architecture, object] = {}
+def _score_as_heard(
+    architecture: Architecture, weights: Weights, scale: Scale, windows: Windows
+) -> npt.NDArray[np.float32]:
+    return _score(architecture, weights, _scaled(windows, scale))
 
 
 def _score(architecture: Architecture, weights: Weights, scaled: Windows) -> npt.NDArray[np.float32]:
@@ -122,10 +130,13 @@ def _score(architecture: Architecture, weights: Weights, scaled: Windows) -> npt
     return np.concatenate(found) if found else np.zeros(0, np.float32)
 
 
-def _runner(architecture: Architecture):  # noqa: ANN202 a jitted function
-    if architecture not in _scorers:
-        _scorers[architecture] = jax.jit(lambda weights, windows: logits(architecture, weights, windows))
-    return _scorers[architecture]
+@cache
+def _runner(architecture: Architecture) -> Callable[[Weights, jax.Array], jax.Array]:
+    run: Callable[[Weights, jax.Array], jax.Array] = jax.jit(partial(logits, architecture))
+    return run
+
+
+_Score: TypeAlias = Callable[[Windows], npt.NDArray[np.float32]]
 
 
 class _Bags:
@@ -151,10 +162,10 @@ class _Bags:
         wanted[:words] = 1 - _SMOOTH
         return windows, wanted
 
-    def dwell_on_the_hard(self, score) -> None:  # noqa: ANN001 a function of windows
+    def dwell_on_the_hard(self, score: _Score) -> None:
         """Find the negatives that score highest; from now on many are drawn from these."""
         some = self._chance.integers(0, len(self._taught.near), 200_000)
-        self._hard_near = self._hardest(some, lambda at: window(self._taught.scenes, *self._taught.near[at].T[::-1]), score)
+        self._hard_near = self._hardest(some, self._of_near, score)
         every = np.arange(int(self._starts[-1]))
         self._hard_passages = self._hardest(every, self._of_passages, score)
 
@@ -165,16 +176,21 @@ class _Bags:
             easy[:many] = hard[self._chance.integers(0, len(hard), many)]
         return easy
 
-    def _hardest(self, at: npt.NDArray[np.int64], look, score) -> npt.NDArray[np.int64]:  # noqa: ANN001
+    def _hardest(
+        self, at: npt.NDArray[np.int64], look: Callable[[npt.NDArray[np.int64]], Windows], score: _Score
+    ) -> npt.NDArray[np.int64]:
         scores = np.concatenate([score(look(at[start : start + 8192])) for start in range(0, len(at), 8192)])
         return at[np.argsort(-scores)[:_HARD_KEPT]]
+
+    def _of_near(self, at: npt.NDArray[np.int64]) -> Windows:
+        return window(self._taught.scenes, self._taught.near[at, 1], self._taught.near[at, 0])
 
     def _of_passages(self, at: npt.NDArray[np.int64]) -> Windows:
         which = np.searchsorted(self._starts, at, side="right") - 1
         first = at - self._starts[which] + self._offsets[which]
-        return self._passages[first[:, None] + np.arange(HEAD_EMBEDDINGS)].astype(np.float32)
+        return np.asarray(self._passages[first[:, None] + np.arange(HEAD_EMBEDDINGS)], np.float32)
 
 
 def ensemble_logits(members: Sequence[Member], windows: Windows) -> npt.NDArray[np.float32]:
     """The mean logit."""
-    return np.mean([member_logits(member, windows) for member in members], axis=0)
+    return np.asarray(np.mean([member_logits(member, windows) for member in members], axis=0))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -48,8 +48,10 @@ def fresh(architecture: Architecture, key: jax.Array) -> Weights:
     if architecture == "dense":
         wide, narrow = _DENSE
         return {
-            **layer("in", HEAD_EMBEDDINGS * EMBEDDING_SIZE, wide), **layer("mid", wide, narrow), **layer("out", narrow, 1),
-        }  # fmt: skip
+            **layer("in", HEAD_EMBEDDINGS * EMBEDDING_SIZE, wide),
+            **layer("mid", wide, narrow),
+            **layer("out", narrow, 1),
+        }
     return {
         **layer("in", EMBEDDING_SIZE, _CHANNELS),
         **layer("conv1", _KERNEL, _CHANNELS, _CHANNELS),
@@ -137,7 +139,7 @@ class _Names:
         self._nodes = nodes
         self._constants = constants
 
-    def add(self, kind: str, inputs: Sequence[str], **attributes: object) -> str:
+    def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
         name = f"n{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name

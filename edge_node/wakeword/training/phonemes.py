@@ -15,7 +15,20 @@ LONG = "ː"
 
 _AFFRICATES = {"tɕʰ": "ʨʰ", "tɕ": "ʨ", "dʑ": "ʥ", "tʃ": "ʧ", "dʒ": "ʤ", "ts": "ʦ", "dz": "ʣ"}
 # What espeak-ng writes and Kokoro does not know.
-_ESPEAK = {"-": "", "ɫ": "l", "q": "k", "g": "ɡ", "ɝ": "ɜɹ", "ɚ": "əɹ", "tɕh": "ʨʰ", "tʃh": "ʨʰ", "kh": "kʰ", "ph": "pʰ", "th": "tʰ", "̃": ""}
+_ESPEAK = {
+    "-": "",
+    "ɫ": "l",
+    "q": "k",
+    "g": "ɡ",
+    "ɝ": "ɜɹ",
+    "ɚ": "əɹ",
+    "tɕh": "ʨʰ",
+    "tʃh": "ʨʰ",
+    "kh": "kʰ",
+    "ph": "pʰ",
+    "th": "tʰ",
+    "̃": "",
+}
 
 _SOUNDS_ALIKE = {
     "s": ("s", "s", "ss"),
@@ -68,7 +81,7 @@ def vary(ipa: str, chance: random.Random) -> str:
     sounds = [sound for sound in ipa if sound not in STRESS]
     spoken = [chance.choice(_SOUNDS_ALIKE.get(sound, (sound,))) for sound in sounds]
     vowels = [at for at, sound in enumerate(sounds) if sound in _VOWELS]
-    if vowels and chance.random() < 0.9:
+    if vowels and chance.random() < 0.9:  # noqa: PLR2004 a share
         stressed = chance.choice((vowels[0], vowels[0], vowels[0], *vowels))
         spoken[stressed] = chance.choice("ˈˈˌ") + spoken[stressed]
     return "".join(spoken) + chance.choice(_ENDINGS)
@@ -115,7 +128,8 @@ def arpabet(ipa: str, chance: random.Random) -> list[str]:
 _ROWS = {
     "": "アイウエオ", "k": "カキクケコ", "ɡ": "ガギグゲゴ", "s": "サシスセソ", "z": "ザジズゼゾ", "t": "タチツテト",
     "d": "ダヂヅデド", "n": "ナニヌネノ", "h": "ハヒフヘホ", "b": "バビブベボ", "p": "パピプペポ", "m": "マミムメモ",
-    "ɾ": "ラリルレロ", "l": "ラリルレロ", "ʨ": "チャ チ チュ チェ チョ", "ʥ": "ジャ ジ ジュ ジェ ジョ", "ʤ": "ジャ ジ ジュ ジェ ジョ",
+    "ɾ": "ラリルレロ", "l": "ラリルレロ", "ʨ": "チャ チ チュ チェ チョ", "ʥ": "ジャ ジ ジュ ジェ ジョ",
+    "ʤ": "ジャ ジ ジュ ジェ ジョ",
 }  # fmt: skip
 _KANA_VOWEL = {
     **dict.fromkeys("aɐɑ", 0), **dict.fromkeys("iɪ", 1), **dict.fromkeys("ɯɨuʊ", 2), **dict.fromkeys("eɛæ", 3),

@@ -36,7 +36,7 @@ def babble(of: Samples, length: int, chance: Chance) -> Sound:
     """Several people at once, RMS 1."""
     voices = int(chance.integers(*_VOICES_IN_BABBLE))
     mixed = np.sum([piece(of, length, chance) for _ in range(voices)], axis=0)
-    return (mixed / acoustics.rms(mixed)).astype(np.float32)
+    return np.asarray(mixed / acoustics.rms(mixed), np.float32)
 
 
 def some_noise(around: Surroundings, length: int, chance: Chance) -> Sound:

@@ -1,6 +1,7 @@
 """The second stage: a small convolutional network on the log-mel of the last 1.6 s, for candidates only."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +56,8 @@ def logits(weights: Weights, rows: jax.Array, drop: tuple[jax.Array, float] | No
     if drop is not None:
         pooled = jnp.where(jax.random.bernoulli(drop[0], 1 - drop[1], pooled.shape), pooled / (1 - drop[1]), 0.0)
     hidden = jax.nn.relu(pooled @ weights["mid.w"] + weights["mid.b"])
-    return (hidden @ weights["out.w"] + weights["out.b"])[:, 0]
+    found: jax.Array = (hidden @ weights["out.w"] + weights["out.b"])[:, 0]
+    return found
 
 
 def learn(
@@ -65,7 +67,9 @@ def learn(
     chance = np.random.default_rng(seed)
     key = jax.random.PRNGKey(seed)
     weights = fresh(key)
-    optimiser = optax.adamw(optax.warmup_cosine_decay_schedule(0.0, 2e-3, min(200, steps // 4), steps), weight_decay=1e-3)
+    optimiser = optax.adamw(
+        optax.warmup_cosine_decay_schedule(0.0, 2e-3, min(200, steps // 4), steps), weight_decay=1e-3
+    )
     state = optimiser.init(weights)
 
     @jax.jit
@@ -73,7 +77,8 @@ def learn(
         weights: Weights, state: optax.OptState, key: jax.Array, rows: jax.Array, wanted: jax.Array
     ) -> tuple[Weights, optax.OptState]:
         def loss(weights: Weights) -> jax.Array:
-            return optax.sigmoid_binary_cross_entropy(logits(weights, rows, (key, 0.3)), wanted).mean()
+            mean: jax.Array = optax.sigmoid_binary_cross_entropy(logits(weights, rows, (key, 0.3)), wanted).mean()
+            return mean
 
         change, after = optimiser.update(jax.grad(loss)(weights), state, weights)
         changed: Weights = optax.apply_updates(weights, change)
@@ -93,7 +98,7 @@ def rows_of(mel: Half, pairs: npt.NDArray[np.int64]) -> Rows:
     """The rows that end with each (scene, last frame): float32 (n, ROWS, 32)."""
     steps = np.arange(-FRAMES + 1, 1)
     found = mel[pairs[:, :1], pairs[:, 1:] + steps]
-    return found.reshape(len(pairs), ROWS, MEL_BINS).astype(np.float32)
+    return np.asarray(found.reshape(len(pairs), ROWS, MEL_BINS), np.float32)
 
 
 def _masked(rows: Rows, chance: np.random.Generator) -> Rows:
@@ -120,7 +125,7 @@ def export(weights: dict[str, npt.NDArray[np.float32]], path: Path, notes: dict[
         constants.append(numpy_helper.from_array(np.asarray(values), f"c{len(constants)}"))
         return constants[-1].name
 
-    def add(kind: str, inputs: list[str], **attributes: object) -> str:
+    def add(kind: str, inputs: list[str], **attributes: Any) -> str:
         nodes.append(helper.make_node(kind, inputs, [f"n{len(nodes)}"], **attributes))
         return str(nodes[-1].output[0])
 

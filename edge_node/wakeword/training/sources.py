@@ -90,8 +90,8 @@ RECORDINGS = (
 )
 
 LOMIRI_PERMISSIVE = (
-    "Wooden Drive.ogg", "A440.ogg", "Ede.ogg", "Call me.ogg", "Sintesis.ogg", "Sintonia.ogg", "UBports.ogg", "Entropy.ogg",
-    "Mangor*.ogg", "Time not Lost.ogg", "sakenointi.ogg", "Noti Karinding.ogg", "camera_click.ogg", "camera_focus.ogg",
+    "Wooden Drive.ogg", "A440.ogg", "Ede.ogg", "Call me.ogg", "Sintesis.ogg", "Sintonia.ogg", "UBports.ogg",
+    "Entropy.ogg", "Mangor*.ogg", "Time not Lost.ogg", "sakenointi.ogg", "Noti Karinding.ogg", "camera_click.ogg", "camera_focus.ogg",
 )  # fmt: skip
 """Files of lomiri-sounds that are not share-alike, as its copyright file lists them."""
 

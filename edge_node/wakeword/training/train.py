@@ -1,18 +1,16 @@
 """The whole way from a word to a model, step by step; each step goes on where it was left."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from edge_node.wakeword.native import ADVICE, Head
-from edge_node.wakeword.training import fit, heads, second
-from edge_node.wakeword.training.calibrate import Calibration, calibrate
-from edge_node.wakeword.training.features import SceneBlock, join_sentences, passage_features, scene_features
+from edge_node.wakeword.training import fit, heads
+from edge_node.wakeword.training.features import Half, SceneBlock, join_sentences, passage_features, scene_features
 from edge_node.wakeword.training.generate import generate
-from edge_node.wakeword.training.heads import Architecture, Member
+from edge_node.wakeword.training.heads import Architecture
 from edge_node.wakeword.training.plan import Clip, Engine, plan
 from edge_node.wakeword.training.recordings import join_recordings
 from edge_node.wakeword.training.sources import ensure_recordings, ensure_voices
@@ -53,12 +51,13 @@ def clips_of(word: Word, course: Course, cache: Path) -> list[Clip]:
     return generate(wanted, cache, voices)
 
 
-def teaching(clips: Sequence[Clip], cache: Path, seed: int) -> tuple[SceneBlock, np.ndarray, list]:
+def teaching(clips: Sequence[Clip], cache: Path, seed: int) -> tuple[SceneBlock, npt.NDArray[np.bool_], list[Half]]:
     """What heads learn from: scenes, whether each clip is the word, passages."""
     join_recordings(ensure_recordings(cache), cache)
     said = [clip for clip in clips if clip.split == "train" and clip.kind == "speech"]
     join_sentences(cache, said)
-    blocks, taught = [], []
+    blocks: list[SceneBlock] = []
+    taught: list[Clip] = []
     for engine, variants in VARIANTS.items():
         own = [clip for clip in clips if clip.split == "train" and clip.kind != "speech" and clip.engine == engine]
         own.sort(key=lambda clip: clip.name)  # as they are generated: blocks of scenes can be made before all is said
@@ -66,5 +65,17 @@ def teaching(clips: Sequence[Clip], cache: Path, seed: int) -> tuple[SceneBlock,
             block = scene_features(own, variants, cache, seed)
             blocks.append(SceneBlock(block.embedded, block.mel, block.ends, block.clips + len(taught)))
             taught += own
-    whole = SceneBlock(*(np.concatenate([getattr(block, name) for block in blocks]) for name in ("embedded", "mel", "ends", "clips")))
+    whole = SceneBlock(
+        *(np.concatenate([getattr(block, name) for block in blocks]) for name in ("embedded", "mel", "ends", "clips"))
+    )
     return whole, np.array([clip.kind == "word" for clip in taught]), passage_features(cache, said, PASSES, seed)
+
+
+def train(word: Word, course: Course, cache: Path, out: Path) -> None:
+    """Make a model for a word and the card beside it (`out` with suffix .json)."""
+    clips = clips_of(word, course, cache)
+    block, is_word, passages = teaching(clips, cache, course.seed)
+    taught = fit.lesson(block, is_word, passages)
+    members = [fit.learn(taught, architecture, course.seed + seed, course.steps) for architecture, seed in ENSEMBLE]
+    raw = out.with_suffix(".raw.onnx")
+    heads.export(members, raw, {}, slope=SLOPE)

@@ -66,7 +66,9 @@ def _parse(text: str, name: str) -> Word:
     try:
         found = tomllib.loads(text)
         near = tuple(
-            NearMiss(written, group, tidy(ipa)) for group, words in found["near"].items() for written, ipa in words.items()
+            NearMiss(written, group, tidy(ipa))
+            for group, words in found["near"].items()
+            for written, ipa in words.items()
         )
         return Word(found["written"], tidy(found["pronunciation"]), near)
     except (tomllib.TOMLDecodeError, KeyError, AttributeError) as error:

@@ -21,7 +21,8 @@ KOKORO: dict[Split, tuple[str, ...]] = {
     ),
     "dev": ("af_kore", "am_liam", "bf_alice", "im_nicola", "jf_alpha", "zm_yunyang"),
     "test": (
-        "af_river", "am_michael", "bf_emma", "bm_lewis", "ef_dora", "hm_omega", "jf_tebukuro", "zf_xiaoni", "zm_yunjian",
+        "af_river", "am_michael", "bf_emma", "bm_lewis", "ef_dora", "hm_omega", "jf_tebukuro", "zf_xiaoni",
+        "zm_yunjian",
     ),
 }  # fmt: skip
 
@@ -33,7 +34,8 @@ ESPEAK_VARIANTS: dict[Split, tuple[str, ...]] = {
         "", "f1", "f2", "f3", "f5", "m1", "m2", "m3", "m4", "m6", "m8", "klatt", "klatt2", "klatt4", "croak", "adam",
         "Alex", "Alicia", "Andrea", "Andy", "Annie", "antonio", "aunty", "belinda", "benjamin", "boris", "caleb",
         "david", "ed", "edward2", "Gene", "grandma", "grandpa", "Henrique", "Hugo", "iven", "iven3", "Jacky", "john",
-        "kaukovalta", "Lee", "linda", "max", "Michael", "Mike", "norbert", "paul", "pedro", "quincy", "rob", "RicishayMax",
+        "kaukovalta", "Lee", "linda", "max", "Michael", "Mike", "norbert", "paul", "pedro", "quincy", "rob",
+        "RicishayMax",
         "sandro", "shelby", "steph", "steph3", "travis", "Tweaky", "UniRobot", "victor", "zac",
     ),
     "dev": ("f4", "m5", "klatt3", "anikaRobot", "Demonic", "Denis", "Diogo", "marcelo", "steph2", "Storm"),
@@ -43,7 +45,10 @@ ESPEAK_VARIANTS: dict[Split, tuple[str, ...]] = {
 FLITE: dict[Split, tuple[str, ...]] = {"train": ("slt", "kal", "kal16"), "dev": (), "test": ()}
 
 FESTIVAL: dict[Split, tuple[str, ...]] = {
-    "train": ("kal_diphone", "cmu_us_slt_arctic_hts", "lp_diphone", "czech_dita", "czech_krb", "czech_ph", "suo_fi_lj_diphone"),
+    "train": (
+        "kal_diphone", "cmu_us_slt_arctic_hts", "lp_diphone", "czech_dita", "czech_krb", "czech_ph",
+        "suo_fi_lj_diphone",
+    ),
     "dev": ("czech_machac", "hy_fi_mv_diphone"),
     "test": ("ked_diphone", "pc_diphone", "upc_ca_ona_hts"),
 }  # fmt: skip

@@ -44,7 +44,7 @@ def festival(line: Line) -> Sound:
     for number, phones in enumerate(words):
         name = f"zq{'abcdefgh'[number]}"
         text = text.replace(f"[{phones}]", name)
-        scheme.append(f"(lex.add.entry '(\"{name}\" nil {_syllables(phones)}))")
+        scheme.append(f'(lex.add.entry \'("{name}" nil {_syllables(phones)}))')
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "said.wav"
         quoted = text.replace("\\", "").replace('"', "")

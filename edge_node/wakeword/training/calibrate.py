@@ -1,0 +1,47 @@
+"""From scores to thresholds: how strict is strict, fixed on audio that nothing is reported on."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_node.gate import GateSettings
+from edge_node.wakeword.training.judge import Hour, false_accepts
+
+FALSE_ACCEPTS_PER_HOUR = {"lenient": 1.0, "normal": 0.3, "strict": 0.05}
+"""What each strictness may cost in hours of recordings that the model has not learned from."""
+
+_GRID = 400
+
+
+def thresholds(hours: Sequence[Hour], patience: int) -> dict[str, float]:
+    """For each strictness the lowest threshold that keeps its rate of false accepts over `hours`."""
+    return {name: lowest(hours, patience, rate) for name, rate in FALSE_ACCEPTS_PER_HOUR.items()}
+
+
+def lowest(hours: Sequence[Hour], patience: int, per_hour: float) -> float:
+    """The lowest threshold, on a grid even in logits, with at most that many false accepts per hour."""
+    allowed = per_hour * sum(hour.hours for hour in hours)
+    low, high = 0, _GRID - 1
+    while (
+        low < high
+    ):  # false accepts fall as thresholds rise, but for the gate's refractory time, which is no matter here
+        middle = (low + high) // 2
+        if false_accepts(hours, GateSettings(grid()[middle], patience)) <= allowed:
+            high = middle
+        else:
+            low = middle + 1
+    return float(grid()[low])
+
+
+def grid() -> npt.NDArray[np.float64]:
+    """Thresholds to choose from."""
+    return 1 / (1 + np.exp(-np.linspace(-5, 9, _GRID)))
+
+
+def folds(hours: Sequence[Hour], count: int) -> list[list[Hour]]:
+    """Packages in `count` parts of about the same length, the longest first to the shortest part."""
+    parts: list[list[Hour]] = [[] for _ in range(count)]
+    for hour in sorted(hours, key=lambda hour: (-hour.hours, hour.name)):
+        min(parts, key=lambda part: sum(one.hours for one in part)).append(hour)
+    return parts

@@ -1,0 +1,208 @@
+"""Figures as people read them: tables in Markdown, a curve as a picture."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from edge_node.wakeword.training.evaluate import Figures, Point
+from edge_node.wakeword.training.intervals import Rate, Share
+from edge_node.wakeword.training.plan import HARD_GROUP
+
+BEGIN, END = "<!-- figures: made by `sarvis wakeword evaluate` -->", "<!-- /figures -->"
+
+_KINDS = ("speech", "mixed", "music", "sounds")
+_NAMES = {
+    "kokoro": "Kokoro, held-out voices", "espeak": "espeak-ng, held-out variants",
+    "festival": "Festival, held-out voices", "open_jtalk": "Open JTalk, held-out engine",
+}  # fmt: skip
+
+
+def insert(page: Path, text: str) -> None:
+    """Put the tables between the two marks of a page; ValueError if it has none."""
+    whole = page.read_text(encoding="utf-8")
+    before, begin, rest = whole.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} has no {BEGIN} ... {END}")
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def markdown(figures: Figures, curve: str) -> str:
+    """All tables; `curve` is the address of the picture."""
+    names = list(figures.thresholds)
+    return "\n".join(
+        [
+            f"Model `{figures.model}`, sha256 `{figures.sha256}`, patience {figures.patience} frames.",
+            "",
+            *_targets(figures),
+            "",
+            f"![Misses against false accepts]({curve})",
+            "",
+            "#### Missed",
+            "",
+            *_missed(figures, names),
+            "",
+            "#### Taken for the word",
+            "",
+            "Over all engines, clean, in a room and with babble at 10 dB.",
+            "",
+            *_taken(figures, names),
+            "",
+            "#### False accepts",
+            "",
+            *_heard(figures, names),
+        ]
+    )
+
+
+def summed(shares: Iterable[Share]) -> Share:
+    """Several counts as one."""
+    known = list(shares)
+    return Share(sum(share.hits for share in known), sum(share.tries for share in known))
+
+
+def _targets(figures: Figures) -> Sequence[str]:
+    names = list(figures.thresholds)
+    clean = ("clean",)
+
+    def row(what: str, target: str, of: Callable[[str], object]) -> tuple[str, ...]:
+        return (what, target, *(str(of(name)) for name in names))
+
+    return _table(
+        ("", "target at normal", *names),
+        [
+            row("threshold", "", lambda name: f"{figures.thresholds[name]:.3f}"),
+            row("missed, clean (Kokoro)", "5 %", lambda name: missed_share(figures, name, "kokoro", clean)),
+            row("missed, noise at 10 dB (Kokoro)", "10 %", lambda name: missed_share(figures, name, "kokoro", _ten())),
+            row("missed, clean (unseen engine)", "15 %", lambda name: missed_share(figures, name, "open_jtalk", clean)),
+            row("near-misses of group vowel taken", "30 %", lambda name: taken_share(figures, name, _is_hard)),
+            row("near-misses of group jarvis taken", "never", lambda name: taken_share(figures, name, _is_jarvis)),
+            row("other near-misses taken", "10 %", lambda name: taken_share(figures, name, _is_other)),
+            row("false accepts, thresholds from other packages", "0.5/h", lambda name: figures.crossed[name]),
+        ],
+    )
+
+
+def _is_hard(group: str) -> bool:
+    return group == HARD_GROUP
+
+
+def _is_jarvis(group: str) -> bool:
+    return group == "jarvis"
+
+
+def _is_other(group: str) -> bool:
+    return not _is_hard(group) and not _is_jarvis(group)
+
+
+def _ten() -> tuple[str, ...]:
+    return ("home 10 dB", "music 10 dB", "babble 10 dB")
+
+
+def missed_share(figures: Figures, strictness: str, engine: str, conditions: Sequence[str]) -> Share:
+    """Misses of an engine in some conditions, as one."""
+    return summed(
+        row.shares[strictness] for row in figures.missed if row.engine == engine and row.condition in conditions
+    )
+
+
+def taken_share(figures: Figures, strictness: str, wanted: Callable[[str], bool]) -> Share:
+    """Near-misses of some groups, as one."""
+    return summed(row.shares[strictness] for row in figures.taken if wanted(row.group))
+
+
+def _missed(figures: Figures, names: Sequence[str]) -> list[str]:
+    engines = list(dict.fromkeys(row.engine for row in figures.missed))
+    lines: list[str] = []
+    for engine in engines:
+        rows = [row for row in figures.missed if row.engine == engine]
+        head = f"{_NAMES.get(engine, engine)} ({rows[0].shares[names[0]].tries} clips)"
+        lines += [
+            *_table((head, *names), [(row.condition, *(_short(row.shares[name]) for name in names)) for row in rows]),
+            "",
+        ]
+    return lines[:-1]
+
+
+def _taken(figures: Figures, names: Sequence[str]) -> list[str]:
+    rows = []
+    for group in dict.fromkeys(row.group for row in figures.taken):
+        words = [row for row in figures.taken if row.group == group]
+        rows.append((f"**{group}**", *(str(summed(row.shares[name] for row in words)) for name in names)))
+        rows += [(row.written, *(_short(row.shares[name]) for name in names)) for row in words]
+    return _table(("", *names), rows)
+
+
+def _heard(figures: Figures, names: Sequence[str]) -> list[str]:
+    rows = [
+        (
+            f"{row.package} ({row.kind})",
+            f"{row.rates[names[0]].hours:.2f}",
+            *(str(row.rates[name].events) for name in names),
+        )
+        for row in sorted(figures.heard, key=lambda row: (_KINDS.index(row.kind), row.package))
+    ]
+    for kind in _KINDS:
+        own = [row for row in figures.heard if row.kind == kind]
+        if own:
+            rows.append(_sum(f"all {kind}", [row.rates for row in own], names))
+    rows.append(_sum("all", [row.rates for row in figures.heard], names))
+    crossed = next(iter(figures.crossed.values()))
+    rows.append(
+        ("all, thresholds from other packages", f"{crossed.hours:.2f}", *(str(figures.crossed[name]) for name in names))
+    )
+    return _table(("package", "hours", *names), rows)
+
+
+def _sum(title: str, rates: Sequence[dict[str, Rate]], names: Sequence[str]) -> tuple[str, ...]:
+    hours = sum(one[names[0]].hours for one in rates)
+    return (
+        f"**{title}**",
+        f"{hours:.2f}",
+        *(str(Rate(sum(one[name].events for one in rates), hours)) for name in names),
+    )
+
+
+def _short(share: Share) -> str:
+    return f"{share.value:.0%} ({share.hits}/{share.tries})"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def draw(curve: Sequence[Point], thresholds: dict[str, float], path: Path) -> None:
+    """The trade-off as a picture: what is missed and what is wrongly taken, against false accepts per hour."""
+    import matplotlib as mpl  # noqa: PLC0415 only who draws needs it
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    shown = [point for point in curve if point.false_accepts_per_hour > 0]
+    rates = [point.false_accepts_per_hour for point in shown]
+    for label, values in (
+        ("clean", [point.missed_clean for point in shown]),
+        ("noise at 10 dB", [point.missed_ten_db for point in shown]),
+        ("unseen engine, clean", [point.missed_unseen_engine for point in shown]),
+    ):
+        left.plot(rates, [100 * value for value in values], marker=".", label=label)
+    left.set(xscale="log", xlabel="false accepts per hour", ylabel="missed, %", ylim=(0, 50))
+    for name, threshold in thresholds.items():
+        near = min(curve, key=lambda point: abs(point.threshold - threshold))
+        if near.false_accepts_per_hour > 0:
+            left.axvline(near.false_accepts_per_hour, color="grey", linewidth=0.6)
+            left.annotate(name, (near.false_accepts_per_hour, 48), fontsize=8, rotation=90, ha="right", va="top")
+    left.legend()
+    for label, values in (
+        ("near-misses by the vowel", [point.taken_hard for point in curve]),
+        ("other near-misses", [point.taken_other for point in curve]),
+    ):
+        right.plot(
+            [100 * point.missed_clean for point in curve], [100 * value for value in values], marker=".", label=label
+        )
+    right.set(xlabel="missed, clean, %", ylabel="taken for the word, %", xlim=(0, 50), ylim=(0, 100))
+    right.legend()
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
