@@ -1,9 +1,11 @@
-"""`sarvis wakeword`: what a model makes of recordings."""
+"""`sarvis wakeword`: what a model makes of recordings, how one is made and how good it is."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
@@ -11,29 +13,92 @@ from contract.errors import SarvisError
 from edge_node.audio import SourceOptions, open_source
 from edge_node.gate import Gate
 from edge_node.wakeword.detector import FRAME_S
-from edge_node.wakeword.native import NativeDetector
+from edge_node.wakeword.native import NativeDetector, shipped_model_path
 
-app = typer.Typer(no_args_is_help=True, help="Judge recordings with a wake-word model.")
+app = typer.Typer(no_args_is_help=True, help="Judge recordings with a wake-word model, make a model, measure it.")
 
+Strictness: TypeAlias = Literal["lenient", "normal", "strict"]
 
-@app.callback()
-def _wakeword() -> None:
-    """Judge recordings with a wake-word model."""
+_CACHE = Path("~/.cache/sarvis/wakeword")
+_Model = Annotated[Path | None, typer.Option("--model", help="a head in ONNX; default: the one that comes with SARVIS")]
+_Cache = Annotated[Path, typer.Option("--cache", help="folder for sources, clips and features: some 20 GB")]
+_Word = Annotated[str, typer.Option("--word", help="in Hangul, or a TOML file like words/ssabiseu.toml")]
 
 
 @app.command()
 def score(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="WAV files, any rate, any channels")],
+    model: _Model = None,
+    strictness: Annotated[Strictness, typer.Option(help="how sure the model must be to fire")] = "normal",
 ) -> None:
     """Print one JSON line per file: highest score, whether it fires, and at which second of the file."""
-    for file in files:
-        try:
-            result = score_file(file)
-        except SarvisError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(error.exit_code) from error
-        line = {"file": str(file), "score": result.score, "fired": result.at_s is not None, "at_s": result.at_s}
-        typer.echo(json.dumps(line, ensure_ascii=False))
+    with _errors():
+        for file in files:
+            result = score_file(file, model, strictness)
+            line = {"file": str(file), "score": result.score, "fired": result.at_s is not None, "at_s": result.at_s}
+            typer.echo(json.dumps(line, ensure_ascii=False))
+
+
+@app.command()
+def train(
+    *,
+    word: _Word = "싸비스",
+    out: Annotated[Path, typer.Option(help="the model's file; its card is written beside it")] = Path("wakeword.onnx"),
+    cache: _Cache = _CACHE,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="a hundredth of everything: whether it works, no good model")
+    ] = False,
+) -> None:
+    """Make a model: install the sources, let voices speak, learn, fix thresholds. Goes on where it was stopped."""
+    with _errors():
+        from edge_node.wakeword.training.train import FULL, QUICK  # noqa: PLC0415 the extra `train`
+        from edge_node.wakeword.training.train import train as make  # noqa: PLC0415
+        from edge_node.wakeword.training.vocabulary import load_word  # noqa: PLC0415
+
+        make(load_word(word), QUICK if quick else FULL, cache.expanduser(), out)
+        typer.echo(f"{out} is made; measure it: sarvis wakeword evaluate --model {out} --word {word}")
+
+
+@app.command()
+def evaluate(
+    *,
+    word: _Word = "싸비스",
+    model: _Model = None,
+    cache: _Cache = _CACHE,
+    page: Annotated[Path | None, typer.Option(help="put the tables into this page, between its marks")] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="write all figures into this file")] = None,
+) -> None:
+    """Measure a model on held-out voices and on hours of recordings; print the tables."""
+    with _errors():
+        from edge_node.wakeword.training import report  # noqa: PLC0415 the extra `train`
+        from edge_node.wakeword.training.evaluate import evaluate as measure  # noqa: PLC0415
+        from edge_node.wakeword.training.train import FULL, clips_of  # noqa: PLC0415
+        from edge_node.wakeword.training.vocabulary import load_word  # noqa: PLC0415
+
+        where = cache.expanduser()
+        clips = list(clips_of(load_word(word), FULL, where, splits=("test",)))
+        figures = measure(model or shipped_model_path(), clips, where)
+        curve = (page or Path("wakeword.md")).with_name("wakeword-curve.png")
+        report.draw(figures.curve, figures.thresholds, curve)
+        text = report.markdown(figures, curve.name)
+        if page:
+            report.insert(page, text)
+        if as_json:
+            as_json.write_text(report.as_json(figures), encoding="utf-8")
+        typer.echo(text)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """End with a sentence instead of a traceback."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        typer.echo(f"error: {error.name} is not installed: pip install 'sarvis[train]'", err=True)
+        raise typer.Exit(2) from error
+    except SarvisError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +114,10 @@ class Score:
     at_s: float | None
 
 
-def score_file(file: Path) -> Score:
+def score_file(file: Path, model: Path | None = None, strictness: Strictness = "normal") -> Score:
     """Hear a file as `--source wav:FILE` plays it, but as fast as it is read; SettingsError if it is no audio."""
-    detector, gate = NativeDetector(), Gate()
+    detector = NativeDetector(model)
+    gate = Gate(detector.advice.gate(strictness))
     highest, fired_at_s = 0.0, None
     options = SourceOptions(pace=False)
     with open_source(f"wav:{file}", options) as frames:

@@ -17,6 +17,7 @@ from edge_node.wakeword.training.judge import Hour, Scores, false_accepts, fires
 from edge_node.wakeword.training.measure import CLEAN, CONDITIONS, ROOM, Condition
 from edge_node.wakeword.training.plan import HARD_GROUP, Clip
 from edge_node.wakeword.training.progress import track
+from edge_node.wakeword.training.sources import MEASURED, Source
 from edge_node.wakeword.training.voices import Split
 
 FOLDS = 5
@@ -104,7 +105,7 @@ def evaluate(model: Path, clips: Sequence[Clip], cache: Path) -> Figures:
     hours = listened(head, cache)
     advice = head.advice
     gates = {name: advice.gate(name) for name in FALSE_ACCEPTS_PER_HOUR}
-    kinds = {source.name: source.kind for source in measure.MEASURED}
+    kinds = {source.name: source.kind for source in MEASURED}
     return Figures(
         model=model.name,
         sha256=hashlib.sha256(model.read_bytes()).hexdigest(),
@@ -133,9 +134,9 @@ def scene_scores(head: Head, embedded: Floats) -> Scores:
     return np.stack([scores_of(one, head) for one in embedded])
 
 
-def listened(head: Head, cache: Path) -> list[Hour]:
-    """Scores of all measured recordings."""
-    embedded = measure.measured_recordings(cache)
+def listened(head: Head, cache: Path, sources: Sequence[Source] = MEASURED) -> list[Hour]:
+    """Scores of recordings, each package a stream."""
+    embedded = measure.measured_recordings(cache, sources)
     return [Hour(name, scores_of(embedded[name], head)) for name in track(embedded, "recordings", len(embedded))]
 
 

@@ -21,7 +21,7 @@ from edge_node.wakeword.training.plan import Clip
 from edge_node.wakeword.training.progress import track
 from edge_node.wakeword.training.recordings import Samples, recording
 from edge_node.wakeword.training.scenes import END_FRAME, SCENE_FRAMES, Surroundings, passage, scene
-from edge_node.wakeword.training.sources import RECORDINGS
+from edge_node.wakeword.training.sources import LEARNED_FROM
 from edge_node.wakeword.twin import embeddings, embeddings_of, mel_rows
 
 RECIPE = "2"
@@ -72,7 +72,7 @@ def scene_features(clips: Sequence[Clip], variants: int, cache: Path, seed: int 
 
 def passage_features(cache: Path, speech_clips: Sequence[Clip], passes: int, seed: int = 2026) -> list[Half]:
     """Everyday speech, music and noise without the word: a list of float16 (frames, 96), each without a gap."""
-    names = ["sentences", *(source.name for source in RECORDINGS if source.use == "train"), "music", "steady", "babble"]
+    names = ["sentences", *(source.name for source in LEARNED_FROM), "music", "steady", "babble"]
     jobs = [
         (name, number, seed, tuple(speech_clips) if name == "sentences" else ())
         for name in names
@@ -125,10 +125,8 @@ def _scene_path(cache: Path, clips: Sequence[Clip], variant: int, seed: int) -> 
 @remember
 def _surroundings(cache: Path) -> Surroundings:
     """What training scenes may have around them: recordings for training, sentences, made-up music."""
-    speech = [
-        recording(cache, source.name) for source in RECORDINGS if source.use == "train" and source.kind == "speech"
-    ]
-    music = [recording(cache, source.name) for source in RECORDINGS if source.use == "train" and source.kind == "music"]
+    speech = [recording(cache, source.name) for source in LEARNED_FROM if source.kind == "speech"]
+    music = [recording(cache, source.name) for source in LEARNED_FROM if source.kind == "music"]
     said = cache / "features" / "sentences.npy"
     if said.exists():
         speech.append(np.load(said))

@@ -10,8 +10,9 @@ import soundfile
 
 from edge_node.wakeword.detector import SAMPLE_RATE_HZ
 from edge_node.wakeword.training.engines.seam import CannotSayError, Sound, Speak, trimmed
-from edge_node.wakeword.training.plan import Clip, Engine
+from edge_node.wakeword.training.plan import Clip
 from edge_node.wakeword.training.progress import track
+from edge_node.wakeword.training.voices import Engine
 
 _PEAK = 0.7
 _SHORTEST_S = 0.12

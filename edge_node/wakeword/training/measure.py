@@ -17,9 +17,9 @@ from edge_node.wakeword.training.acoustics import Chance
 from edge_node.wakeword.training.engines.seam import Sound
 from edge_node.wakeword.training.features import make_in_parallel, read_clip
 from edge_node.wakeword.training.plan import Clip
-from edge_node.wakeword.training.recordings import Samples, recording
+from edge_node.wakeword.training.recordings import Samples, join_recordings, recording
 from edge_node.wakeword.training.scenes import babble, piece
-from edge_node.wakeword.training.sources import RECORDINGS, Source
+from edge_node.wakeword.training.sources import MEASURED, Source
 from edge_node.wakeword.training.voices import Split
 from edge_node.wakeword.twin import FIRST_SCORE, embeddings
 
@@ -51,8 +51,6 @@ class Condition:
 CLEAN, ROOM = Condition(), Condition("room")
 NOISY = tuple(Condition(noise, snr) for noise in ("home", "music", "babble") for snr in (20, 10, 5, 0))
 CONDITIONS = (CLEAN, ROOM, *NOISY)
-
-MEASURED = tuple(source for source in RECORDINGS if source.use == "measure")
 
 # No noise serves two splits, and none comes from what the model learned from.
 _NOISES: dict[Split, dict[Noise, tuple[str, ...]]] = {
@@ -101,6 +99,7 @@ def as_heard(clip: Clip, condition: Condition, cache: Path) -> Samples:
 
 def measured_recordings(cache: Path, sources: Sequence[Source] = MEASURED) -> dict[str, Floats]:
     """Embeddings of each package of recordings, frame by frame: float32 (frames, 96)."""
+    join_recordings(cache, sources)
     folder = cache / "measured" / "recordings"
     paths = {source.name: folder / f"{source.name}.npy" for source in sources}
     make_in_parallel([(_listen, path, (name,)) for name, path in paths.items()], cache, "hours of recordings")

