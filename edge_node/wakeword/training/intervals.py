@@ -47,6 +47,8 @@ class Rate:
     @property
     def interval(self) -> tuple[float, float]:
         """Lowest and highest rate per hour that fit."""
+        if not self.hours:
+            return 0.0, float("inf")
         tail = (1 - CONFIDENCE) / 2
         low = float(chi2.ppf(tail, 2 * self.events)) / 2 if self.events else 0.0
         return low / self.hours, float(chi2.ppf(1 - tail, 2 * self.events + 2)) / 2 / self.hours

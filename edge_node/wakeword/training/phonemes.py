@@ -12,6 +12,7 @@ from contract.errors import SettingsError
 
 STRESS = "ˈˌ"
 LONG = "ː"
+_TILDE = "\u0303"
 
 _AFFRICATES = {"tɕʰ": "ʨʰ", "tɕ": "ʨ", "dʑ": "ʥ", "tʃ": "ʧ", "dʒ": "ʤ", "ts": "ʦ", "dz": "ʣ"}
 # What espeak-ng writes and Kokoro does not know.
@@ -69,11 +70,17 @@ def from_espeak(text: str, voice: str) -> str:
 
 def tidy(ipa: str) -> str:
     """`ipa` with what Kokoro knows only: one letter per affricate, no marks of other alphabets."""
-    ipa = unicodedata.normalize("NFC", ipa)
+    apart = unicodedata.normalize("NFD", ipa)
+    ipa = unicodedata.normalize("NFC", "".join(letter for letter in apart if letter != _TILDE))
     for table in (_ESPEAK, _AFFRICATES):
         for old in sorted(table, key=len, reverse=True):
             ipa = ipa.replace(old, table[old])
     return ipa
+
+
+def sounds(ipa: str) -> str:
+    """The pronunciation without stress: what makes it another word."""
+    return "".join(sound for sound in ipa if sound not in STRESS)
 
 
 def vary(ipa: str, chance: random.Random) -> str:
@@ -96,11 +103,13 @@ _LATIN = {
 
 def latin(ipa: str) -> str:
     """A spelling for languages that are read as they are written: `sabisu`."""
-    return "".join(_LATIN.get(sound, sound) for sound in ipa if sound not in STRESS)
+    plain = "".join(letter for letter in unicodedata.normalize("NFD", ipa) if not unicodedata.combining(letter))
+    return "".join(_LATIN.get(sound, sound) for sound in plain if sound not in STRESS)
 
 
 _ARPABET = {
-    "a": ("aa", "aa", "ah"), "ɐ": ("aa", "ah"), "ɑ": ("aa",), "ʌ": ("ah", "ao"), "ə": ("ah", "er"), "ɔ": ("ao",),
+    # No phone for both ㅏ and ㅓ: a near-miss must not sound like the word.
+    "a": ("aa",), "ɐ": ("aa",), "ɑ": ("aa",), "ʌ": ("ah", "ao"), "ə": ("ah", "er"), "ɔ": ("ao",),
     "o": ("ow", "ao"), "i": ("iy", "ih"), "ɪ": ("ih",), "e": ("eh", "ey"), "ɛ": ("eh",), "æ": ("ae",),
     "ɯ": ("uw", "uh"), "ɨ": ("uw", "uh"), "u": ("uw",), "ʊ": ("uh",), "ɜ": ("er",), "β": ("b",), "b": ("b",),
     "s": ("s",), "ɕ": ("sh", "s"), "ʃ": ("sh",), "z": ("z",), "t": ("t",), "d": ("d",), "k": ("k",), "ɡ": ("g",),

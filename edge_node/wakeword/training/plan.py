@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias
@@ -72,6 +73,8 @@ def _clips(word: Word, engine: Engine, split: Split, count: int, chance: random.
     for _ in range(count):
         yield from _one(speak, engine, split, "word", word.written, "word", word.ipa, chance)
     for miss in _near_misses(word, split, count, chance):
+        if engine in _TOO_COARSE and _coarse(miss.ipa) == _coarse(word.ipa):
+            continue  # this engine would say the word itself
         yield from _one(speak, engine, split, "near", miss.written, miss.group, miss.ipa, chance)
     if split != "test":
         said = sentences()
@@ -91,6 +94,14 @@ def _near_misses(word: Word, split: Split, count: int, chance: random.Random) ->
         yield among[number % len(among)]
 
 
+_TOO_COARSE: frozenset[Engine] = frozenset({"espeak", "flite", "festival"})
+"""Engines that are told letters or phones of another language: they know no long vowels, for instance."""
+
+
+def _coarse(ipa: str) -> str:
+    return latin(ipa)
+
+
 _Speaker: TypeAlias = Callable[[Split, str, str, random.Random], Line | None]
 
 
@@ -98,8 +109,12 @@ def _one(
     speak: _Speaker, engine: Engine, split: Split, kind: Kind, written: str, group: str, ipa: str, chance: random.Random
 ) -> Iterator[Clip]:
     line = speak(split, written, ipa, chance)
-    if line is not None:
+    if line is not None and not _is_left_out(line.voice):
         yield _clip(engine, split, kind, written, group, line)
+
+
+def _is_left_out(voice: str) -> bool:
+    return any(name in voices.LEFT_OUT for name in re.split(r"[+/:]", voice))
 
 
 def _clip(engine: Engine, split: Split, kind: Kind, written: str, group: str, line: Line) -> Clip:
@@ -176,4 +191,5 @@ def _sentence(engine: Engine, split: Split, said: dict[str, list[str]], chance: 
     else:
         voice = chance.choice(voices.FESTIVAL[split])
         line = Line(voice, chance.choice(said[voices.FESTIVAL_LANGUAGES[voice]]), _speed(chance))
-    yield _clip(engine, split, "speech", "", "speech", line)
+    if not _is_left_out(line.voice):
+        yield _clip(engine, split, "speech", "", "speech", line)

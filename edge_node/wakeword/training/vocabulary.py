@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from contract.errors import SettingsError
-from edge_node.wakeword.training.phonemes import korean, tidy
+from edge_node.wakeword.training.phonemes import korean, sounds, tidy
 
 _FOLDER = "edge_node.wakeword.training.words"
 
@@ -60,6 +60,8 @@ def _read(path: Path) -> Word:
         return _parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: is no text in UTF-8") from error
 
 
 def _parse(text: str, name: str) -> Word:
@@ -71,7 +73,7 @@ def _parse(text: str, name: str) -> Word:
             for written, ipa in words.items()
         )
         return Word(found["written"], tidy(found["pronunciation"]), near)
-    except (tomllib.TOMLDecodeError, KeyError, AttributeError) as error:
+    except (tomllib.TOMLDecodeError, KeyError, AttributeError, TypeError) as error:
         raise SettingsError(f"{name}: not a word's file ({error}); see docs/wakeword.md") from error
 
 
@@ -108,8 +110,10 @@ def _made_up(written: str) -> Word:
         found.setdefault(filler + written[1:], "syllable")
         found.setdefault(written[:-1] + filler, "syllable")
     found.pop(written, None)
-    near = tuple(NearMiss(word, group, korean(word)) for word, group in found.items())
-    return Word(written, korean(written), near)
+    ipa = korean(written)
+    near = (NearMiss(word, group, korean(word)) for word, group in found.items())
+    # Another spelling of the same sounds is no near-miss.
+    return Word(written, ipa, tuple(miss for miss in near if sounds(miss.ipa) != sounds(ipa)))
 
 
 def _neighbours(syllable: str) -> list[tuple[str, str]]:

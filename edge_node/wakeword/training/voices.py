@@ -27,6 +27,12 @@ KOKORO: dict[Split, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
+LEFT_OUT = frozenset({"pm_alex", "pf_dora"})
+"""The Portuguese Alex and Dora are the Spanish ones (their style vectors: cosine 0.95), whom others are measured by.
+
+A plan draws them like everybody else and then leaves their clips out, so that nobody else's clips change.
+"""
+
 ESPEAK_LANGUAGES = ("ko", "ko", "ko", "it", "es", "fi", "id", "sw", "tr", "eo", "ro", "sk", "hr", "pt-br", "el", "et")
 """Languages in which a word spelled in Latin letters is read as it is written; Korean, the word's own, weighs most."""
 
@@ -40,7 +46,7 @@ ESPEAK_VARIANTS: dict[Split, tuple[str, ...]] = {
         "sandro", "shelby", "steph", "steph3", "travis", "Tweaky", "UniRobot", "victor", "zac",
     ),
     "dev": ("f4", "m5", "klatt3", "anikaRobot", "Demonic", "Denis", "Diogo", "marcelo", "steph2", "Storm"),
-    "test": ("m7", "klatt5", "AnxiousAndy", "Gene2", "gustave", "iven2", "ian", "Marco", "michel", "robert", "Reed"),
+    "test": ("m7", "klatt5", "AnxiousAndy", "Gene2", "gustave", "iven2", "Marco", "michel", "robert"),
 }  # fmt: skip
 
 FLITE: dict[Split, tuple[str, ...]] = {"train": ("slt", "kal", "kal16"), "dev": (), "test": ()}

@@ -60,5 +60,5 @@ def trimmed(sound: Sound, below_peak_db: float = 42.0) -> Sound:
     power = np.sqrt((frames**2).mean(1))
     loud = np.flatnonzero(power > power.max() * 10 ** (-below_peak_db / 20))
     if not len(loud):
-        return sound
+        return sound[:0]
     return sound[max(loud[0] - 2, 0) * hop : (loud[-1] + 3) * hop]
