@@ -93,7 +93,10 @@ class Ear:
         self.ends: list[BaseException | None] = []
         self.triggered = threading.Event()
         self.ended = threading.Event()
-        self.listener = Listener(open_source("mic:pulse"), NativeDetector(), Gate(), self._trigger, self._end)
+        detector = NativeDetector()
+        self.listener = Listener(
+            open_source("mic:pulse"), detector, Gate(detector.advice.gate()), self._trigger, self._end
+        )
 
     def __enter__(self) -> Self:
         self.listener.start()

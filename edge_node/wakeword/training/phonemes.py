@@ -78,9 +78,31 @@ def tidy(ipa: str) -> str:
     return ipa
 
 
-def sounds(ipa: str) -> str:
-    """The pronunciation without stress: what makes it another word."""
-    return "".join(sound for sound in ipa if sound not in STRESS)
+def can_sound_alike(one: str, other: str) -> bool:
+    """Whether `vary` may say both in the same way."""
+    return _folded(one) == _folded(other)
+
+
+def _folded(ipa: str) -> str:
+    """One letter for all that `vary` puts for each other; no stress, which it puts anywhere; no double letters."""
+    letters = [_family(sound) for sound in ipa if sound not in STRESS]
+    return "".join(letter for at, letter in enumerate(letters) if letters[at - 1 : at] != [letter])
+
+
+@cache
+def _family(sound: str) -> str:
+    found = {sound}
+    while True:
+        more = found | {
+            letter
+            for first, others in _SOUNDS_ALIKE.items()
+            if found & {first, *others}
+            for letter in {first, *others}
+            if len(letter) == 1
+        }
+        if more == found:
+            return min(found)
+        found = more
 
 
 def vary(ipa: str, chance: random.Random) -> str:

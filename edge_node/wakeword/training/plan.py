@@ -73,7 +73,7 @@ def _clips(word: Word, engine: Engine, split: Split, count: int, chance: random.
     for _ in range(count):
         yield from _one(speak, engine, split, "word", word.written, "word", word.ipa, chance)
     for miss in _near_misses(word, split, count, chance):
-        if engine in _TOO_COARSE and _coarse(miss.ipa) == _coarse(word.ipa):
+        if _as_told(engine, miss.ipa) == _as_told(engine, word.ipa):
             continue  # this engine would say the word itself
         yield from _one(speak, engine, split, "near", miss.written, miss.group, miss.ipa, chance)
     if split != "test":
@@ -94,12 +94,11 @@ def _near_misses(word: Word, split: Split, count: int, chance: random.Random) ->
         yield among[number % len(among)]
 
 
-_TOO_COARSE: frozenset[Engine] = frozenset({"espeak", "flite", "festival"})
-"""Engines that are told letters or phones of another language: they know no long vowels, for instance."""
-
-
-def _coarse(ipa: str) -> str:
-    return latin(ipa)
+def _as_told(engine: Engine, ipa: str) -> str:
+    """What reaches an engine: all but Kokoro are told letters, which know no long vowels, for instance."""
+    if engine == "kokoro":
+        return ipa
+    return kana(ipa) or "" if engine == "open_jtalk" else latin(ipa)
 
 
 _Speaker: TypeAlias = Callable[[Split, str, str, random.Random], Line | None]

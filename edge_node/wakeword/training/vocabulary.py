@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from contract.errors import SettingsError
-from edge_node.wakeword.training.phonemes import korean, sounds, tidy
+from edge_node.wakeword.training.phonemes import can_sound_alike, korean, tidy
 
 _FOLDER = "edge_node.wakeword.training.words"
 
@@ -112,8 +112,8 @@ def _made_up(written: str) -> Word:
     found.pop(written, None)
     ipa = korean(written)
     near = (NearMiss(word, group, korean(word)) for word, group in found.items())
-    # Another spelling of the same sounds is no near-miss.
-    return Word(written, ipa, tuple(miss for miss in near if sounds(miss.ipa) != sounds(ipa)))
+    # What a voice may say in the same way is no near-miss.
+    return Word(written, ipa, tuple(miss for miss in near if not can_sound_alike(miss.ipa, ipa)))
 
 
 def _neighbours(syllable: str) -> list[tuple[str, str]]:

@@ -76,7 +76,8 @@ class TestWav:
         resampled = soxr.resample(samples, rate, 44_100)
         path = tmp_path / "stereo.wav"
         soundfile.write(path, np.stack((resampled, resampled), axis=1), 44_100)
-        detector, gate = NativeDetector(), Gate()
+        detector = NativeDetector()
+        gate = Gate(detector.advice.gate())
         frames = enumerate(read(open_source(f"wav:{path}", UNPACED)), start=1)
         triggers = [gate.feed(detector.feed(frame), number * FRAME_S) for number, frame in frames]
         assert sum(trigger is not None for trigger in triggers) == 1

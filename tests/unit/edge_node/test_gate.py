@@ -9,7 +9,7 @@ from contract.errors import SettingsError
 from edge_node.gate import Gate, GateSettings, Trigger
 
 FRAME_S = 0.08
-HIGH, MIDDLE, LOW = 0.99, 0.6, 0.1
+HIGH, MIDDLE, LOW = 0.9, 0.3, 0.1
 
 
 def feed(scores: Sequence[float | None], settings: GateSettings | None = None) -> list[Trigger | None]:
@@ -22,8 +22,8 @@ def fired(scores: Sequence[float | None], settings: GateSettings | None = None) 
     return [number for number, trigger in enumerate(feed(scores, settings), start=1) if trigger is not None]
 
 
-def test_the_defaults_are_those_that_the_prototype_was_measured_with() -> None:
-    assert GateSettings() == GateSettings(threshold=0.972, patience=2, refractory_s=2.0)
+def test_the_defaults_are_those_of_a_head_that_advises_nothing() -> None:
+    assert GateSettings() == GateSettings(threshold=0.5, patience=2, refractory_s=2.0)
 
 
 def test_one_high_frame_is_not_enough() -> None:
@@ -35,7 +35,7 @@ def test_the_second_high_frame_in_a_row_fires() -> None:
 
 
 def test_a_score_of_exactly_the_threshold_counts() -> None:
-    assert fired([0.972, 0.972]) == [2]
+    assert fired([0.5, 0.5]) == [2]
 
 
 def test_a_frame_without_a_score_ends_a_run() -> None:
@@ -47,7 +47,7 @@ def test_a_score_that_is_no_number_ends_a_run() -> None:
 
 
 def test_a_trigger_has_the_peak_of_its_run_and_the_time_of_its_last_frame() -> None:
-    assert feed([0.98, 0.999, 0.975], GateSettings(patience=3))[-1] == Trigger(at_s=3 * FRAME_S, score=0.999)
+    assert feed([0.98, 0.999, 0.5], GateSettings(patience=3))[-1] == Trigger(at_s=3 * FRAME_S, score=0.999)
 
 
 def test_a_long_word_fires_once() -> None:
@@ -55,11 +55,11 @@ def test_a_long_word_fires_once() -> None:
 
 
 def test_it_does_not_arm_again_at_half_the_threshold_or_above() -> None:
-    assert fired([HIGH] * 2 + [0.486] * 40 + [HIGH] * 5) == [2]
+    assert fired([HIGH] * 2 + [0.25] * 40 + [HIGH] * 5) == [2]
 
 
 def test_it_arms_again_below_half_the_threshold() -> None:
-    assert fired([HIGH] * 2 + [0.4859] + [MIDDLE] * 40 + [HIGH] * 5) == [2, 45]
+    assert fired([HIGH] * 2 + [0.2499] + [MIDDLE] * 40 + [HIGH] * 5) == [2, 45]
 
 
 def test_frames_without_a_score_do_not_arm_it_again() -> None:

@@ -33,6 +33,7 @@ def exported(path: Path, rows: npt.NDArray[np.float32]) -> list[float]:
 
 def test_the_exported_network_gives_the_logits_that_jax_gives(tmp_path: Path) -> None:
     rows = np.random.default_rng(1).normal(3.0, 2.0, (5, ROWS, 32)).cumsum(1).astype(np.float32)
+    rows[-1] *= 1e-4  # nearly silent
     weights = network(1)
     export(weights, tmp_path / "second.onnx", {})
     expected = logits_of(weights, rows)
