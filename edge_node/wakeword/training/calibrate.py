@@ -1,11 +1,12 @@
 """From scores to thresholds: how strict is strict, fixed on audio that nothing is reported on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_node.gate import GateSettings
+from edge_node.wakeword.training.intervals import Rate
 from edge_node.wakeword.training.judge import Hour, false_accepts
 
 FALSE_ACCEPTS_PER_HOUR = {"lenient": 1.0, "normal": 0.3, "strict": 0.05}
@@ -39,9 +40,21 @@ def grid() -> npt.NDArray[np.float64]:
     return 1 / (1 + np.exp(-np.linspace(-5, 9, _GRID)))
 
 
-def folds(hours: Sequence[Hour], count: int) -> list[list[Hour]]:
-    """Packages in `count` parts of about the same length, the longest first to the shortest part."""
-    parts: list[list[Hour]] = [[] for _ in range(count)]
-    for hour in sorted(hours, key=lambda hour: (-hour.hours, hour.name)):
-        min(parts, key=lambda part: sum(one.hours for one in part)).append(hour)
+def folds(lengths: Mapping[str, float], count: int) -> list[list[str]]:
+    """Names in `count` parts of about the same length, the longest first to the shortest part."""
+    parts: list[list[str]] = [[] for _ in range(count)]
+    for name in sorted(lengths, key=lambda name: (-lengths[name], name)):
+        min(parts, key=lambda part: sum(lengths[one] for one in part)).append(name)
     return parts
+
+
+def thresholds_from_others(hours: Sequence[Hour], patience: int, count: int) -> dict[str, Rate]:
+    """False accepts when each package is judged by thresholds that were fixed on packages of other folds."""
+    events = dict.fromkeys(FALSE_ACCEPTS_PER_HOUR, 0)
+    for names in folds({hour.name: hour.hours for hour in hours}, count):
+        own = [hour for hour in hours if hour.name in names]
+        others = [hour for hour in hours if hour.name not in names]
+        for name, threshold in thresholds(others, patience).items():
+            events[name] += false_accepts(own, GateSettings(threshold, patience))
+    total = sum(hour.hours for hour in hours)
+    return {name: Rate(count, total) for name, count in events.items()}

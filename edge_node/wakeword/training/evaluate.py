@@ -1,6 +1,7 @@
 """How good a model is: every figure that docs/wakeword.md shows, from one command."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from edge_node.gate import GateSettings
 from edge_node.wakeword.incremental import Floats
 from edge_node.wakeword.native import Head
 from edge_node.wakeword.training import measure
-from edge_node.wakeword.training.calibrate import FALSE_ACCEPTS_PER_HOUR, folds, grid, thresholds
+from edge_node.wakeword.training.calibrate import FALSE_ACCEPTS_PER_HOUR, grid
 from edge_node.wakeword.training.intervals import Rate, Share
 from edge_node.wakeword.training.judge import Hour, Scores, false_accepts, fires, reached, scores_of
 from edge_node.wakeword.training.measure import CLEAN, CONDITIONS, ROOM, Condition
@@ -20,7 +21,6 @@ from edge_node.wakeword.training.progress import track
 from edge_node.wakeword.training.sources import MEASURED, Source
 from edge_node.wakeword.training.voices import Split
 
-FOLDS = 5
 NEAR_CONDITIONS = (CLEAN, ROOM, Condition("babble", 10))
 _TEN_DB = tuple(condition for condition in CONDITIONS if condition.snr_db == 10)  # noqa: PLR2004 as the name says
 _CURVE_POINTS = 60
@@ -72,8 +72,8 @@ class Figures:
 
     Attributes:
         thresholds: those that the model advises, by strictness.
-        crossed: false accepts in all hours when the threshold is fixed, by the rule that fixed the model's own, on the
-            other packages only.
+        crossed: false accepts in the hours that the model learned from, judged by models that had not learned from
+            that package, at thresholds fixed on other packages; empty if the model has no card.
     """
 
     model: str
@@ -124,7 +124,7 @@ def evaluate(model: Path, clips: Sequence[Clip], cache: Path) -> Figures:
             )
             for hour in hours
         ],
-        crossed=crossed(hours, advice.patience),
+        crossed=_crossed(model),
         curve=_curve(word_scores, nears, near_scores, hours, advice.patience),
     )
 
@@ -145,16 +145,13 @@ def missed(scores: Scores, gate: GateSettings) -> Share:
     return Share(int((reached(scores, gate.patience) < gate.threshold).sum()), len(scores))
 
 
-def crossed(hours: Sequence[Hour], patience: int) -> dict[str, Rate]:
-    """False accepts when each package is judged by thresholds from the others."""
-    events = dict.fromkeys(FALSE_ACCEPTS_PER_HOUR, 0)
-    parts = folds(hours, FOLDS)
-    for part in track(parts, "folds", len(parts)):
-        others = [hour for other in parts if other is not part for hour in other]
-        for name, threshold in thresholds(others, patience).items():
-            events[name] += false_accepts(part, GateSettings(threshold, patience))
-    total = sum(hour.hours for hour in hours)
-    return {name: Rate(count, total) for name, count in events.items()}
+def _crossed(model: Path) -> dict[str, Rate]:
+    """What the card beside the model says of the hours that it learned from, judged by models that had not."""
+    card = model.with_suffix(".json")
+    if not card.exists():
+        return {}
+    found = json.loads(card.read_text(encoding="utf-8"))["crossed"]
+    return {name: Rate(rate["events"], rate["hours"]) for name, rate in found.items()}
 
 
 def _by_engine(clips: Iterable[Clip], split: Split, kind: str) -> dict[str, list[Clip]]:

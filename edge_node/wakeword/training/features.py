@@ -21,11 +21,13 @@ from edge_node.wakeword.training.plan import Clip
 from edge_node.wakeword.training.progress import track
 from edge_node.wakeword.training.recordings import Samples, recording
 from edge_node.wakeword.training.scenes import END_FRAME, SCENE_FRAMES, Surroundings, passage, scene
-from edge_node.wakeword.training.sources import LEARNED_FROM
+from edge_node.wakeword.training.sources import PERMISSIVE
 from edge_node.wakeword.twin import embeddings, embeddings_of, mel_rows
 
 RECIPE = "2"
 """Changes whenever scenes or features change, so that no old cache is taken for new."""
+
+QUIET = 4
 
 KEPT_FRAMES = 28
 _FIRST_KEPT = SCENE_FRAMES - KEPT_FRAMES
@@ -55,9 +57,9 @@ class SceneBlock:
     clips: npt.NDArray[np.int64]
 
 
-def scene_features(clips: Sequence[Clip], variants: int, cache: Path, seed: int = 2026) -> SceneBlock:
-    """Each clip in `variants` different scenes."""
-    blocks = [(at, variant) for variant in range(variants) for at in range(0, len(clips), _BLOCK)]
+def scene_features(clips: Sequence[Clip], variants: Sequence[int], cache: Path, seed: int = 2026) -> SceneBlock:
+    """Each clip in as many scenes as there are numbers in `variants`; from QUIET on these are quiet ones."""
+    blocks = [(at, variant) for variant in variants for at in range(0, len(clips), _BLOCK)]
     jobs = [(clips[at : at + _BLOCK], variant, seed) for at, variant in blocks]
     paths = [_scene_path(cache, part, variant, seed) for part, variant, _ in jobs]
     make_in_parallel([(_write_scenes, path, job) for path, job in zip(paths, jobs, strict=True)], cache, "scenes")
@@ -71,8 +73,11 @@ def scene_features(clips: Sequence[Clip], variants: int, cache: Path, seed: int 
 
 
 def passage_features(cache: Path, speech_clips: Sequence[Clip], passes: int, seed: int = 2026) -> list[Half]:
-    """Everyday speech, music and noise without the word: a list of float16 (frames, 96), each without a gap."""
-    names = ["sentences", *(source.name for source in LEARNED_FROM), "music", "steady", "babble"]
+    """What may be in every fold: sentences, permissive recordings, made-up music and noise, in rooms and with noise.
+
+    A list of float16 (frames, 96), each without a gap.
+    """
+    names = ["sentences", *(source.name for source in PERMISSIVE), "music", "steady", "babble"]
     jobs = [
         (name, number, seed, tuple(speech_clips) if name == "sentences" else ())
         for name in names
@@ -125,8 +130,8 @@ def _scene_path(cache: Path, clips: Sequence[Clip], variant: int, seed: int) -> 
 @remember
 def _surroundings(cache: Path) -> Surroundings:
     """What training scenes may have around them: recordings for training, sentences, made-up music."""
-    speech = [recording(cache, source.name) for source in LEARNED_FROM if source.kind == "speech"]
-    music = [recording(cache, source.name) for source in LEARNED_FROM if source.kind == "music"]
+    speech = [recording(cache, source.name) for source in PERMISSIVE if source.kind == "speech"]
+    music = [recording(cache, source.name) for source in PERMISSIVE if source.kind == "music"]
     said = cache / "features" / "sentences.npy"
     if said.exists():
         speech.append(np.load(said))
@@ -164,6 +169,7 @@ def _write_scenes(path: Path, cache: Path, clips: Sequence[Clip], variant: int, 
             read_clip(cache, clip),
             _surroundings(cache),
             np.random.default_rng(_number(f"{seed} {clip.name} {variant}")),
+            quiet=variant >= QUIET,
         )
         for clip in clips
     ]

@@ -23,7 +23,7 @@ _NOT_YET = -7200
 _NEAR = (-6400, 14400)
 
 _BATCH = 512
-_SHARE_WORD, _SHARE_NEAR = 0.27, 0.38
+_SHARE_WORD, _SHARE_NEAR = 0.3, 0.12
 _SMOOTH = 0.02
 _ROUNDS = 3
 _HARD_SHARE = 0.6
@@ -148,13 +148,12 @@ class _Bags:
         self._starts = np.cumsum([0, *(max(len(one) - HEAD_EMBEDDINGS + 1, 0) for one in taught.passages)])
         self._passages = np.concatenate(taught.passages)
         self._offsets = np.cumsum([0, *(len(one) for one in taught.passages)])
-        self._hard_near = np.empty(0, np.int64)
         self._hard_passages = np.empty(0, np.int64)
 
     def draw(self, count: int) -> tuple[Windows, npt.NDArray[np.float32]]:
         words, nears = int(count * _SHARE_WORD), int(count * _SHARE_NEAR)
         word = self._taught.word[self._chance.integers(0, len(self._taught.word), words)]
-        near = self._taught.near[self._pick(len(self._taught.near), self._hard_near, nears)]
+        near = self._taught.near[self._chance.integers(0, len(self._taught.near), nears)]
         rest = self._pick(int(self._starts[-1]), self._hard_passages, count - words - nears)
         both = np.concatenate([word, near])
         windows = np.concatenate([window(self._taught.scenes, both[:, 1], both[:, 0]), self._of_passages(rest)])
@@ -163,11 +162,12 @@ class _Bags:
         return windows, wanted
 
     def dwell_on_the_hard(self, score: _Score) -> None:
-        """Find the negatives that score highest; from now on many are drawn from these."""
-        some = self._chance.integers(0, len(self._taught.near), 200_000)
-        self._hard_near = self._hardest(some, self._of_near, score)
+        """Find the passages that score highest; from now on many are drawn from these.
+
+        Not so near-misses: the hardest of them are the word, to this network, and it would stop to hear the word.
+        """
         every = np.arange(int(self._starts[-1]))
-        self._hard_passages = self._hardest(every, self._of_passages, score)
+        self._hard_passages = self._hardest(every, score)
 
     def _pick(self, among: int, hard: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
         easy = self._chance.integers(0, among, count)
@@ -176,14 +176,10 @@ class _Bags:
             easy[:many] = hard[self._chance.integers(0, len(hard), many)]
         return easy
 
-    def _hardest(
-        self, at: npt.NDArray[np.int64], look: Callable[[npt.NDArray[np.int64]], Windows], score: _Score
-    ) -> npt.NDArray[np.int64]:
-        scores = np.concatenate([score(look(at[start : start + 8192])) for start in range(0, len(at), 8192)])
+    def _hardest(self, at: npt.NDArray[np.int64], score: _Score) -> npt.NDArray[np.int64]:
+        pieces = (self._of_passages(at[start : start + 8192]) for start in range(0, len(at), 8192))
+        scores = np.concatenate([score(windows) for windows in pieces])
         return at[np.argsort(-scores)[:_HARD_KEPT]]
-
-    def _of_near(self, at: npt.NDArray[np.int64]) -> Windows:
-        return window(self._taught.scenes, self._taught.near[at, 1], self._taught.near[at, 0])
 
     def _of_passages(self, at: npt.NDArray[np.int64]) -> Windows:
         which = np.searchsorted(self._starts, at, side="right") - 1

@@ -51,8 +51,11 @@ def some_noise(around: Surroundings, length: int, chance: Chance) -> Sound:
     return (piece(around.speech, length, chance) + 0.3 * acoustics.steady_noise(length, chance)).astype(np.float32)
 
 
-def scene(clip: Sound, around: Surroundings, chance: Chance) -> tuple[Samples, int]:
-    """A clip somewhere in somebody's life: int16 (SCENE_FRAMES x 1280,) and the index of the sample where it ends."""
+def scene(clip: Sound, around: Surroundings, chance: Chance, *, quiet: bool = False) -> tuple[Samples, int]:
+    """A clip somewhere in somebody's life: int16 (SCENE_FRAMES x 1280,) and the index of the sample where it ends.
+
+    A quiet scene has no noise at all, as a file has that a machine spoke.
+    """
     length = SCENE_FRAMES * FRAME_SAMPLES
     end = END_FRAME * FRAME_SAMPLES + int(chance.integers(0, FRAME_SAMPLES))
     if chance.random() < 0.5:  # noqa: PLR2004 a share
@@ -65,7 +68,7 @@ def scene(clip: Sound, around: Surroundings, chance: Chance) -> tuple[Samples, i
     _say_after(out, end, level, around, chance)
     if chance.random() < 0.7:  # noqa: PLR2004 a share
         out = acoustics.in_room(out, chance)
-    if chance.random() < 0.85:  # noqa: PLR2004 a share
+    if chance.random() < 0.85 and not quiet:  # noqa: PLR2004 a share
         out = acoustics.at_snr(out, some_noise(around, length, chance), chance.uniform(0.0, 30.0), level)
     if chance.random() < 0.7:  # noqa: PLR2004 a share
         out = acoustics.microphone(out, chance)

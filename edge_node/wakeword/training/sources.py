@@ -23,8 +23,8 @@ class Source:
 
     Attributes:
         registry: pypi (comes with the extra `train`), npm or debian.
-        use: `voice`: it speaks; `train`: recordings that the model learns from; `measure`: recordings that are only
-            listened to, because their licence asks that what is made of them be shared alike, or to be unseen.
+        use: `voice`: it speaks; `train`: recordings that the model learns not to answer; `measure`: recordings that
+            no model ever learns from, only listens to.
         licence: of what is used, as the package states it.
         engine: for a voice, what it speaks through; None if several need it.
         inside: for recordings, a pattern of the files that are used.
@@ -72,29 +72,32 @@ RECORDINGS = (
     Source("gcin-voice", "debian", "train", "CC-BY-3.0", inside="*/5.ogg", kind="speech"),
     Source("pocketsphinx-testdata", "debian", "train", "BSD-2-Clause", inside="*.wav", kind="speech"),
     Source("lomiri-sounds", "debian", "train", "CC0-1.0, CC-BY-3.0, CC-BY-4.0", inside="permissive", kind="music"),
-    Source("asterisk-core-sounds-en-wav", "debian", "measure", "CC-BY-SA-3.0", kind="speech"),
+    Source("asterisk-core-sounds-en-wav", "debian", "train", "CC-BY-SA-3.0", kind="speech"),
     Source("asterisk-core-sounds-es-wav", "debian", "measure", "CC-BY-SA-3.0", kind="speech"),
-    Source("asterisk-core-sounds-fr-wav", "debian", "measure", "CC-BY-SA-3.0", kind="speech"),
-    Source("asterisk-core-sounds-it-wav", "debian", "measure", "CC-BY-SA-3.0", kind="speech"),
-    Source("asterisk-prompt-it-menardi-wav", "debian", "measure", "GPL-2+", kind="speech"),
-    Source("asterisk-moh-opsound-wav", "debian", "measure", "CC-BY-SA-2.5", kind="music"),
-    Source("fillets-ng-data", "debian", "measure", "GPL-2+", kind="mixed"),
-    Source("fillets-ng-data-cs", "debian", "measure", "GPL-2+", kind="speech"),
+    Source("asterisk-core-sounds-fr-wav", "debian", "train", "CC-BY-SA-3.0", kind="speech"),
+    Source("asterisk-core-sounds-it-wav", "debian", "train", "CC-BY-SA-3.0", kind="speech"),
+    Source("asterisk-prompt-it-menardi-wav", "debian", "train", "CC-BY-SA-3.0", kind="speech"),
+    Source("asterisk-moh-opsound-wav", "debian", "train", "CC-BY-SA-3.0", kind="music"),
+    Source("fillets-ng-data", "debian", "train", "GPL-2+", kind="mixed"),
+    Source("fillets-ng-data-cs", "debian", "train", "GPL-2+", kind="speech"),
     Source("fillets-ng-data-nl", "debian", "measure", "GPL-2+", kind="speech"),
     Source("klettres-data", "debian", "measure", "GPL-2+", kind="speech"),
-    Source("ktuberling-data", "debian", "measure", "GPL-2+", kind="speech"),
-    Source("tuxpaint-stamps-default", "debian", "measure", "GPL-2", kind="mixed"),
-    Source("hedgewars-data", "debian", "measure", "GPL-2", kind="mixed"),
-    Source("warzone2100-data", "debian", "measure", "GPL-2+", kind="mixed"),
-    Source("unknown-horizons", "debian", "measure", "GPL-2+, CC-BY-SA-3.0", kind="mixed"),
+    Source("ktuberling-data", "debian", "train", "GPL-2+", kind="speech"),
+    Source("tuxpaint-stamps-default", "debian", "train", "GPL-2", kind="mixed"),
+    Source("hedgewars-data", "debian", "train", "GPL-2", kind="mixed"),
+    Source("warzone2100-data", "debian", "train", "GPL-2+", kind="mixed"),
+    Source("unknown-horizons", "debian", "train", "GPL-2+, CC-BY-SA-3.0", kind="mixed"),
     Source("colobot-common-sounds", "debian", "measure", "GPL-3+", kind="mixed"),
-    Source("hyperrogue-music", "debian", "measure", "CC-BY-SA-3.0, CC-BY-SA-4.0", kind="music"),
+    Source("hyperrogue-music", "debian", "train", "CC-BY-SA-3.0, CC-BY-SA-4.0", kind="music"),
     Source("wesnoth-1.16-music", "debian", "measure", "GPL-2+", kind="music"),
-    Source("planetblupi-music-ogg", "debian", "measure", "GPL-3+", kind="music"),
+    Source("planetblupi-music-ogg", "debian", "train", "GPL-3+", kind="music"),
     Source("bucklespring-data", "debian", "measure", "GPL-2", kind="sounds"),
 )
 
 LEARNED_FROM = tuple(source for source in RECORDINGS if source.use == "train")
+PERMISSIVE = tuple(source for source in LEARNED_FROM if not any(word in source.licence for word in ("GPL", "SA")))
+"""Those that ask for nothing but a name: what is heard around clips comes from these, and is in every fold."""
+FOLDED = tuple(source for source in LEARNED_FROM if source not in PERMISSIVE)
 MEASURED = tuple(source for source in RECORDINGS if source.use == "measure")
 
 LOMIRI_PERMISSIVE = (
@@ -141,8 +144,8 @@ def ensure_recordings(cache: Path, sources: Sequence[Source] = RECORDINGS) -> di
     return {source.name: _unpacked(cache, source) for source in sources}
 
 
-def manifest(cache: Path, sources: Iterable[Source] = (*VOICES, *RECORDINGS)) -> list[dict[str, str]]:
-    """Name, registry, version, licence and use of each source, as found on this computer."""
+def manifest(cache: Path, sources: Iterable[Source], engines: Collection[Engine]) -> list[dict[str, str]]:
+    """Name, registry, version, licence and use of each source, as found on this computer; voices of `engines` only."""
     return [
         {
             "name": source.name,
@@ -152,6 +155,7 @@ def manifest(cache: Path, sources: Iterable[Source] = (*VOICES, *RECORDINGS)) ->
             "use": source.use,
         }
         for source in sources
+        if source.engine is None or source.engine in engines
     ]
 
 

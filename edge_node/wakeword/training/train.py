@@ -4,30 +4,45 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from edge_node.wakeword.incremental import Floats
 from edge_node.wakeword.native import ADVICE, Head
 from edge_node.wakeword.training import fit, heads
-from edge_node.wakeword.training.calibrate import thresholds
-from edge_node.wakeword.training.evaluate import listened
-from edge_node.wakeword.training.features import Half, SceneBlock, join_sentences, passage_features, scene_features
+from edge_node.wakeword.training.calibrate import folds, thresholds, thresholds_from_others
+from edge_node.wakeword.training.features import (
+    QUIET,
+    Half,
+    SceneBlock,
+    join_sentences,
+    passage_features,
+    scene_features,
+)
 from edge_node.wakeword.training.generate import generate
-from edge_node.wakeword.training.heads import Architecture
+from edge_node.wakeword.training.heads import Architecture, Member
+from edge_node.wakeword.training.judge import Hour, scores_of
+from edge_node.wakeword.training.measure import hours, measured_recordings
 from edge_node.wakeword.training.plan import Clip, plan
+from edge_node.wakeword.training.progress import track
 from edge_node.wakeword.training.recordings import join_recordings
-from edge_node.wakeword.training.sources import LEARNED_FROM, MEASURED, VOICES, Source, ensure_voices, manifest
+from edge_node.wakeword.training.sources import FOLDED, PERMISSIVE, VOICES, Source, ensure_voices, manifest
 from edge_node.wakeword.training.vocabulary import Word
 from edge_node.wakeword.training.voices import Engine, Split
 
-VARIANTS: dict[Engine, int] = {"kokoro": 4, "espeak": 2, "flite": 4, "festival": 4}
-"""In how many scenes each training clip is heard; fewer for the voices that are least like people."""
+VARIANTS: dict[Engine, tuple[int, ...]] = {
+    "kokoro": (0, 1, 2, 3, QUIET),
+    "espeak": (0, 1, QUIET),
+    "flite": (0, 1, 2, 3, QUIET),
+    "festival": (0, 1, 2, 3, QUIET),
+}
+"""In which scenes each training clip is heard; fewer for the voices that are least like people."""
 
-ENSEMBLE: tuple[tuple[Architecture, int], ...] = (("dense", 1), ("conv", 2), ("conv", 3), ("conv", 4))
+ENSEMBLE: tuple[tuple[Architecture, int], ...] = (("dense", 1), ("dense", 2), ("conv", 3), ("conv", 4))
 """Architecture and seed of each member."""
 
 PASSES = 2
@@ -45,19 +60,56 @@ class Course:
         engines: who speaks.
         steps: of each network's learning.
         seed: of everything.
-        listened: recordings that fix the thresholds.
+        folded: recordings that are learned from and, in as many folds, fix the thresholds of whoever has not.
+        folds: how many.
     """
 
     scale: float = 1.0
     engines: tuple[Engine, ...] = ("kokoro", "espeak", "flite", "festival", "open_jtalk")
     steps: int = 9000
     seed: int = 2026
-    listened: tuple[Source, ...] = MEASURED
+    folded: tuple[Source, ...] = FOLDED
+    folds: int = 4
 
 
 FULL = Course()
-QUICK = Course(scale=0.01, engines=("espeak", "flite"), steps=300, listened=LEARNED_FROM)
+QUICK = Course(scale=0.01, engines=("espeak", "flite"), steps=300, folded=PERMISSIVE, folds=2)
 """Enough to see that every step works."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What networks learn from: the word and its near-misses, and what is everywhere without it."""
+
+    scenes: SceneBlock
+    is_word: npt.NDArray[np.bool_]
+    passages: list[Half]
+    recordings: dict[str, Floats]
+
+    def members(self, course: Course, without: Sequence[str] = ()) -> list[Member]:
+        """The ensemble, which never heard the recordings `without`."""
+        heard = [_half(embedded) for name, embedded in self.recordings.items() if name not in without]
+        taught = fit.lesson(self.scenes, self.is_word, [*self.passages, *heard])
+        return [fit.learn(taught, kind, course.seed + seed, course.steps) for kind, seed in ENSEMBLE]
+
+
+def train(word: Word, course: Course, cache: Path, out: Path) -> None:
+    """Make a model for a word, and beside it its card (suffix .json): what it was made of and when its scores count.
+
+    Thresholds are fixed on recordings by models that did not learn from them, fold by fold.
+    """
+    clips = clips_of(word, course, cache, ("train",))
+    lessons = teaching(clips, course, cache)
+    unheard = list(_listen_unheard(lessons, course, out.with_suffix(".part")))
+    fixed = thresholds(unheard, PATIENCE)
+    normal = _logit(fixed["normal"])
+    advice = {
+        "thresholds": {name: round(_sigmoid(_logit(threshold) - normal), 4) for name, threshold in fixed.items()},
+        "patience": PATIENCE,
+    }
+    members = lessons.members(course)
+    heads.export(members, out, {ADVICE: json.dumps(advice)}, bias=-normal / SLOPE, slope=SLOPE)
+    _write_card(out, word, course, clips, advice, unheard, cache)
 
 
 def clips_of(
@@ -71,9 +123,10 @@ def clips_of(
     return generate(wanted, cache, voices)
 
 
-def teaching(clips: Sequence[Clip], cache: Path, seed: int) -> tuple[SceneBlock, npt.NDArray[np.bool_], list[Half]]:
-    """What heads learn from: scenes, whether each clip is the word, passages."""
-    join_recordings(cache, LEARNED_FROM)
+def teaching(clips: Sequence[Clip], course: Course, cache: Path) -> Lessons:
+    """Everything that networks learn from."""
+    join_recordings(cache, (*PERMISSIVE, *course.folded))
+    recordings = measured_recordings(cache, course.folded)
     said = [clip for clip in clips if clip.split == "train" and clip.kind == "speech"]
     join_sentences(cache, said)
     blocks: list[SceneBlock] = []
@@ -82,51 +135,60 @@ def teaching(clips: Sequence[Clip], cache: Path, seed: int) -> tuple[SceneBlock,
         own = [clip for clip in clips if clip.split == "train" and clip.kind != "speech" and clip.engine == engine]
         own.sort(key=lambda clip: clip.name)  # as they are generated: blocks of scenes can be made before all is said
         if own:
-            block = scene_features(own, variants, cache, seed)
+            block = scene_features(own, variants, cache, course.seed)
             blocks.append(SceneBlock(block.embedded, block.mel, block.ends, block.clips + len(taught)))
             taught += own
-    whole = SceneBlock(
-        *(np.concatenate([getattr(block, name) for block in blocks]) for name in ("embedded", "mel", "ends", "clips"))
+    names = ("embedded", "mel", "ends", "clips")
+    return Lessons(
+        SceneBlock(*(np.concatenate([getattr(block, name) for block in blocks]) for name in names)),
+        np.array([clip.kind == "word" for clip in taught]),
+        passage_features(cache, said, PASSES, course.seed),
+        recordings,
     )
-    return whole, np.array([clip.kind == "word" for clip in taught]), passage_features(cache, said, PASSES, seed)
 
 
-def train(word: Word, course: Course, cache: Path, out: Path) -> None:
-    """Make a model for a word, and beside it its card (suffix .json): what it was made of and when its scores count."""
-    clips = clips_of(word, course, cache, ("train",))
-    block, is_word, passages = teaching(clips, cache, course.seed)
-    taught = fit.lesson(block, is_word, passages)
-    members = [fit.learn(taught, architecture, course.seed + seed, course.steps) for architecture, seed in ENSEMBLE]
-    raw = out.with_suffix(".raw")
-    heads.export(members, raw, {}, slope=SLOPE)
-    fixed = thresholds(listened(Head(raw), cache, course.listened), PATIENCE)
-    raw.unlink()
-    normal = _logit(fixed["normal"])
-    advice = {
-        "thresholds": {name: round(_sigmoid(_logit(threshold) - normal), 4) for name, threshold in fixed.items()},
-        "patience": PATIENCE,
-    }
-    heads.export(members, out, {ADVICE: json.dumps(advice)}, bias=-normal / SLOPE, slope=SLOPE)
-    _write_card(out, word, course, clips, advice, cache)
+def _listen_unheard(lessons: Lessons, course: Course, part: Path) -> list[Hour]:
+    """Scores of each package by an ensemble that did not learn from it."""
+    lengths = {name: hours(len(embedded)) for name, embedded in lessons.recordings.items()}
+    parts = folds(lengths, course.folds)
+    found = []
+    for names in track(parts, "folds", len(parts)):
+        heads.export(lessons.members(course, without=names), part, {}, slope=SLOPE)
+        head = Head(part)
+        found += [Hour(name, scores_of(lessons.recordings[name], head)) for name in names]
+    part.unlink()
+    return found
 
 
 def _write_card(
-    out: Path, word: Word, course: Course, clips: Sequence[Clip], advice: dict[str, object], cache: Path
+    out: Path,
+    word: Word,
+    course: Course,
+    clips: Sequence[Clip],
+    advice: Mapping[str, object],
+    unheard: Sequence[Hour],
+    cache: Path,
 ) -> None:
     counts = Counter((clip.engine, clip.kind) for clip in clips if clip.split == "train")
+    crossed = thresholds_from_others(unheard, PATIENCE, course.folds)
     card = {
         "word": word.written,
         "pronunciation": word.ipa,
         "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
         "advice": advice,
-        "course": asdict(course) | {"listened": [source.name for source in course.listened]},
+        "crossed": {name: asdict(rate) for name, rate in crossed.items()},
+        "course": asdict(course) | {"folded": [source.name for source in course.folded]},
         "clips": {f"{engine} {kind}": count for (engine, kind), count in sorted(counts.items())},
         "scenes": VARIANTS,
         "ensemble": ENSEMBLE,
         "near_misses": [miss.written for miss in word.near],
-        "sources": manifest(cache, (*VOICES, *LEARNED_FROM, *course.listened)),
+        "sources": manifest(cache, (*VOICES, *PERMISSIVE, *course.folded), course.engines),
     }
     out.with_suffix(".json").write_text(json.dumps(card, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _half(embedded: Floats) -> Half:
+    return embedded[~np.isnan(embedded).any(1)].astype(np.float16)
 
 
 def _sigmoid(logit: float) -> float:
