@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache as remember
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from edge_node.wakeword.training.scenes import END_FRAME, SCENE_FRAMES, Surround
 from edge_node.wakeword.training.sources import PERMISSIVE
 from edge_node.wakeword.twin import embeddings, embeddings_of, mel_rows
 
-RECIPE = "2"
+RECIPE = "3"
 """Changes whenever scenes or features change, so that no old cache is taken for new."""
 
 QUIET = 4
@@ -103,7 +104,8 @@ def make_in_parallel(jobs: Sequence[Job], cache: Path, what: str) -> None:
     missing = [job for job in jobs if not job[1].exists()]
     if not missing:
         return
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    # No plain fork: JAX may have threads by now, and a copy of the process would wait for them for ever.
+    with ProcessPoolExecutor(os.cpu_count(), get_context("forkserver")) as pool:
         running = [pool.submit(_run, work, path, cache, arguments) for work, path, arguments in missing]
         for done in track(as_completed(running), what, len(running)):
             done.result()

@@ -69,7 +69,7 @@ def scene(clip: Sound, around: Surroundings, chance: Chance, *, quiet: bool = Fa
     if chance.random() < 0.7:  # noqa: PLR2004 a share
         out = acoustics.in_room(out, chance)
     if chance.random() < 0.85 and not quiet:  # noqa: PLR2004 a share
-        out = acoustics.at_snr(out, some_noise(around, length, chance), chance.uniform(0.0, 30.0), level)
+        out = acoustics.at_snr(out, some_noise(around, length, chance), chance.uniform(-3.0, 25.0), level)
     if chance.random() < 0.7:  # noqa: PLR2004 a share
         out = acoustics.microphone(out, chance)
     return acoustics.to_samples(_at_some_level(out, chance)), end
