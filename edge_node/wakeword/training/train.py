@@ -42,10 +42,6 @@ VARIANTS: dict[Engine, tuple[int, ...]] = {
 }
 """In which scenes each training clip is heard; fewer for the voices that are least like people."""
 
-ENSEMBLE: tuple[tuple[Architecture, int], ...] = (("dense", 1), ("dense", 2), ("conv", 3), ("conv", 4))
-"""Architecture and seed of each member."""
-
-PASSES = 2
 PATIENCE = 2
 SLOPE = 0.5
 """Logits are stretched by this, so that thresholds are not all nines."""
@@ -58,7 +54,9 @@ class Course:
     Attributes:
         scale: share of the full plan's clips.
         engines: who speaks.
+        ensemble: architecture and seed of each network; the model is their mean.
         steps: of each network's learning.
+        passes: how often, differently each time, speech and music without the word are heard.
         seed: of everything.
         folded: recordings that are learned from and, in as many folds, fix the thresholds of whoever has not.
         folds: how many.
@@ -66,14 +64,24 @@ class Course:
 
     scale: float = 1.0
     engines: tuple[Engine, ...] = ("kokoro", "espeak", "flite", "festival", "open_jtalk")
+    ensemble: tuple[tuple[Architecture, int], ...] = (("dense", 1), ("dense", 2), ("conv", 3), ("conv", 4))
     steps: int = 9000
+    passes: int = 2
     seed: int = 2026
     folded: tuple[Source, ...] = FOLDED
     folds: int = 4
 
 
 FULL = Course()
-QUICK = Course(scale=0.01, engines=("espeak", "flite"), steps=300, folded=PERMISSIVE, folds=2)
+QUICK = Course(
+    scale=0.01,
+    engines=("espeak", "flite"),
+    ensemble=(("dense", 1), ("conv", 2)),
+    steps=200,
+    passes=1,
+    folded=PERMISSIVE,
+    folds=2,
+)
 """Enough to see that every step works."""
 
 
@@ -90,7 +98,7 @@ class Lessons:
         """The ensemble, which never heard the recordings `without`."""
         heard = [_half(embedded) for name, embedded in self.recordings.items() if name not in without]
         taught = fit.lesson(self.scenes, self.is_word, [*self.passages, *heard])
-        return [fit.learn(taught, kind, course.seed + seed, course.steps) for kind, seed in ENSEMBLE]
+        return [fit.learn(taught, kind, course.seed + seed, course.steps) for kind, seed in course.ensemble]
 
 
 def train(word: Word, course: Course, cache: Path, out: Path) -> None:
@@ -142,7 +150,7 @@ def teaching(clips: Sequence[Clip], course: Course, cache: Path) -> Lessons:
     return Lessons(
         SceneBlock(*(np.concatenate([getattr(block, name) for block in blocks]) for name in names)),
         np.array([clip.kind == "word" for clip in taught]),
-        passage_features(cache, said, PASSES, course.seed),
+        passage_features(cache, said, course.passes, course.seed),
         recordings,
     )
 
@@ -180,7 +188,6 @@ def _write_card(
         "course": asdict(course) | {"folded": [source.name for source in course.folded]},
         "clips": {f"{engine} {kind}": count for (engine, kind), count in sorted(counts.items())},
         "scenes": VARIANTS,
-        "ensemble": ENSEMBLE,
         "near_misses": [miss.written for miss in word.near],
         "sources": manifest(cache, (*VOICES, *PERMISSIVE, *course.folded), course.engines),
     }
