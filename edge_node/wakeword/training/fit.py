@@ -57,6 +57,9 @@ def lesson(block: SceneBlock, is_word: npt.NDArray[np.bool_], passages: list[Hal
     return Lesson(block.embedded, np.argwhere(yes), np.argwhere(no), passages)
 
 
+_Step: TypeAlias = Callable[[Weights, optax.OptState, jax.Array, jax.Array, jax.Array], tuple[Weights, optax.OptState]]
+
+
 def learn(taught: Lesson, architecture: Architecture, seed: int, steps: int = 9000) -> Member:
     """One network; the same seed gives the same network on the same computer."""
     chance = np.random.default_rng(seed)
@@ -67,7 +70,6 @@ def learn(taught: Lesson, architecture: Architecture, seed: int, steps: int = 90
     optimiser = optax.adamw(schedule, weight_decay=1e-3)
     state = optimiser.init(weights)
 
-    @jax.jit
     def step(
         weights: Weights, state: optax.OptState, key: jax.Array, windows: jax.Array, wanted: jax.Array
     ) -> tuple[Weights, optax.OptState]:
@@ -81,6 +83,7 @@ def learn(taught: Lesson, architecture: Architecture, seed: int, steps: int = 90
 
         return _update(optimiser, weights, state, jax.grad(loss)(weights))
 
+    compiled: _Step = jax.jit(step)
     bags = _Bags(taught, chance)
     per_round = steps // _ROUNDS
     for number in track(range(steps), f"learning {architecture} {seed}", steps):
@@ -88,7 +91,7 @@ def learn(taught: Lesson, architecture: Architecture, seed: int, steps: int = 90
             bags.dwell_on_the_hard(partial(_score_as_heard, architecture, weights, scale))
         windows, wanted = bags.draw(_BATCH)
         key, now = jax.random.split(key)
-        weights, state = step(weights, state, now, jnp.asarray(_scaled(windows, scale)), jnp.asarray(wanted))
+        weights, state = compiled(weights, state, now, jnp.asarray(_scaled(windows, scale)), jnp.asarray(wanted))
     return Member(architecture, {name: np.asarray(value) for name, value in weights.items()}, scale)
 
 

@@ -1,5 +1,6 @@
 """The second stage: a small convolutional network on the log-mel of the last 1.6 s, for candidates only."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,6 @@ def learn(
     )
     state = optimiser.init(weights)
 
-    @jax.jit
     def step(
         weights: Weights, state: optax.OptState, key: jax.Array, rows: jax.Array, wanted: jax.Array
     ) -> tuple[Weights, optax.OptState]:
@@ -84,13 +84,14 @@ def learn(
         changed: Weights = optax.apply_updates(weights, change)
         return changed, after
 
+    compiled: Callable[..., tuple[Weights, optax.OptState]] = jax.jit(step)
     word, near = (pairs[pairs[:, 1] >= FRAMES - 1] for pairs in (word, near))
     half = _BATCH // 2
     wanted = jnp.asarray(np.repeat([1 - _SMOOTH, _SMOOTH], half), jnp.float32)
     for _ in track(range(steps), f"learning the second stage {seed}", steps):
         pairs = np.concatenate([bag[chance.integers(0, len(bag), half)] for bag in (word, near)])
         key, now = jax.random.split(key)
-        weights, state = step(weights, state, now, jnp.asarray(_masked(rows_of(mel, pairs), chance)), wanted)
+        weights, state = compiled(weights, state, now, jnp.asarray(_masked(rows_of(mel, pairs), chance)), wanted)
     return {name: np.asarray(value) for name, value in weights.items()}
 
 
