@@ -21,7 +21,7 @@ Strictness: TypeAlias = Literal["lenient", "normal", "strict"]
 
 _CACHE = Path("~/.cache/sarvis/wakeword")
 _Model = Annotated[Path | None, typer.Option("--model", help="a head in ONNX; default: the one that comes with SARVIS")]
-_Cache = Annotated[Path, typer.Option("--cache", help="folder for sources, clips and features: some 20 GB")]
+_Cache = Annotated[Path, typer.Option("--cache", help="folder for sources, clips and features: some 10 GB")]
 _Word = Annotated[str, typer.Option("--word", help="in Hangul, or a TOML file like words/ssabiseu.toml")]
 
 

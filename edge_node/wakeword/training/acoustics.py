@@ -1,5 +1,7 @@
 """Rooms, noises, microphones and other people's throats, made of numbers; all chance comes from the caller."""
 
+import hashlib
+
 import numpy as np
 import numpy.typing as npt
 import pyworld
@@ -12,6 +14,11 @@ _SILENT = 1e-6
 _MEAN_FREE_S = 0.004
 
 Chance = np.random.Generator
+
+
+def chance_from(text: str) -> Chance:
+    """Chance that is the same whenever and wherever the same text is given."""
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
 
 
 def rms(sound: npt.NDArray[np.floating]) -> float:

