@@ -43,6 +43,13 @@ def other_person(sound: Sound, chance: Chance) -> Sound:
     return _peak(said, float(np.abs(sound).max()))
 
 
+def at_speed(sound: Sound, chance: Chance) -> Sound:
+    """Faster and higher or slower and lower, by up to a fifth, as a tape is."""
+    count = int(len(sound) * np.exp(chance.uniform(-0.18, 0.18)))
+    at = np.linspace(0.0, len(sound) - 1, count)
+    return np.interp(at, np.arange(len(sound)), sound).astype(np.float32)
+
+
 def in_room(sound: Sound, chance: Chance) -> Sound:
     """In a room of 0.12 to 0.7 s reverberation, near the microphone or far from it; as long as before, no tail."""
     t60_s = chance.uniform(0.12, 0.7)

@@ -25,7 +25,7 @@ from edge_node.wakeword.training.scenes import SCENE_FRAMES, Surroundings, passa
 from edge_node.wakeword.training.sources import PERMISSIVE
 from edge_node.wakeword.twin import embeddings, embeddings_of, mel_rows
 
-RECIPE = "3"
+RECIPE = "4"
 """Changes whenever scenes or features change, so that no old cache is taken for new."""
 
 QUIET = 4
@@ -88,6 +88,21 @@ def passage_features(cache: Path, speech_clips: Sequence[Clip], passes: int, see
     paths = [folder / f"{name}-{number}-{seed}-{len(clips)}.npy" for name, number, _, clips in jobs]
     make_in_parallel([(_write_passage, path, job) for path, job in zip(paths, jobs, strict=True)], cache, "passages")
     return [np.load(path) for path in paths]
+
+
+def heard_otherwise(cache: Path, names: Sequence[str], passes: int, seed: int = 2026) -> dict[str, list[Half]]:
+    """Recordings as they would have been in other rooms, with noise, faster or slower; by name, as passages.
+
+    Words are learned in noise. So noise must not tell them from real speech.
+    """
+    jobs = [(name, number, seed) for name in names for number in range(passes)]
+    folder = cache / "features" / f"passages-{RECIPE}"
+    paths = [folder / f"{name}-{number}-{seed}-otherwise.npy" for name, number, _ in jobs]
+    make_in_parallel([(_write_otherwise, path, job) for path, job in zip(paths, jobs, strict=True)], cache, "otherwise")
+    found: dict[str, list[Half]] = {name: [] for name in names}
+    for (name, _, _), path in zip(jobs, paths, strict=True):
+        found[name].append(np.load(path))
+    return found
 
 
 def window(block: Half, last: npt.NDArray[np.int64], row: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -202,8 +217,22 @@ def _write_passage(path: Path, cache: Path, name: str, number: int, seed: int, c
         )
     else:
         whole = recording(cache, name).astype(np.float32) / 32768.0
+    _save_passages(path, [passage(part, around, chance) for part in _pieces(whole)])
+
+
+def _write_otherwise(path: Path, cache: Path, name: str, number: int, seed: int) -> None:
+    around = _surroundings(cache)
+    chance = acoustics.chance_from(f"{seed} {name} {number} otherwise")
+    whole = recording(cache, name).astype(np.float32) / 32768.0
+    _save_passages(path, [passage(acoustics.at_speed(part, chance), around, chance) for part in _pieces(whole)])
+
+
+def _pieces(whole: Sound) -> list[Sound]:
     step = int(_PASSAGE_S * SAMPLE_RATE_HZ)
-    heard = [passage(whole[at : at + step], around, chance) for at in range(0, len(whole), step)]
+    return [whole[at : at + step] for at in range(0, len(whole), step)]
+
+
+def _save_passages(path: Path, heard: Sequence[Samples]) -> None:
     embedded = embeddings(np.concatenate(heard))
     np.save(path, embedded[~np.isnan(embedded).any(1)].astype(np.float16))
 

@@ -13,6 +13,7 @@ import optax
 
 from edge_node.wakeword.native import HEAD_EMBEDDINGS
 from edge_node.wakeword.training.features import Half, SceneBlock, delays, window
+from edge_node.wakeword.training.graph import kept
 from edge_node.wakeword.training.heads import Architecture, Member, Scale, Weights, Windows, fresh, logits
 from edge_node.wakeword.training.progress import track
 
@@ -92,7 +93,7 @@ def learn(taught: Lesson, architecture: Architecture, seed: int, steps: int = 90
         windows, wanted = bags.draw(_BATCH)
         key, now = jax.random.split(key)
         weights, state = compiled(weights, state, now, jnp.asarray(_scaled(windows, scale)), jnp.asarray(wanted))
-    return Member(architecture, {name: np.asarray(value) for name, value in weights.items()}, scale)
+    return Member(architecture, {name: kept(value) for name, value in weights.items()}, scale)
 
 
 def _update(

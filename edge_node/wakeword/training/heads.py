@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from edge_node.wakeword.incremental import EMBEDDING_SIZE
 from edge_node.wakeword.native import HEAD_EMBEDDINGS
+from edge_node.wakeword.training.graph import Graph
 
 Architecture: TypeAlias = Literal["dense", "conv"]
 Weights: TypeAlias = dict[str, jax.Array]
@@ -22,8 +21,7 @@ Windows: TypeAlias = npt.NDArray[np.float32]
 _DENSE = (64, 32)
 _CHANNELS = 48
 _KERNEL = 3
-_OPSET = 17
-_IR_VERSION = 9
+_INPUT = "embeddings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,71 +106,38 @@ def export(members: Sequence[Member], path: Path, notes: dict[str, str], bias: f
 
     `notes` goes into the file's metadata.
     """
-    nodes: list[onnx.NodeProto] = []
-    constants: list[onnx.TensorProto] = []
-    names = _Names(nodes, constants)
-    outputs = [_member(names, number, member) for number, member in enumerate(members)]
-    total = outputs[0] if len(outputs) == 1 else names.add("Sum", outputs)
-    mean = names.add("Mul", [total, names.constant(np.float32(slope / len(members)))])
-    shifted = names.add("Add", [mean, names.constant(np.float32(slope * bias))])
-    nodes.append(helper.make_node("Sigmoid", [shifted], ["score"]))
-    graph = helper.make_graph(
-        nodes,
-        "wake word",
-        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, [1, HEAD_EMBEDDINGS, EMBEDDING_SIZE])],
-        [helper.make_tensor_value_info("score", TensorProto.FLOAT, [1, 1])],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
-    helper.set_model_props(model, notes)
-    onnx.checker.check_model(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    onnx.save(model, part)
-    part.replace(path)
+    graph = Graph("wake word")
+    outputs = [_member(graph, member) for member in members]
+    total = outputs[0] if len(outputs) == 1 else graph.add("Sum", outputs)
+    mean = graph.add("Mul", [total, graph.constant(np.float32(slope / len(members)))])
+    score = graph.add("Sigmoid", [graph.add("Add", [mean, graph.constant(np.float32(slope * bias))])])
+    graph.write(path, (_INPUT, (1, HEAD_EMBEDDINGS, EMBEDDING_SIZE)), (score, "score", (1, 1)), notes)
 
 
-class _Names:
-    """Nodes and constants under numbered names."""
-
-    def __init__(self, nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]) -> None:
-        self._nodes = nodes
-        self._constants = constants
-
-    def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
-        name = f"n{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
-        return name
-
-    def constant(self, values: npt.ArrayLike) -> str:
-        name = f"c{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.asarray(values), name))
-        return name
-
-
-def _member(names: _Names, number: int, member: Member) -> str:  # noqa: ARG001 numbers are the caller's order
+def _member(graph: Graph, member: Member) -> str:
     weights = member.weights
-    centred = names.add("Sub", ["embeddings", names.constant(member.scale.mean)])
-    scaled = names.add("Mul", [centred, names.constant((1.0 / member.scale.deviation).astype(np.float32))])
+    centred = graph.add("Sub", [_INPUT, graph.constant(member.scale.mean)])
+    scaled = graph.add("Mul", [centred, graph.constant((1.0 / member.scale.deviation).astype(np.float32))])
 
     def dense(name: str, of: str) -> str:
-        product = names.add("MatMul", [of, names.constant(weights[f"{name}.w"])])
-        return names.add("Add", [product, names.constant(weights[f"{name}.b"])])
+        product = graph.add("MatMul", [of, graph.weights(weights[f"{name}.w"])])
+        return graph.add("Add", [product, graph.constant(weights[f"{name}.b"])])
 
     def relu(of: str) -> str:
-        return names.add("Relu", [of])
+        return graph.add("Relu", [of])
 
     if member.architecture == "dense":
-        flat = names.add("Reshape", [scaled, names.constant(np.array([1, -1], np.int64))])
+        flat = graph.add("Reshape", [scaled, graph.constant(np.array([1, -1], np.int64))])
         return dense("out", relu(dense("mid", relu(dense("in", flat)))))
-    hidden = names.add("Transpose", [relu(dense("in", scaled))], perm=[0, 2, 1])
+    hidden = graph.add("Transpose", [relu(dense("in", scaled))], perm=[0, 2, 1])
     for name in ("conv1", "conv2"):
         # ONNX wants (out, in, time), ours is (time, in, out).
-        kernel = names.constant(np.ascontiguousarray(weights[f"{name}.w"].transpose(2, 1, 0)))
-        hidden = relu(names.add("Conv", [hidden, kernel, names.constant(weights[f"{name}.b"])], kernel_shape=[_KERNEL]))
-    back = names.add("Transpose", [hidden], perm=[0, 2, 1])
-    look = names.add("Softmax", [dense("look", back)], axis=1)
-    axis = names.constant(np.array([1], np.int64))
-    attended = names.add("ReduceSum", [names.add("Mul", [look, back]), axis], keepdims=0)
-    highest = names.add("ReduceMax", [back], axes=[1], keepdims=0)
-    return dense("out", relu(dense("mid", names.add("Concat", [attended, highest], axis=1))))
+        kernel = graph.weights(np.ascontiguousarray(weights[f"{name}.w"].transpose(2, 1, 0)))
+        bias = graph.constant(weights[f"{name}.b"])
+        hidden = relu(graph.add("Conv", [hidden, kernel, bias], kernel_shape=[_KERNEL]))
+    back = graph.add("Transpose", [hidden], perm=[0, 2, 1])
+    look = graph.add("Softmax", [dense("look", back)], axis=1)
+    axis = graph.constant(np.array([1], np.int64))
+    attended = graph.add("ReduceSum", [graph.add("Mul", [look, back]), axis], keepdims=0)
+    highest = graph.add("ReduceMax", [back], axes=[1], keepdims=0)
+    return dense("out", relu(dense("mid", graph.add("Concat", [attended, highest], axis=1))))

@@ -15,6 +15,8 @@ END_FRAME = 31
 """The clip ends within this frame; so the windows that end around it lie in the scene with all their past."""
 
 _VOICES_IN_BABBLE = (3, 8)
+_SNR_DB = (6.0, 28.0)
+"""Words drowned deeper teach to hear the word in any babble: several times as many false accepts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def scene(clip: Sound, around: Surroundings, chance: Chance, *, quiet: bool = Fa
     if chance.random() < 0.7:  # noqa: PLR2004 a share
         out = acoustics.in_room(out, chance)
     if chance.random() < 0.85 and not quiet:  # noqa: PLR2004 a share
-        out = acoustics.at_snr(out, some_noise(around, length, chance), chance.uniform(-3.0, 25.0), level)
+        out = acoustics.at_snr(out, some_noise(around, length, chance), chance.uniform(*_SNR_DB), level)
     if chance.random() < 0.7:  # noqa: PLR2004 a share
         out = acoustics.microphone(out, chance)
     return acoustics.to_samples(_at_some_level(out, chance)), end
@@ -80,9 +82,9 @@ def passage(recorded: Sound, around: Surroundings, chance: Chance) -> Samples:
     level = acoustics.rms(recorded)
     if chance.random() < 0.5:  # noqa: PLR2004 a share
         recorded = acoustics.in_room(recorded, chance)
-    if chance.random() < 0.5:  # noqa: PLR2004 a share
+    if chance.random() < 0.75:  # noqa: PLR2004 a share
         noise = some_noise(around, len(recorded), chance)
-        recorded = acoustics.at_snr(recorded, noise, chance.uniform(0.0, 30.0), level)
+        recorded = acoustics.at_snr(recorded, noise, chance.uniform(*_SNR_DB), level)
     if chance.random() < 0.6:  # noqa: PLR2004 a share
         recorded = acoustics.microphone(recorded, chance)
     return acoustics.to_samples(_at_some_level(recorded, chance))

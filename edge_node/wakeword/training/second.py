@@ -2,18 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-import onnx
 import optax
-from onnx import TensorProto, helper, numpy_helper
 
 from edge_node.wakeword.incremental import MEL_BINS, ROWS_PER_FRAME
 from edge_node.wakeword.training.features import Half
+from edge_node.wakeword.training.graph import Graph, kept
 from edge_node.wakeword.training.heads import Weights
 from edge_node.wakeword.training.progress import track
 
@@ -25,6 +23,7 @@ _HIDDEN = 32
 _BATCH = 128
 _SMOOTH = 0.02
 _EPSILON = 1e-3
+_INPUT = "rows"
 
 Rows = npt.NDArray[np.float32]
 
@@ -92,7 +91,7 @@ def learn(
         pairs = np.concatenate([bag[chance.integers(0, len(bag), half)] for bag in (word, near)])
         key, now = jax.random.split(key)
         weights, state = compiled(weights, state, now, jnp.asarray(_masked(rows_of(mel, pairs), chance)), wanted)
-    return {name: np.asarray(value) for name, value in weights.items()}
+    return {name: kept(value) for name, value in weights.items()}
 
 
 def rows_of(mel: Half, pairs: npt.NDArray[np.int64]) -> Rows:
@@ -119,38 +118,17 @@ def _masked(rows: Rows, chance: np.random.Generator) -> Rows:
 
 def export(weights: dict[str, npt.NDArray[np.float32]], path: Path, notes: dict[str, str]) -> None:
     """Write the network: rows (1, ROWS, 32) -> logit (1, 1)."""
-    constants: list[onnx.TensorProto] = []
-    nodes: list[onnx.NodeProto] = []
-
-    def constant(values: npt.ArrayLike) -> str:
-        constants.append(numpy_helper.from_array(np.asarray(values), f"c{len(constants)}"))
-        return constants[-1].name
-
-    def add(kind: str, inputs: list[str], **attributes: Any) -> str:
-        nodes.append(helper.make_node(kind, inputs, [f"n{len(nodes)}"], **attributes))
-        return str(nodes[-1].output[0])
-
-    centred = add("Sub", ["rows", add("ReduceMean", ["rows"], axes=[1, 2])])
-    power = add("ReduceMean", [add("Mul", [centred, centred])], axes=[1, 2])
-    deviation = add("Sqrt", [add("Add", [power, constant(np.float32(_EPSILON))])])
-    hidden = add("Unsqueeze", [add("Div", [centred, deviation]), constant(np.array([1], np.int64))])
+    graph = Graph("second stage")
+    centred = graph.add("Sub", [_INPUT, graph.add("ReduceMean", [_INPUT], axes=[1, 2])])
+    power = graph.add("ReduceMean", [graph.add("Mul", [centred, centred])], axes=[1, 2])
+    deviation = graph.add("Sqrt", [graph.add("Add", [power, graph.constant(np.float32(_EPSILON))])])
+    hidden = graph.add("Unsqueeze", [graph.add("Div", [centred, deviation]), graph.constant(np.array([1], np.int64))])
     for number, (_, down, across) in enumerate(_LAYERS):
-        parts = [hidden, constant(weights[f"conv{number}.w"]), constant(weights[f"conv{number}.b"])]
-        hidden = add("Relu", [add("Conv", parts, strides=[down, across], pads=[1, 1, 1, 1], kernel_shape=[3, 3])])
-    pooled = [add(kind, [hidden], axes=[2, 3], keepdims=0) for kind in ("ReduceMean", "ReduceMax")]
-    middle = add("Gemm", [add("Concat", pooled, axis=1), constant(weights["mid.w"]), constant(weights["mid.b"])])
-    last = [add("Relu", [middle]), constant(weights["out.w"]), constant(weights["out.b"])]
-    nodes.append(helper.make_node("Gemm", last, ["logit"]))
-    graph = helper.make_graph(
-        nodes,
-        "second stage",
-        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, [1, ROWS, MEL_BINS])],
-        [helper.make_tensor_value_info("logit", TensorProto.FLOAT, [1, 1])],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    helper.set_model_props(model, notes)
-    onnx.checker.check_model(model)
-    part = path.with_suffix(".part")
-    onnx.save(model, part)
-    part.replace(path)
+        parts = [hidden, graph.weights(weights[f"conv{number}.w"]), graph.constant(weights[f"conv{number}.b"])]
+        convolved = graph.add("Conv", parts, strides=[down, across], pads=[1, 1, 1, 1], kernel_shape=[3, 3])
+        hidden = graph.add("Relu", [convolved])
+    pooled = [graph.add(kind, [hidden], axes=[2, 3], keepdims=0) for kind in ("ReduceMean", "ReduceMax")]
+    both = graph.add("Concat", pooled, axis=1)
+    middle = graph.add("Gemm", [both, graph.weights(weights["mid.w"]), graph.constant(weights["mid.b"])])
+    last = [graph.add("Relu", [middle]), graph.weights(weights["out.w"]), graph.constant(weights["out.b"])]
+    graph.write(path, (_INPUT, (1, ROWS, MEL_BINS)), (graph.add("Gemm", last), "logit", (1, 1)), notes)

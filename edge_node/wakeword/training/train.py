@@ -19,6 +19,7 @@ from edge_node.wakeword.training.features import (
     QUIET,
     Half,
     SceneBlock,
+    heard_otherwise,
     join_sentences,
     passage_features,
     scene_features,
@@ -93,10 +94,16 @@ class Lessons:
     is_word: npt.NDArray[np.bool_]
     passages: list[Half]
     recordings: dict[str, Floats]
+    otherwise: dict[str, list[Half]]
 
     def members(self, course: Course, without: Sequence[str] = ()) -> list[Member]:
         """The ensemble, which never heard the recordings `without`."""
-        heard = [_half(embedded) for name, embedded in self.recordings.items() if name not in without]
+        heard = [
+            one
+            for name, embedded in self.recordings.items()
+            if name not in without
+            for one in (_half(embedded), *self.otherwise[name])
+        ]
         taught = fit.lesson(self.scenes, self.is_word, [*self.passages, *heard])
         return [fit.learn(taught, kind, course.seed + seed, course.steps) for kind, seed in course.ensemble]
 
@@ -152,6 +159,7 @@ def teaching(clips: Sequence[Clip], course: Course, cache: Path) -> Lessons:
         np.array([clip.kind == "word" for clip in taught]),
         passage_features(cache, said, course.passes, course.seed),
         recordings,
+        heard_otherwise(cache, list(recordings), course.passes, course.seed),
     )
 
 

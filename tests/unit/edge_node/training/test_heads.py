@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from edge_node.wakeword.native import ADVICE, Advice, Head
+from edge_node.wakeword.training.graph import kept
 from edge_node.wakeword.training.heads import Architecture, Member, Scale, export, fresh, logits
 
 ARCHITECTURES: tuple[Architecture, ...] = ("dense", "conv")
@@ -21,7 +22,7 @@ def member(architecture: Architecture, seed: int) -> Member:
     chance = np.random.default_rng(seed)
     shapes = jax.eval_shape(partial(fresh, architecture), jax.random.PRNGKey(0))
     weights = {
-        name: chance.normal(0.0, np.sqrt(2.0 / np.prod(values.shape[:-1])), values.shape).astype(np.float32)
+        name: kept(chance.normal(0.0, np.sqrt(2.0 / np.prod(values.shape[:-1])), values.shape))
         for name, values in shapes.items()
     }
     mean, deviation = chance.normal(0.0, 5.0, 96), chance.uniform(2.0, 20.0, 96)

@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from edge_node.wakeword.runtime import open_model
+from edge_node.wakeword.training.graph import kept
 from edge_node.wakeword.training.second import FRAMES, ROWS, export, fresh, logits, rows_of
 
 # Compiled as a whole, which takes less time than its parts.
@@ -17,7 +18,7 @@ def network(seed: int) -> dict[str, npt.NDArray[np.float32]]:
     """Random weights and biases."""
     chance = np.random.default_rng(seed)
     return {
-        name: chance.normal(0.0, 0.15, values.shape).astype(np.float32)
+        name: kept(chance.normal(0.0, 0.15, values.shape))
         for name, values in jax.eval_shape(fresh, jax.random.PRNGKey(0)).items()
     }
 
