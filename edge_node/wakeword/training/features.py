@@ -57,9 +57,13 @@ class SceneBlock:
     ends: npt.NDArray[np.int64]
     clips: npt.NDArray[np.int64]
 
+    def where(self, chosen: npt.NDArray[np.bool_]) -> "SceneBlock":
+        """Some of the scenes."""
+        return SceneBlock(self.embedded[chosen], self.mel[chosen], self.ends[chosen], self.clips[chosen])
+
 
 def scene_features(clips: Sequence[Clip], variants: Sequence[int], cache: Path, seed: int = 2026) -> SceneBlock:
-    """Each clip in as many scenes as there are numbers in `variants`; from QUIET on these are quiet ones."""
+    """All clips in a scene of each of `variants`, one variant after the other; from QUIET on these are quiet ones."""
     blocks = [(at, variant) for variant in variants for at in range(0, len(clips), _BLOCK)]
     jobs = [(clips[at : at + _BLOCK], variant, seed) for at, variant in blocks]
     paths = [_scene_path(cache, part, variant, seed) for part, variant, _ in jobs]

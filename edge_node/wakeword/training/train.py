@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from edge_node.wakeword.incremental import Floats
 from edge_node.wakeword.native import ADVICE, Head
-from edge_node.wakeword.training import fit, heads
+from edge_node.wakeword.training import fit, heads, learned
 from edge_node.wakeword.training.calibrate import folds, thresholds, thresholds_from_others
 from edge_node.wakeword.training.features import (
     QUIET,
@@ -49,14 +50,31 @@ SLOPE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
+class Pupil:
+    """One network of the ensemble.
+
+    Attributes:
+        architecture: of the network.
+        seed: of its first weights and of what it hears when.
+        steps: of its learning.
+        quiet: whether it hears the word only where nothing else is heard. Such a network is the most certain; those
+            that know the word in noise take more of real life for it. Their mean does better than either.
+    """
+
+    architecture: Architecture
+    seed: int
+    steps: int
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Course:
     """How much is learned.
 
     Attributes:
         scale: share of the full plan's clips.
         engines: who speaks.
-        ensemble: architecture and seed of each network; the model is their mean.
-        steps: of each network's learning.
+        ensemble: the networks; the model is their mean.
         passes: how often, differently each time, speech and music without the word are heard.
         seed: of everything.
         folded: recordings that are learned from and, in as many folds, fix the thresholds of whoever has not.
@@ -65,8 +83,11 @@ class Course:
 
     scale: float = 1.0
     engines: tuple[Engine, ...] = ("kokoro", "espeak", "flite", "festival", "open_jtalk")
-    ensemble: tuple[tuple[Architecture, int], ...] = (("dense", 1), ("dense", 2), ("conv", 3), ("conv", 4))
-    steps: int = 9000
+    ensemble: tuple[Pupil, ...] = (
+        Pupil("dense", 1, 6000, quiet=True),
+        Pupil("dense", 2, 9000),
+        Pupil("conv", 3, 7000),
+    )
     passes: int = 2
     seed: int = 2026
     folded: tuple[Source, ...] = FOLDED
@@ -77,8 +98,7 @@ FULL = Course()
 QUICK = Course(
     scale=0.01,
     engines=("espeak", "flite"),
-    ensemble=(("dense", 1), ("conv", 2)),
-    steps=200,
+    ensemble=(Pupil("dense", 1, 200, quiet=True), Pupil("conv", 2, 200)),
     passes=1,
     folded=PERMISSIVE,
     folds=2,
@@ -88,24 +108,47 @@ QUICK = Course(
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """What networks learn from: the word and its near-misses, and what is everywhere without it."""
+    """What networks learn from: the word and its near-misses, and what is everywhere without it.
 
+    Attributes:
+        told: names all clips; other clips, other name.
+        quiet: for each scene whether nothing else is heard in it.
+        is_word: for each clip.
+        passages: without the word; in every fold.
+        recordings: by package, as they are.
+        otherwise: by package, in rooms and noise.
+    """
+
+    told: str
     scenes: SceneBlock
+    quiet: npt.NDArray[np.bool_]
     is_word: npt.NDArray[np.bool_]
     passages: list[Half]
     recordings: dict[str, Floats]
     otherwise: dict[str, list[Half]]
 
-    def members(self, course: Course, without: Sequence[str] = ()) -> list[Member]:
-        """The ensemble, which never heard the recordings `without`."""
+    def members(self, course: Course, cache: Path, without: Sequence[str] = ()) -> list[Member]:
+        """The ensemble, which never heard the recordings `without`; what was learned before comes from the cache."""
         heard = [
             one
             for name, embedded in self.recordings.items()
             if name not in without
             for one in (_half(embedded), *self.otherwise[name])
         ]
-        taught = fit.lesson(self.scenes, self.is_word, [*self.passages, *heard])
-        return [fit.learn(taught, kind, course.seed + seed, course.steps) for kind, seed in course.ensemble]
+        taught = {
+            quiet: fit.lesson(scenes, self.is_word, [*self.passages, *heard])
+            for quiet, scenes in ((False, self.scenes), (True, self.scenes.where(self.quiet)))
+        }
+        heard_of = f"{self.told} {course.seed} {course.passes} {sorted(set(self.recordings) - set(without))}"
+        return [
+            learned.member(
+                cache,
+                pupil.architecture,
+                f"{pupil} {heard_of}",
+                partial(fit.learn, taught[pupil.quiet], pupil.architecture, course.seed + pupil.seed, pupil.steps),
+            )
+            for pupil in course.ensemble
+        ]
 
 
 def train(word: Word, course: Course, cache: Path, out: Path) -> None:
@@ -115,14 +158,14 @@ def train(word: Word, course: Course, cache: Path, out: Path) -> None:
     """
     clips = clips_of(word, course, cache, ("train",))
     lessons = teaching(clips, course, cache)
-    unheard = list(_listen_unheard(lessons, course, out.with_suffix(".part")))
+    unheard = list(_listen_unheard(lessons, course, cache, out.with_suffix(".part")))
     fixed = thresholds(unheard, PATIENCE)
     normal = _logit(fixed["normal"])
     advice = {
         "thresholds": {name: round(_sigmoid(_logit(threshold) - normal), 4) for name, threshold in fixed.items()},
         "patience": PATIENCE,
     }
-    members = lessons.members(course)
+    members = lessons.members(course, cache)
     heads.export(members, out, {ADVICE: json.dumps(advice)}, bias=-normal / SLOPE, slope=SLOPE)
     _write_card(out, word, course, clips, advice, unheard, cache)
 
@@ -145,6 +188,7 @@ def teaching(clips: Sequence[Clip], course: Course, cache: Path) -> Lessons:
     said = [clip for clip in clips if clip.split == "train" and clip.kind == "speech"]
     join_sentences(cache, said)
     blocks: list[SceneBlock] = []
+    quiet: list[npt.NDArray[np.bool_]] = []
     taught: list[Clip] = []
     for engine, variants in VARIANTS.items():
         own = [clip for clip in clips if clip.split == "train" and clip.kind != "speech" and clip.engine == engine]
@@ -152,10 +196,13 @@ def teaching(clips: Sequence[Clip], course: Course, cache: Path) -> Lessons:
         if own:
             block = scene_features(own, variants, cache, course.seed)
             blocks.append(SceneBlock(block.embedded, block.mel, block.ends, block.clips + len(taught)))
+            quiet.append(np.repeat(np.array(variants) >= QUIET, len(own)))
             taught += own
     names = ("embedded", "mel", "ends", "clips")
     return Lessons(
+        hashlib.sha256(" ".join(clip.name for clip in (*taught, *said)).encode()).hexdigest(),
         SceneBlock(*(np.concatenate([getattr(block, name) for block in blocks]) for name in names)),
+        np.concatenate(quiet),
         np.array([clip.kind == "word" for clip in taught]),
         passage_features(cache, said, course.passes, course.seed),
         recordings,
@@ -163,13 +210,13 @@ def teaching(clips: Sequence[Clip], course: Course, cache: Path) -> Lessons:
     )
 
 
-def _listen_unheard(lessons: Lessons, course: Course, part: Path) -> list[Hour]:
+def _listen_unheard(lessons: Lessons, course: Course, cache: Path, part: Path) -> list[Hour]:
     """Scores of each package by an ensemble that did not learn from it."""
     lengths = {name: hours(len(embedded)) for name, embedded in lessons.recordings.items()}
     parts = folds(lengths, course.folds)
     found = []
     for names in track(parts, "folds", len(parts)):
-        heads.export(lessons.members(course, without=names), part, {}, slope=SLOPE)
+        heads.export(lessons.members(course, cache, without=names), part, {}, slope=SLOPE)
         head = Head(part)
         found += [Hour(name, scores_of(lessons.recordings[name], head)) for name in names]
     part.unlink()
