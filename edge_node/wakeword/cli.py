@@ -67,6 +67,9 @@ def evaluate(
     cache: _Cache = _CACHE,
     page: Annotated[Path | None, typer.Option(help="put the tables into this page, between its marks")] = None,
     as_json: Annotated[Path | None, typer.Option("--json", help="write all figures into this file")] = None,
+    second: Annotated[
+        Path | None, typer.Option(help="compare with this model, which has a second stage; default: with and without")
+    ] = None,
 ) -> None:
     """Measure a model on held-out voices and on hours of recordings; print the tables."""
     with _errors():
@@ -77,7 +80,7 @@ def evaluate(
 
         where = cache.expanduser()
         clips = list(clips_of(load_word(word), FULL, where, splits=("test",)))
-        figures = measure(model or shipped_model_path(), clips, where)
+        figures = measure(model or shipped_model_path(), clips, where, second)
         curve = (page or Path("wakeword.md")).with_name("wakeword-curve.png")
         report.draw(figures.curve, figures.thresholds, curve)
         text = report.markdown(figures, curve.name)

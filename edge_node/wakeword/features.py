@@ -57,19 +57,33 @@ class FrameRows:
         return np.pad(rows, ((ROWS_PER_FRAME - len(rows), 0), (0, 0)))
 
 
-class EmbeddingStream:
-    """Embeds the last 76 mel rows after every frame."""
+class Embedder:
+    """Embeds the last 76 mel rows after every frame's rows."""
 
     def __init__(self) -> None:
-        self._rows = FrameRows()
         self._network = IncrementalNetwork(embedding_model_path())
         self._frames = 0
 
-    def feed(self, frame: Frame) -> Floats | None:
-        """The embedding, float32 (96,), of the 760 ms that end with this frame; None until they are all real audio."""
-        embedding: Floats = self._network.feed(self._rows.feed(frame)[np.newaxis])[0]
+    def feed(self, rows: Floats) -> Floats | None:
+        """The embedding, float32 (96,), of the 760 ms that end with a frame, of whose rows `FrameRows` gives (8, 32).
+
+        None until they are all real audio.
+        """
+        embedding: Floats = self._network.feed(rows[np.newaxis])[0]
         self._frames += 1
         return embedding if self._frames >= WARM_UP_FRAMES else None
+
+
+class EmbeddingStream:
+    """`FrameRows` and `Embedder` in one, for whoever needs no rows."""
+
+    def __init__(self) -> None:
+        self._rows = FrameRows()
+        self._embedder = Embedder()
+
+    def feed(self, frame: Frame) -> Floats | None:
+        """The embedding, float32 (96,), of the 760 ms that end with this frame; None until they are all real audio."""
+        return self._embedder.feed(self._rows.feed(frame))
 
 
 def embedding_model_path() -> Path:

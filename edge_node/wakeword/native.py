@@ -1,8 +1,12 @@
-"""SARVIS's own engine: openWakeWord's features and any openWakeWord head, on numpy and onnxruntime."""
+"""SARVIS's own engine: openWakeWord's features and any openWakeWord head, on numpy and onnxruntime.
+
+A head that `sarvis wakeword train` made may bring a second stage.
+"""
 
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -12,9 +16,10 @@ import numpy as np
 from contract.errors import SettingsError
 from edge_node.gate import GateSettings
 from edge_node.wakeword.detector import Frame
-from edge_node.wakeword.features import EmbeddingStream
+from edge_node.wakeword.features import Embedder, FrameRows
 from edge_node.wakeword.incremental import EMBEDDING_SIZE, Floats
-from edge_node.wakeword.runtime import Model, open_model
+from edge_node.wakeword.runtime import Model, has_shapes, open_model, shapes_of
+from edge_node.wakeword.second_stage import FRAMES, SECOND, SecondStage
 
 HEAD_EMBEDDINGS = 16
 SHIPPED_MODEL = "ssabiseu_proto.onnx"
@@ -69,23 +74,30 @@ class NativeDetector:
         self._head = Head(model_path)
         self.model = self._head.name
         self.advice = self._head.advice
-        self._embed = EmbeddingStream()
+        self._rows = FrameRows()
+        self._embed = Embedder()
+        self._recent: deque[Floats] = deque(maxlen=FRAMES)
         self._window: deque[Floats] = deque(maxlen=HEAD_EMBEDDINGS)
 
     def feed(self, frame: Frame) -> float | None:
         """The score of the 1.96 s that end with this frame; see `Detector.feed`."""
-        embedding = self._embed.feed(frame)
+        rows = self._rows.feed(frame)
+        self._recent.append(rows)
+        embedding = self._embed.feed(rows)
         if embedding is not None:
             self._window.append(embedding)
         if len(self._window) < HEAD_EMBEDDINGS:
             return None
-        return self._head.score(np.stack(self._window))
+        return self._head.judge(np.stack(self._window), self._recent)
 
 
 class Head:
     """What tells the wake word from the last 16 embeddings.
 
     Raises SettingsError if `path` (default: the shipped prototype) is no readable head of the expected shape.
+
+    Attributes:
+        second: what looks again at candidates; None if the model has none.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -93,11 +105,23 @@ class Head:
         self.name = self.path.stem
         self._session = _open_head(self.path)
         self.advice = _advice(self.path, self._session)
+        self.second = _second(self.path, self._session)
         self._input: str = self._session.get_inputs()[0].name
 
     def score(self, window: Floats) -> float:
-        """0 to 1, of embeddings float32 (16, 96)."""
+        """0 to 1, of embeddings float32 (16, 96); the head alone."""
         return float(self._session.run(None, {self._input: window[np.newaxis]})[0][0, 0])
+
+    def judge(self, window: Floats, rows: Sequence[Floats] | Floats) -> float:
+        """The whole model's score, 0 to 1, of those embeddings and the rows that `SecondStage.logit` takes."""
+        score = self.score(window)
+        return score if self.second is None else self.second.fuse(score, rows)
+
+    def alone(self) -> "Head":
+        """The same head without its second stage."""
+        other = copy(self)
+        other.second = None
+        return other
 
 
 def shipped_model_path() -> Path:
@@ -110,9 +134,8 @@ def _open_head(path: Path) -> Model:
         session = open_model(path)
     except Exception as error:  # onnxruntime has a dozen unrelated ones for a bad file
         raise SettingsError(f"{path}: cannot be read as a model; expected {_EXPECTED}") from error
-    if not _is_head(session):
-        found = ", ".join(str(tuple(part.shape)) for part in (*session.get_inputs(), *session.get_outputs()))
-        raise SettingsError(f"{path}: has inputs and outputs {found}; expected {_EXPECTED}")
+    if not has_shapes(session, (1, HEAD_EMBEDDINGS, EMBEDDING_SIZE), (1, 1)):
+        raise SettingsError(f"{path}: has inputs and outputs {shapes_of(session)}; expected {_EXPECTED}")
     return session
 
 
@@ -123,18 +146,9 @@ def _advice(path: Path, session: Model) -> Advice:
         raise SettingsError(f"{path}: its metadata {ADVICE!r} is damaged; train or download it again") from error
 
 
-def _is_head(session: Model) -> bool:
-    """Whether the shapes fit; a size that the model leaves open, named or None, fits as well."""
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    return (
-        len(inputs) == len(outputs) == 1
-        and inputs[0].type == outputs[0].type == "tensor(float)"
-        and _fits(inputs[0].shape, (1, HEAD_EMBEDDINGS, EMBEDDING_SIZE))
-        and _fits(outputs[0].shape, (1, 1))
-    )
-
-
-def _fits(shape: list[int | str | None], wanted: tuple[int, ...]) -> bool:
-    return len(shape) == len(wanted) and all(
-        size == want or not isinstance(size, int) for size, want in zip(shape, wanted, strict=True)
-    )
+def _second(path: Path, session: Model) -> SecondStage | None:
+    try:
+        return SecondStage.of(session.get_modelmeta().custom_metadata_map)
+    except ValueError as error:
+        message = f"{path}: its metadata {SECOND!r} is damaged: {error}; train or download it again"
+        raise SettingsError(message) from error

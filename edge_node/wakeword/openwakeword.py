@@ -1,6 +1,8 @@
 """The package openWakeWord as an engine: the reference for our own, and an alternative to it (Python 3.11).
 
 It costs several times as much and needs scipy and scikit-learn; the same heads give the same scores.
+It knows nothing of a second stage: of a model that has one it uses the head alone, to which the model's advice does
+not apply.
 """
 
 from pathlib import Path

@@ -32,3 +32,25 @@ def _open(model: str | bytes) -> Model:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     return Model(model, options, providers=["CPUExecutionProvider"])
+
+
+def has_shapes(model: Model, given: tuple[int, ...], made: tuple[int, ...]) -> bool:
+    """Whether it makes one float32 tensor of one; a size that the model leaves open, named or None, fits as well."""
+    inputs, outputs = model.get_inputs(), model.get_outputs()
+    return (
+        len(inputs) == len(outputs) == 1
+        and inputs[0].type == outputs[0].type == "tensor(float)"
+        and _fits(inputs[0].shape, given)
+        and _fits(outputs[0].shape, made)
+    )
+
+
+def shapes_of(model: Model) -> str:
+    """Shapes of all inputs, then of all outputs, for messages."""
+    return ", ".join(str(tuple(part.shape)) for part in (*model.get_inputs(), *model.get_outputs()))
+
+
+def _fits(shape: list[int | str | None], wanted: tuple[int, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        size == want or not isinstance(size, int) for size, want in zip(shape, wanted, strict=True)
+    )

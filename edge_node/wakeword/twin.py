@@ -10,6 +10,7 @@ from edge_node.wakeword.detector import FRAME_SAMPLES
 from edge_node.wakeword.features import FrameRows, embedding_model_path
 from edge_node.wakeword.incremental import EMBEDDING_SIZE, WARM_UP_FRAMES, Floats, IncrementalNetwork
 from edge_node.wakeword.native import HEAD_EMBEDDINGS, Head
+from edge_node.wakeword.second_stage import FRAMES
 
 STREAMS = 32
 FIRST_SCORE = WARM_UP_FRAMES + HEAD_EMBEDDINGS - 2
@@ -41,15 +42,26 @@ def embeddings_of(mel: Floats, streams: int = STREAMS) -> Floats:
 
 def scores(samples: Samples, head: Head, streams: int = STREAMS) -> Floats:
     """What `NativeDetector` gives for each frame, float32 (frames,); NaN while it gives None."""
-    embedded = embeddings(samples, streams)
+    mel = mel_rows(samples)
+    return scores_of(embeddings_of(mel, streams), head, mel)
+
+
+def scores_of(embedded: Floats, head: Head, mel: Floats | None = None) -> Floats:
+    """The same of a stream's embeddings (frames, 96) and rows (frames, 8, 32), which a second stage asks for.
+
+    ValueError if the head has one and there are no rows, or not as many.
+    """
+    if head.second is not None and (mel is None or len(mel) != len(embedded)):
+        raise ValueError(f"{head.name} has a second stage: it needs the log-mel rows of all {len(embedded)} frames")
     found: Floats = np.full(len(embedded), np.nan, np.float32)
     for last in range(FIRST_SCORE, len(embedded)):
-        found[last] = head.score(embedded[last - HEAD_EMBEDDINGS + 1 : last + 1])
+        window = embedded[last - HEAD_EMBEDDINGS + 1 : last + 1]
+        found[last] = head.score(window) if mel is None else head.judge(window, mel[last - FRAMES + 1 : last + 1])
     return found
 
 
 def scores_of_model(samples: Samples, model: Path | None = None) -> Floats:
-    """`scores` with a model's head, by default the shipped one."""
+    """`scores` with a model, by default the shipped one."""
     return scores(samples, Head(model))
 
 

@@ -2,27 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from edge_node.gate import GateSettings
-from edge_node.wakeword.incremental import Floats
 from edge_node.wakeword.native import Head
-from edge_node.wakeword.training import measure
 from edge_node.wakeword.training.calibrate import FALSE_ACCEPTS_PER_HOUR, grid
+from edge_node.wakeword.training.compare import Comparison, compare, with_second_stage
+from edge_node.wakeword.training.hearing import TEN_DB, Hearing, hear
 from edge_node.wakeword.training.intervals import Rate, Share
-from edge_node.wakeword.training.judge import Hour, Scores, false_accepts, fires, reached, scores_of
-from edge_node.wakeword.training.measure import CLEAN, CONDITIONS, ROOM, Condition
+from edge_node.wakeword.training.judge import Scores, fires, reached
+from edge_node.wakeword.training.measure import CLEAN
 from edge_node.wakeword.training.plan import HARD_GROUP, Clip
 from edge_node.wakeword.training.progress import track
-from edge_node.wakeword.training.sources import MEASURED, Source
-from edge_node.wakeword.training.voices import Split
+from edge_node.wakeword.training.sources import MEASURED
 
-NEAR_CONDITIONS = (CLEAN, ROOM, Condition("babble", 10))
-_TEN_DB = tuple(condition for condition in CONDITIONS if condition.snr_db == 10)  # noqa: PLR2004 as the name says
 _CURVE_POINTS = 60
 
 
@@ -74,6 +69,7 @@ class Figures:
         thresholds: those that the model advises, by strictness.
         crossed: false accepts in the hours that the model learned from, judged by models that had not learned from
             that package, at thresholds fixed on other packages; empty if the model has no card.
+        second: what a second stage is worth; None if there is none.
     """
 
     model: str
@@ -85,24 +81,18 @@ class Figures:
     heard: list[Heard]
     crossed: dict[str, Rate]
     curve: list[Point]
+    second: Comparison | None = None
 
 
-def evaluate(model: Path, clips: Sequence[Clip], cache: Path) -> Figures:
-    """Measure a model on the test split of `clips` and on all recordings that nothing was learned from."""
+def evaluate(model: Path, clips: Sequence[Clip], cache: Path, second: Path | None = None) -> Figures:
+    """Measure a model on the test split of `clips` and on all recordings that nothing was learned from.
+
+    Figures are of the model as it is, with its second stage if it has one, and then it is compared with its head alone.
+    Or it is compared with `second`, a model that has a second stage; SettingsError if that one has none.
+    """
     head = Head(model)
-    words = _by_engine(clips, "test", "word")
-    nears = _by_engine(clips, "test", "near")
-    jobs = [(engine, condition) for engine in words for condition in CONDITIONS]
-    word_scores = {
-        (engine, condition): scene_scores(head, measure.heard(words[engine], condition, cache))
-        for engine, condition in track(jobs, "conditions", len(jobs))
-    }
-    jobs = [(engine, condition) for engine in nears for condition in NEAR_CONDITIONS]
-    near_scores = {
-        (engine, condition): scene_scores(head, measure.heard(nears[engine], condition, cache))
-        for engine, condition in track(jobs, "near-misses", len(jobs))
-    }
-    hours = listened(head, cache)
+    other = with_second_stage(second) if second else None
+    hearing = hear(head, clips, cache)
     advice = head.advice
     gates = {name: advice.gate(name) for name in FALSE_ACCEPTS_PER_HOUR}
     kinds = {source.name: source.kind for source in MEASURED}
@@ -113,31 +103,21 @@ def evaluate(model: Path, clips: Sequence[Clip], cache: Path) -> Figures:
         thresholds=dict(advice.thresholds),
         missed=[
             Missed(engine, condition.name, {name: missed(scores, gate) for name, gate in gates.items()})
-            for (engine, condition), scores in word_scores.items()
+            for (engine, condition), scores in hearing.words.items()
         ],
-        taken=_taken(nears, near_scores, gates),
+        taken=_taken(hearing, gates),
         heard=[
             Heard(
                 hour.name,
                 kinds[hour.name],
                 {name: Rate(len(fires(hour.scores, gate)), hour.hours) for name, gate in gates.items()},
             )
-            for hour in hours
+            for hour in hearing.hours
         ],
         crossed=_crossed(model),
-        curve=_curve(word_scores, nears, near_scores, hours, advice.patience),
+        curve=_curve(hearing),
+        second=compare(head, hearing, other, clips, cache),
     )
-
-
-def scene_scores(head: Head, embedded: Floats) -> Scores:
-    """Scores of scenes, each a stream of its own: float32 (scenes, frames), NaN before the first."""
-    return np.stack([scores_of(one, head) for one in embedded])
-
-
-def listened(head: Head, cache: Path, sources: Sequence[Source] = MEASURED) -> list[Hour]:
-    """Scores of recordings, each package a stream."""
-    embedded = measure.measured_recordings(cache, sources)
-    return [Hour(name, scores_of(embedded[name], head)) for name in track(embedded, "recordings", len(embedded))]
 
 
 def missed(scores: Scores, gate: GateSettings) -> Share:
@@ -154,24 +134,13 @@ def _crossed(model: Path) -> dict[str, Rate]:
     return {name: Rate(rate["events"], rate["hours"]) for name, rate in found.items()}
 
 
-def _by_engine(clips: Iterable[Clip], split: Split, kind: str) -> dict[str, list[Clip]]:
-    found: dict[str, list[Clip]] = {}
-    for clip in clips:
-        if clip.split == split and clip.kind == kind:
-            found.setdefault(clip.engine, []).append(clip)
-    return found
-
-
-_NearScores = dict[tuple[str, Condition], Scores]
-
-
-def _taken(nears: dict[str, list[Clip]], scores: _NearScores, gates: dict[str, GateSettings]) -> list[Taken]:
-    groups = {clip.written: clip.group for clips in nears.values() for clip in clips}
+def _taken(hearing: Hearing, gates: dict[str, GateSettings]) -> list[Taken]:
+    groups = {clip.written: clip.group for clips in hearing.near_clips.values() for clip in clips}
     counts = {(written, name): [0, 0] for written in groups for name in gates}
-    for (engine, _), found in scores.items():
+    for (engine, _), found in hearing.nears.items():
         for name, gate in gates.items():
             fired = reached(found, gate.patience) >= gate.threshold
-            for clip, one in zip(nears[engine], fired, strict=True):
+            for clip, one in zip(hearing.near_clips[engine], fired, strict=True):
                 counts[clip.written, name][0] += int(one)
                 counts[clip.written, name][1] += 1
     return [
@@ -180,35 +149,17 @@ def _taken(nears: dict[str, list[Clip]], scores: _NearScores, gates: dict[str, G
     ]
 
 
-def _curve(
-    words: _NearScores, nears: dict[str, list[Clip]], near_scores: _NearScores, hours: Sequence[Hour], patience: int
-) -> list[Point]:
-    def share_below(engines: set[str], conditions: Iterable[Condition], threshold: float) -> float:
-        best = [reached(words[key], patience) for key in words if key[0] in engines and key[1] in conditions]
-        return float((np.concatenate(best) < threshold).mean()) if best else float("nan")
-
-    near_best = {key: reached(found, patience) for key, found in near_scores.items()}
-
-    def share_taken(hard: bool, threshold: float) -> float:
-        fired = [
-            best >= threshold
-            for (engine, _), bests in near_best.items()
-            for clip, best in zip(nears[engine], bests, strict=True)
-            if (clip.group == HARD_GROUP) == hard
-        ]
-        return float(np.mean(fired)) if fired else float("nan")
-
-    total = sum(hour.hours for hour in hours)
+def _curve(hearing: Hearing) -> list[Point]:
     chosen = [float(one) for one in grid()[:: len(grid()) // _CURVE_POINTS]]
     return [
         Point(
             threshold,
-            share_below({"kokoro"}, (CLEAN,), threshold),
-            share_below({"kokoro"}, _TEN_DB, threshold),
-            share_below({"open_jtalk"}, (CLEAN,), threshold),
-            share_taken(True, threshold),
-            share_taken(False, threshold),
-            false_accepts(hours, GateSettings(threshold, patience)) / total,
+            hearing.missed(("kokoro",), (CLEAN,), threshold).value,
+            hearing.missed(("kokoro",), TEN_DB, threshold).value,
+            hearing.missed(("open_jtalk",), (CLEAN,), threshold).value,
+            hearing.taken(lambda clip: clip.group == HARD_GROUP, threshold).value,
+            hearing.taken(lambda clip: clip.group != HARD_GROUP, threshold).value,
+            hearing.false_accepts(threshold).value,
         )
         for threshold in track(chosen, "thresholds", len(chosen))
     ]

@@ -64,6 +64,19 @@ class Graph:
         helper.set_model_props(model, dict(notes))
         onnx.checker.check_model(model)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        onnx.save(model, part)
-        part.replace(path)
+        save(model, path)
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model whole, or not at all."""
+    part = path.with_suffix(".part")
+    onnx.save(model, part)
+    part.replace(path)
+
+
+def annotate(path: Path, notes: Mapping[str, str]) -> None:
+    """Add `notes` to the metadata of a model's file, in place of those of the same names."""
+    model = onnx.load(path)
+    known = {entry.key: entry.value for entry in model.metadata_props}
+    helper.set_model_props(model, known | dict(notes))
+    save(model, path)

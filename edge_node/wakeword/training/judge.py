@@ -1,4 +1,4 @@
-"""Scores of a whole model, head and second stage, on embeddings that are in the cache."""
+"""Scores of a whole model, head and second stage, on what is in the cache; and what the gate makes of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,19 +8,11 @@ import numpy.typing as npt
 
 from edge_node.gate import Gate, GateSettings
 from edge_node.wakeword.detector import FRAME_S
-from edge_node.wakeword.incremental import Floats
-from edge_node.wakeword.native import HEAD_EMBEDDINGS, Head
-from edge_node.wakeword.twin import FIRST_SCORE
+from edge_node.wakeword.twin import scores_of
+
+__all__ = ["Hour", "Scores", "false_accepts", "fires", "reached", "scores_of"]
 
 Scores = npt.NDArray[np.float32]
-
-
-def scores_of(embedded: Floats, head: Head) -> Scores:
-    """A stream's scores, one per frame, as the engine gives them: float32 (frames,); NaN before the first."""
-    found: Scores = np.full(len(embedded), np.nan, np.float32)
-    for last in range(FIRST_SCORE, len(embedded)):
-        found[last] = head.score(embedded[last - HEAD_EMBEDDINGS + 1 : last + 1])
-    return found
 
 
 def fires(scores: Scores, settings: GateSettings) -> list[int]:

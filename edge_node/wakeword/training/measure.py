@@ -1,7 +1,7 @@
 """What a model is measured on: held-out voices in known conditions, and hours of real audio without the word."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -21,7 +21,7 @@ from edge_node.wakeword.training.recordings import Samples, join_recordings, rec
 from edge_node.wakeword.training.scenes import babble, piece
 from edge_node.wakeword.training.sources import MEASURED, Source
 from edge_node.wakeword.training.voices import Split
-from edge_node.wakeword.twin import FIRST_SCORE, embeddings
+from edge_node.wakeword.twin import FIRST_SCORE, embeddings, mel_rows
 
 RECIPE = "2"
 SCENE_FRAMES = 65
@@ -69,12 +69,24 @@ _NOISES: dict[Split, dict[Noise, tuple[str, ...]]] = {
 
 def heard(clips: Sequence[Clip], condition: Condition, cache: Path) -> Floats:
     """Embeddings of each clip in a scene of 5.2 s under a condition: float32 (clips, SCENE_FRAMES, 96)."""
+    return _of_scenes(embeddings, "", clips, condition, cache)
+
+
+def heard_rows(clips: Sequence[Clip], condition: Condition, cache: Path) -> Floats:
+    """The log-mel rows of the same scenes: float32 (clips, SCENE_FRAMES, 8, 32)."""
+    return _of_scenes(mel_rows, "-rows", clips, condition, cache)
+
+
+def _of_scenes(
+    compute: Callable[[Samples], Floats], suffix: str, clips: Sequence[Clip], condition: Condition, cache: Path
+) -> Floats:
+    """What is computed from all scenes one after another, (clips, SCENE_FRAMES, ...), kept in the cache."""
     names = hashlib.sha256(" ".join(clip.name for clip in clips).encode()).hexdigest()[:16]
-    path = cache / "measured" / f"scenes-{RECIPE}" / f"{condition.name.replace(' ', '-')}-{names}.npy"
+    path = cache / "measured" / f"scenes-{RECIPE}" / f"{condition.name.replace(' ', '-')}-{names}{suffix}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        samples = np.concatenate([as_heard(clip, condition, cache) for clip in clips])
-        _save(path, embeddings(samples).reshape(len(clips), SCENE_FRAMES, -1))
+        computed = compute(np.concatenate([as_heard(clip, condition, cache) for clip in clips]))
+        _save(path, computed.reshape(len(clips), SCENE_FRAMES, *computed.shape[1:]))
     found: Floats = np.load(path)
     return found
 
@@ -99,11 +111,24 @@ def as_heard(clip: Clip, condition: Condition, cache: Path) -> Samples:
 
 def measured_recordings(cache: Path, sources: Sequence[Source] = MEASURED) -> dict[str, Floats]:
     """Embeddings of each package of recordings, frame by frame: float32 (frames, 96)."""
-    join_recordings(cache, sources)
-    folder = cache / "measured" / "recordings"
-    paths = {source.name: folder / f"{source.name}.npy" for source in sources}
-    make_in_parallel([(_listen, path, (name,)) for name, path in paths.items()], cache, "hours of recordings")
+    paths = _of_recordings(_listen, "recordings", cache, sources)
     return {name: np.load(path) for name, path in paths.items()}
+
+
+def measured_rows(cache: Path, sources: Sequence[Source] = MEASURED) -> dict[str, Floats]:
+    """Log-mel rows of each package of recordings: float32 (frames, 8, 32), read from the disk where they are used."""
+    paths = _of_recordings(_listen_rows, "rows", cache, sources)
+    return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
+
+
+def _of_recordings(
+    work: Callable[[Path, Path, str], None], folder: str, cache: Path, sources: Sequence[Source]
+) -> dict[str, Path]:
+    """Files that `work` writes of each package, where they are not there yet."""
+    join_recordings(cache, sources)
+    paths = {source.name: cache / "measured" / folder / f"{source.name}.npy" for source in sources}
+    make_in_parallel([(work, path, (name,)) for name, path in paths.items()], cache, "hours of recordings")
+    return paths
 
 
 def windows_of(embedded: Floats) -> Floats:
@@ -147,6 +172,10 @@ def _recordings(cache: Path, names: tuple[str, ...]) -> Samples:
 
 def _listen(path: Path, cache: Path, name: str) -> None:
     np.save(path, embeddings(recording(cache, name)))
+
+
+def _listen_rows(path: Path, cache: Path, name: str) -> None:
+    np.save(path, mel_rows(recording(cache, name)))
 
 
 def _save(path: Path, values: Floats) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from edge_node.wakeword.training.compare import Comparison
 from edge_node.wakeword.training.evaluate import Figures, Point
 from edge_node.wakeword.training.intervals import Rate, Share
 from edge_node.wakeword.training.plan import HARD_GROUP
@@ -52,6 +53,7 @@ def markdown(figures: Figures, curve: str) -> str:
             "#### False accepts",
             "",
             *_heard(figures, names),
+            *(_second(figures.second) if figures.second else ()),
         ]
     )
 
@@ -160,6 +162,38 @@ def _heard(figures: Figures, names: Sequence[str]) -> list[str]:
             rows.append(_sum(f"all {kind}", [row.rates for row in own], names))
     rows.append(_sum("all", [row.rates for row in figures.heard], names))
     return _table(("package", "hours", *names), rows)
+
+
+def _second(comparison: Comparison) -> list[str]:
+    rows, cost = comparison.rows, comparison.cost
+    asked = cost.candidates.value
+    engines = rows[0].missed_engines if rows else {}
+    return [
+        "",
+        "#### Second stage",
+        "",
+        "What is missed and taken at the thresholds at which both miss 5 % and 10 % of Kokoro's held-out words, clean.",
+        "",
+        *_table(
+            ("", *(f"{row.model}, {row.at:.0%}" for row in rows)),
+            [
+                ("threshold", *(f"{row.threshold:.3f}" for row in rows)),
+                ("missed, clean (Kokoro)", *(str(row.missed_clean) for row in rows)),
+                ("missed, room (Kokoro)", *(str(row.missed_room) for row in rows)),
+                ("missed, noise at 10 dB (Kokoro)", *(str(row.missed_ten_db) for row in rows)),
+                *(
+                    (f"missed, clean ({_NAMES.get(name, name)})", *(str(row.missed_engines[name]) for row in rows))
+                    for name in engines
+                ),
+                (f"near-misses of group {HARD_GROUP} taken", *(str(row.taken_hard) for row in rows)),
+                ("other near-misses taken", *(str(row.taken_other) for row in rows)),
+                ("false accepts, packages never learned from", *(str(row.false_accepts) for row in rows)),
+            ],
+        ),
+        "",
+        f"It is asked for {asked:.2%} of the frames of those packages, {cost.second_ms:.3f} ms of CPU each time.",
+        f"The head, which is asked for all, takes {cost.head_ms:.3f} ms.",
+    ]
 
 
 def _sum(title: str, rates: Sequence[dict[str, Rate]], names: Sequence[str]) -> tuple[str, ...]:

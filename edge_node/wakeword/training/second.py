@@ -9,14 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
-from edge_node.wakeword.incremental import MEL_BINS, ROWS_PER_FRAME
+from edge_node.wakeword.incremental import MEL_BINS
+from edge_node.wakeword.second_stage import FRAMES, ROWS, SECOND, noted
 from edge_node.wakeword.training.features import Half
-from edge_node.wakeword.training.graph import Graph, kept
+from edge_node.wakeword.training.graph import Graph, annotate, kept
 from edge_node.wakeword.training.heads import Weights
 from edge_node.wakeword.training.progress import track
-
-FRAMES = 20
-ROWS = FRAMES * ROWS_PER_FRAME
 
 _LAYERS = ((16, 2, 1), (24, 2, 2), (32, 2, 2), (48, 2, 2))
 _HIDDEN = 32
@@ -116,8 +114,17 @@ def _masked(rows: Rows, chance: np.random.Generator) -> Rows:
     return out + chance.normal(0.0, 0.05, out.shape).astype(np.float32)
 
 
-def export(weights: dict[str, npt.NDArray[np.float32]], path: Path, notes: dict[str, str]) -> None:
-    """Write the network: rows (1, ROWS, 32) -> logit (1, 1)."""
+def export(
+    weights: dict[str, npt.NDArray[np.float32]],
+    path: Path,
+    notes: dict[str, str],
+    slope: float = 1.0,
+    bias: float = 0.0,
+) -> None:
+    """Write the network: rows (1, ROWS, 32) -> logit (1, 1), which is slope x (the network's logit + bias).
+
+    `notes` goes into the file's metadata.
+    """
     graph = Graph("second stage")
     centred = graph.add("Sub", [_INPUT, graph.add("ReduceMean", [_INPUT], axes=[1, 2])])
     power = graph.add("ReduceMean", [graph.add("Mul", [centred, centred])], axes=[1, 2])
@@ -131,4 +138,14 @@ def export(weights: dict[str, npt.NDArray[np.float32]], path: Path, notes: dict[
     both = graph.add("Concat", pooled, axis=1)
     middle = graph.add("Gemm", [both, graph.weights(weights["mid.w"]), graph.constant(weights["mid.b"])])
     last = [graph.add("Relu", [middle]), graph.weights(weights["out.w"]), graph.constant(weights["out.b"])]
-    graph.write(path, (_INPUT, (1, ROWS, MEL_BINS)), (graph.add("Gemm", last), "logit", (1, 1)), notes)
+    stretched = graph.add("Mul", [graph.add("Gemm", last), graph.constant(np.float32(slope))])
+    logit = graph.add("Add", [stretched, graph.constant(np.float32(slope * bias))])
+    graph.write(path, (_INPUT, (1, ROWS, MEL_BINS)), (logit, "logit", (1, 1)), notes)
+
+
+def with_second(model: Path, second: Path, asked_from: float) -> None:
+    """Put an exported second stage into the head's file `model`, in place of one that is there.
+
+    It is asked from the head's score `asked_from` on, 0 to 1. ValueError if `second` is none.
+    """
+    annotate(model, {SECOND: noted(second.read_bytes(), asked_from)})

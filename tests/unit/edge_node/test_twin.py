@@ -23,8 +23,8 @@ def recording(seconds: float = 20.0) -> npt.NDArray[np.int16]:
     return np.clip(samples, -32768, 32767).astype(np.int16)
 
 
-def streamed(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
-    detector = NativeDetector()
+def streamed(samples: npt.NDArray[np.int16], model: Path | None = None) -> npt.NDArray[np.float32]:
+    detector = NativeDetector(model)
     frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
     found = [detector.feed(frame) for frame in frames]
     return np.array([np.nan if score is None else score for score in found], np.float32)

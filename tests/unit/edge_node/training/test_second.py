@@ -6,9 +6,11 @@ import numpy.typing as npt
 import onnx
 import pytest
 
+from edge_node.wakeword.native import ADVICE, Head, shipped_model_path
 from edge_node.wakeword.runtime import open_model
-from edge_node.wakeword.training.graph import kept
-from edge_node.wakeword.training.second import FRAMES, ROWS, export, fresh, logits, rows_of
+from edge_node.wakeword.second_stage import FRAMES, ROWS, SECOND
+from edge_node.wakeword.training.graph import annotate, kept
+from edge_node.wakeword.training.second import export, fresh, logits, rows_of, with_second
 
 # Compiled as a whole, which takes less time than its parts.
 LOGITS = jax.jit(logits)
@@ -75,3 +77,40 @@ def test_only_dropping_something_changes_the_logits() -> None:
     plain = LOGITS(weights, rows)
     np.testing.assert_allclose(LOGITS(weights, rows, (key, 0.0)), plain, atol=1e-5)
     assert not np.allclose(LOGITS(weights, rows, (key, 0.5)), plain, atol=1e-3)
+
+
+def test_the_exported_logit_is_shifted_by_the_bias_and_both_are_stretched_by_the_slope(tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).normal(0.0, 2.0, (3, ROWS, 32)).astype(np.float32)
+    export(network(1), tmp_path / "plain.onnx", {})
+    export(network(1), tmp_path / "fitted.onnx", {}, slope=0.4, bias=-1.5)
+    plain = np.array(exported(tmp_path / "plain.onnx", rows))
+    np.testing.assert_allclose(exported(tmp_path / "fitted.onnx", rows), 0.4 * (plain - 1.5), atol=1e-5)
+
+
+def test_a_head_is_given_a_second_stage_in_place_of_its_old_one_and_keeps_its_other_notes(tmp_path: Path) -> None:
+    model, rows = tmp_path / "mine.onnx", np.random.default_rng(1).normal(0.0, 2.0, (1, ROWS, 32)).astype(np.float32)
+    model.write_bytes(shipped_model_path().read_bytes())
+    advice = '{"thresholds": {"lenient": 0.1, "normal": 0.2, "strict": 0.3}, "patience": 3}'
+    annotate(model, {ADVICE: advice, "word": "싸비스"})
+    for seed, asked_from in ((1, 0.9), (2, 0.25)):
+        export(network(seed), tmp_path / "second.onnx", {})
+        with_second(model, tmp_path / "second.onnx", asked_from)
+    second = Head(model).second
+    assert second is not None
+    assert second.asked_from == 0.25
+    assert second.logit(rows[0].reshape(FRAMES, 8, 32)) == exported(tmp_path / "second.onnx", rows)[0]
+    notes = {entry.key: entry.value for entry in onnx.load(str(model)).metadata_props}
+    assert {name: value for name, value in notes.items() if name != SECOND} == {ADVICE: advice, "word": "싸비스"}
+    assert Head(model).score(window := np.ones((16, 96), np.float32)) == Head().score(window)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["mine.onnx", "second.onnx"]
+
+
+def test_what_is_no_second_stage_is_not_put_into_a_head(tmp_path: Path) -> None:
+    model = tmp_path / "mine.onnx"
+    model.write_bytes(shipped_model_path().read_bytes())
+    with pytest.raises(ValueError, match=r"\(1, 16, 96\).*expected.*\(1, 160, 32\)"):
+        with_second(model, shipped_model_path(), 0.2)
+    export(network(1), tmp_path / "second.onnx", {})
+    with pytest.raises(ValueError, match=r"1\.2"):
+        with_second(model, tmp_path / "second.onnx", 1.2)
+    assert model.read_bytes() == shipped_model_path().read_bytes()

@@ -1,0 +1,153 @@
+"""What a second stage is worth, and what it costs: models side by side, each where it misses equally many words."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from contract.errors import SettingsError
+from edge_node.wakeword.incremental import EMBEDDING_SIZE, MEL_BINS, ROWS_PER_FRAME
+from edge_node.wakeword.native import HEAD_EMBEDDINGS, Head
+from edge_node.wakeword.second_stage import FRAMES, SecondStage
+from edge_node.wakeword.training.hearing import TEN_DB, Hearing, hear, listened
+from edge_node.wakeword.training.intervals import Rate, Share
+from edge_node.wakeword.training.judge import Hour, Scores
+from edge_node.wakeword.training.measure import CLEAN, ROOM
+from edge_node.wakeword.training.plan import HARD_GROUP, Clip
+
+MISSED = (0.05, 0.1)
+"""Shares of Kokoro's held-out words, heard clean, at which models are compared."""
+
+_CALLS = 2000
+# A gate has no threshold of 0, and no score below this is any other.
+_LOWEST = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A model at the highest threshold at which it misses at most a share of Kokoro's held-out words, heard clean.
+
+    Attributes:
+        model: which one, in words.
+        at: that share.
+        missed_clean: what it really misses: less than `at` if scores are equal, or clips too few.
+        missed_room: Kokoro, as `missed_ten_db`.
+        missed_engines: of words of every other engine, clean.
+        taken_hard: near-misses of HARD_GROUP taken for the word, over all engines and NEAR_CONDITIONS.
+        taken_other: all other near-misses.
+        false_accepts: over recordings that nothing is learned from.
+    """
+
+    model: str
+    at: float
+    threshold: float
+    missed_clean: Share
+    missed_room: Share
+    missed_ten_db: Share
+    missed_engines: dict[str, Share]
+    taken_hard: Share
+    taken_other: Share
+    false_accepts: Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """CPU time of one call, and how often a second stage is called.
+
+    Attributes:
+        candidates: frames for which it is asked, of all frames with a score in recordings without the word.
+    """
+
+    head_ms: float
+    second_ms: float
+    candidates: Share
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Models side by side, share by share, and the cost of the second stage."""
+
+    rows: list[Compared]
+    cost: Cost
+
+
+def with_second_stage(model: Path) -> Head:
+    """A model that has a second stage; SettingsError if it has none."""
+    head = Head(model)
+    if head.second is None:
+        raise SettingsError(f"{model}: has no second stage to compare with")
+    return head
+
+
+def compare(head: Head, hearing: Hearing, other: Head | None, clips: Sequence[Clip], cache: Path) -> Comparison | None:
+    """A model beside `other`, which has a second stage, or else beside its own head alone; None if it has but that."""
+    if other is not None and other.second is not None:
+        theirs = hear(other, clips, cache)
+        rows = side_by_side([(f"{_title(one)}, {one.path.name}", of) for one, of in ((head, hearing), (other, theirs))])
+        return Comparison(rows, cost(other, other.second, listened(other.alone(), cache)))
+    if head.second is None:
+        return None
+    alone = head.alone()
+    unaided = hear(alone, clips, cache)
+    rows = side_by_side([(_title(alone), unaided), (_title(head), hearing)])
+    return Comparison(rows, cost(head, head.second, unaided.hours))
+
+
+def side_by_side(models: Sequence[tuple[str, Hearing]]) -> list[Compared]:
+    """All models at the first of the shares MISSED, then at the next; nothing without Kokoro's words."""
+    return [
+        _compared(name, hearing, at)
+        for at in MISSED
+        for name, hearing in models
+        if len(hearing.best(("kokoro",), (CLEAN,)))
+    ]
+
+
+def threshold_at(best: Scores, share: float) -> float:
+    """The highest threshold that misses at most a share of words, of what each word reaches: (words,), not empty."""
+    may_be_missed = int(share * len(best) + 1e-9)
+    return max(float(np.sort(best)[may_be_missed]), _LOWEST)
+
+
+def cost(head: Head, second: SecondStage, unaided: Sequence[Hour]) -> Cost:
+    """What a second stage costs beside its head, whose scores alone are `unaided`."""
+    chance = np.random.default_rng(1)
+    window = chance.normal(0.0, 10.0, (HEAD_EMBEDDINGS, EMBEDDING_SIZE)).astype(np.float32)
+    rows = chance.normal(0.0, 2.0, (FRAMES, ROWS_PER_FRAME, MEL_BINS)).astype(np.float32)
+    return Cost(_cpu_ms(lambda: head.score(window)), _cpu_ms(lambda: second.logit(rows)), candidates(second, unaided))
+
+
+def candidates(second: SecondStage, unaided: Sequence[Hour]) -> Share:
+    """For how many of the frames with a score a second stage would be asked."""
+    scores = [np.asarray(hour.scores[~np.isnan(hour.scores)], np.float64) for hour in unaided]
+    return Share(sum(int((known >= second.asked_from).sum()) for known in scores), sum(len(known) for known in scores))
+
+
+def _compared(name: str, hearing: Hearing, at: float) -> Compared:
+    threshold = threshold_at(hearing.best(("kokoro",), (CLEAN,)), at)
+    others = list(dict.fromkeys(engine for engine, _ in hearing.words if engine != "kokoro"))
+    return Compared(
+        model=name,
+        at=at,
+        threshold=threshold,
+        missed_clean=hearing.missed(("kokoro",), (CLEAN,), threshold),
+        missed_room=hearing.missed(("kokoro",), (ROOM,), threshold),
+        missed_ten_db=hearing.missed(("kokoro",), TEN_DB, threshold),
+        missed_engines={engine: hearing.missed((engine,), (CLEAN,), threshold) for engine in others},
+        taken_hard=hearing.taken(lambda clip: clip.group == HARD_GROUP, threshold),
+        taken_other=hearing.taken(lambda clip: clip.group != HARD_GROUP, threshold),
+        false_accepts=hearing.false_accepts(threshold),
+    )
+
+
+def _title(head: Head) -> str:
+    return "head alone" if head.second is None else "with second stage"
+
+
+def _cpu_ms(call: Callable[[], float]) -> float:
+    begin = time.process_time()
+    for _ in range(_CALLS):
+        call()
+    return (time.process_time() - begin) * 1000 / _CALLS

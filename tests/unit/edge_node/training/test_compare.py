@@ -1,0 +1,214 @@
+"""Models side by side, on scores that are made up."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contract.errors import SettingsError
+from edge_node.wakeword.incremental import Floats
+from edge_node.wakeword.native import Head, shipped_model_path
+from edge_node.wakeword.training import compare as module
+from edge_node.wakeword.training import measure
+from edge_node.wakeword.training.compare import candidates, compare, side_by_side, threshold_at, with_second_stage
+from edge_node.wakeword.training.engines.seam import Line
+from edge_node.wakeword.training.hearing import TEN_DB, Hearing, SceneScores, hear, scene_scores
+from edge_node.wakeword.training.intervals import Rate, Share
+from edge_node.wakeword.training.judge import Hour, Scores
+from edge_node.wakeword.training.measure import CLEAN, CONDITIONS, ROOM
+from edge_node.wakeword.training.plan import Clip, Kind
+from edge_node.wakeword.training.second import export, with_second
+from edge_node.wakeword.training.voices import Engine, Split
+from edge_node.wakeword.twin import embeddings_of
+from tests.unit.edge_node.training.test_second import network
+
+
+def clip(name: str, kind: Kind, group: str, engine: Engine = "kokoro", split: Split = "test") -> Clip:
+    return Clip(name, engine, split, kind, name, group, Line("voice", name))
+
+
+def scenes(best: list[float]) -> Scores:
+    """Each reaches its score for two frames."""
+    scores = np.zeros((len(best), 30), np.float32)
+    scores[:, :24] = np.nan
+    scores[:, 26:28] = np.array(best, np.float32)[:, np.newaxis]
+    return scores
+
+
+def hour(best: list[float]) -> Hour:
+    """An hour in which each of these is reached once."""
+    scores = np.zeros(45_000, np.float32)
+    scores[:24] = np.nan
+    for number, one in enumerate(best):
+        scores[1000 * (number + 1) :][:2] = one
+    return Hour("package", scores)
+
+
+HARD, OTHER = clip("씨비스", "near", "vowel"), clip("서비스", "near", "other")
+
+
+def hearing(better: float = 0.0) -> Hearing:
+    """Twenty words of Kokoro from 0.05 to 1.0, clean; what is no word has scores that are lower by `better`."""
+    words: SceneScores = {
+        ("kokoro", CLEAN): scenes([number / 20 for number in range(20, 0, -1)]),
+        ("kokoro", ROOM): scenes([0.09, 0.12, 0.2, 0.9]),
+        **{("kokoro", condition): scenes([0.05, 0.5]) for condition in TEN_DB},
+        ("open_jtalk", CLEAN): scenes([0.11, 0.14, 0.16]),
+        ("open_jtalk", ROOM): scenes([0.0]),
+    }
+    nears: SceneScores = {("kokoro", CLEAN): scenes([0.3 - better, 0.12 - better, 0.05])}
+    return Hearing(2, words, nears, {"kokoro": [HARD, OTHER, OTHER]}, [hour([0.11 - better, 0.2 - better, 0.5])])
+
+
+def test_each_is_measured_where_it_misses_5_and_10_percent_of_kokoros_clean_words() -> None:
+    rows = side_by_side([("head alone", hearing()), ("with second stage", hearing(0.11))])
+    assert [(row.model, row.at) for row in rows] == [
+        ("head alone", 0.05),
+        ("with second stage", 0.05),
+        ("head alone", 0.1),
+        ("with second stage", 0.1),
+    ]
+    assert [row.threshold for row in rows] == pytest.approx([0.1, 0.1, 0.15, 0.15])
+    assert [row.missed_clean for row in rows] == [Share(1, 20)] * 2 + [Share(2, 20)] * 2
+    assert [row.missed_room for row in rows] == [Share(1, 4)] * 2 + [Share(2, 4)] * 2
+    assert [row.missed_ten_db for row in rows] == [Share(3, 6)] * 4
+    assert [row.missed_engines for row in rows] == [{"open_jtalk": Share(0, 3)}] * 2 + [{"open_jtalk": Share(2, 3)}] * 2
+    assert [row.taken_hard for row in rows] == [Share(1, 1)] * 4
+    assert [row.taken_other for row in rows] == [Share(1, 2), Share(0, 2), Share(0, 2), Share(0, 2)]
+    assert [row.false_accepts for row in rows] == [Rate(3, 1.0), Rate(1, 1.0), Rate(2, 1.0), Rate(1, 1.0)]
+
+
+def test_without_kokoro_there_is_nothing_to_compare_by() -> None:
+    assert side_by_side([("head alone", Hearing(2, {("espeak", CLEAN): scenes([0.5])}, {}, {}, []))]) == []
+
+
+def test_equal_scores_are_not_missed_for_a_share_that_they_exceed_and_a_threshold_is_above_0() -> None:
+    assert threshold_at(np.array([0.2] * 5 + [0.9] * 5, np.float32), 0.1) == float(np.float32(0.2))
+    # In binary 0.3 x 10 is less than 3.
+    assert threshold_at(np.arange(10, dtype=np.float32), 0.1 + 0.2 - 1e-16) == 3.0
+    assert 0.0 < threshold_at(np.array([0.0, 0.9], np.float32), 0.1) < 1e-30
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """The shipped head with a random second stage, asked from 0.3 on."""
+    path = tmp_path / "both.onnx"
+    path.write_bytes(shipped_model_path().read_bytes())
+    export(network(5), tmp_path / "second.onnx", {})
+    with_second(path, tmp_path / "second.onnx", 0.3)
+    return path
+
+
+def test_candidates_are_counted_among_frames_with_a_score(model: Path) -> None:
+    second = with_second_stage(model).second
+    assert second is not None
+    scores = np.array([np.nan] * 24 + [0.1, 0.2999, 0.3001, 0.9], np.float32)
+    assert candidates(second, [Hour("one", scores), Hour("two", scores)]) == Share(4, 8)
+
+
+def test_a_model_without_a_second_stage_is_refused_as_one_that_has_it() -> None:
+    with pytest.raises(SettingsError, match=r"ssabiseu_proto\.onnx: has no second stage"):
+        with_second_stage(shipped_model_path())
+
+
+class Asked:
+    """Which heads were made to hear, and how."""
+
+    def __init__(self) -> None:
+        self.heads: list[tuple[str, bool]] = []
+
+    def hear(self, head: Head, clips: list[Clip], cache: Path) -> Hearing:
+        assert (clips, cache) == ([HARD], Path("cache"))
+        self.heads.append((head.name, head.second is not None))
+        return hearing(0.11 if head.second else 0.0)
+
+    def listened(self, head: Head, cache: Path) -> list[Hour]:
+        assert cache == Path("cache")
+        assert head.second is None
+        return [hour([0.4])]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    found = Asked()
+    monkeypatch.setattr(module, "hear", found.hear)
+    monkeypatch.setattr(module, "listened", found.listened)
+    monkeypatch.setattr(module, "_CALLS", 20)
+    return found
+
+
+def test_a_model_with_a_second_stage_is_compared_with_its_head_alone(asked: Asked, model: Path) -> None:
+    found = compare(Head(model), hearing(0.11), None, [HARD], Path("cache"))
+    assert found is not None
+    assert asked.heads == [("both", False)]
+    assert [(row.model, row.false_accepts.events) for row in found.rows[:2]] == [
+        ("head alone", 3),
+        ("with second stage", 1),
+    ]
+    assert found.cost.candidates == Share(2, 45_000 - 24)  # 0.5, for two frames
+    assert found.cost.head_ms > 0
+    assert found.cost.second_ms > 0
+
+
+def test_any_model_is_compared_with_one_that_has_a_second_stage(asked: Asked, model: Path) -> None:
+    found = compare(Head(), hearing(), Head(model), [HARD], Path("cache"))
+    assert found is not None
+    assert asked.heads == [("both", True)]
+    assert [(row.model, row.false_accepts.events) for row in found.rows[:2]] == [
+        ("head alone, ssabiseu_proto.onnx", 3),
+        ("with second stage, both.onnx", 1),
+    ]
+    assert found.cost.candidates == Share(2, 45_000 - 24)  # 0.4, for two frames
+
+
+def test_a_head_alone_is_compared_with_nothing(asked: Asked) -> None:
+    assert compare(Head(), hearing(), None, [HARD], Path("cache")) is None
+    assert asked.heads == []
+
+
+class Cache:
+    """Rows of scenes and recordings, and their embeddings."""
+
+    def __init__(self) -> None:
+        self.rows_read = 0
+
+    def rows(self, clips: list[Clip], *_: object) -> Floats:
+        self.rows_read += 1
+        return self._rows(len(clips))
+
+    def heard(self, clips: list[Clip], *_: object) -> Floats:
+        return np.stack([embeddings_of(one) for one in self._rows(len(clips))])
+
+    def recordings(self, *_: object) -> dict[str, Floats]:
+        return {"package": embeddings_of(self._rows(1)[0])}
+
+    def measured_rows(self, *_: object) -> dict[str, Floats]:
+        self.rows_read += 1
+        return {"package": self._rows(1)[0]}
+
+    @staticmethod
+    def _rows(count: int) -> Floats:
+        return np.random.default_rng(3).normal(0.0, 2.0, (count, 27, 8, 32)).astype(np.float32)
+
+
+def test_a_model_is_heard_with_its_second_stage_and_rows_are_read_for_that_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: Path
+) -> None:
+    with_second(model, tmp_path / "second.onnx", 0.0)
+    cache = Cache()
+    monkeypatch.setattr(measure, "heard", cache.heard)
+    monkeypatch.setattr(measure, "heard_rows", cache.rows)
+    monkeypatch.setattr(measure, "measured_recordings", cache.recordings)
+    monkeypatch.setattr(measure, "measured_rows", cache.measured_rows)
+    clips = [clip("싸비스", "word", "word"), HARD, OTHER, clip("left out", "word", "word", split="dev")]
+    head = Head(model)
+    alone = hear(head.alone(), clips, tmp_path)
+    assert cache.rows_read == 0
+    both = hear(head, clips, tmp_path)
+    assert both.near_clips == alone.near_clips == {"kokoro": [HARD, OTHER]}
+    assert list(both.words) == [("kokoro", condition) for condition in CONDITIONS]
+    expected = scene_scores(head, cache.heard(clips[1:3], CLEAN, tmp_path), cache.rows(clips[1:3], CLEAN, tmp_path))
+    np.testing.assert_array_equal(both.nears["kokoro", CLEAN], expected)
+    np.testing.assert_array_equal(both.hours[0].scores, expected[0])
+    assert (both.words["kokoro", ROOM][:, 24:] != alone.words["kokoro", ROOM][:, 24:]).all()
+    assert (both.hours[0].scores[24:] != alone.hours[0].scores[24:]).all()

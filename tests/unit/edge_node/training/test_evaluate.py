@@ -1,0 +1,121 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from contract.errors import SettingsError
+from edge_node.wakeword import cli
+from edge_node.wakeword.native import ADVICE, Head, shipped_model_path
+from edge_node.wakeword.training import compare as comparing
+from edge_node.wakeword.training import evaluate as module
+from edge_node.wakeword.training import report, train
+from edge_node.wakeword.training.evaluate import Figures, evaluate
+from edge_node.wakeword.training.graph import annotate
+from edge_node.wakeword.training.hearing import Hearing
+from edge_node.wakeword.training.intervals import Rate, Share
+from edge_node.wakeword.training.measure import CLEAN
+from edge_node.wakeword.training.plan import Clip
+from edge_node.wakeword.training.second import export, with_second
+from edge_node.wakeword.training.sources import MEASURED
+from tests.unit.edge_node.training.test_compare import HARD, OTHER, hour, scenes
+from tests.unit.edge_node.training.test_second import network
+
+
+def hearing(word: float) -> Hearing:
+    words = {("kokoro", CLEAN): scenes([word, 0.95]), ("open_jtalk", CLEAN): scenes([0.6])}
+    nears = {("kokoro", CLEAN): scenes([0.8, 0.4, 0.1])}
+    package = hour([0.6, 0.9])
+    return Hearing(2, words, nears, {"kokoro": [HARD, OTHER, OTHER]}, [type(package)(MEASURED[0].name, package.scores)])
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """A head alone, to be used at 0.5."""
+    path = tmp_path / "plain.onnx"
+    path.write_bytes(shipped_model_path().read_bytes())
+    advice = {"thresholds": {"lenient": 0.3, "normal": 0.5, "strict": 0.7}, "patience": 2}
+    annotate(path, {ADVICE: json.dumps(advice)})
+    return path
+
+
+@pytest.fixture
+def model(plain: Path) -> Path:
+    """The same with a second stage."""
+    path = plain.with_name("both.onnx")
+    path.write_bytes(plain.read_bytes())
+    export(network(5), path.with_name("second.onnx"), {})
+    with_second(path, path.with_name("second.onnx"), 0.3)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def no_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a second stage the first word is heard, without it is not."""
+
+    def hear(head: Head, *_: object) -> Hearing:
+        return hearing(0.9 if head.second else 0.05)
+
+    monkeypatch.setattr(module, "hear", hear)
+    monkeypatch.setattr(comparing, "hear", hear)
+    monkeypatch.setattr(comparing, "listened", lambda *_: [])
+    monkeypatch.setattr(comparing, "_CALLS", 2)
+
+
+def missed_clean(figures: Figures) -> Share:
+    return next(row.shares["normal"] for row in figures.missed if (row.engine, row.condition) == ("kokoro", "clean"))
+
+
+def test_figures_are_of_the_model_as_it_ships(model: Path, plain: Path) -> None:
+    both = evaluate(model, [], model.parent)
+    assert missed_clean(both) == Share(0, 2)
+    assert both.second is not None
+    assert [row.model for row in both.second.rows[:2]] == ["head alone", "with second stage"]
+    alone = evaluate(plain, [], model.parent)
+    assert missed_clean(alone) == Share(1, 2)
+    assert alone.second is None
+
+
+def test_figures_stay_those_of_the_model_when_it_is_compared_with_another(model: Path, plain: Path) -> None:
+    found = evaluate(plain, [], model.parent, second=model)
+    assert missed_clean(found) == Share(1, 2)
+    assert found.second is not None
+    assert [row.threshold for row in found.second.rows[:2]] == pytest.approx([0.05, 0.9])
+
+
+def test_what_has_no_second_stage_is_refused_before_anything_is_heard(
+    monkeypatch: pytest.MonkeyPatch, model: Path, plain: Path
+) -> None:
+    monkeypatch.delattr(module, "hear")
+    with pytest.raises(SettingsError, match="no second stage"):
+        evaluate(model, [], model.parent, second=plain)
+
+
+def test_near_misses_false_accepts_and_the_curve_are_counted(model: Path) -> None:
+    found = evaluate(model, [], model.parent)
+    assert {(row.written, row.group): row.shares["normal"] for row in found.taken} == {
+        (HARD.written, "vowel"): Share(1, 1),
+        (OTHER.written, "other"): Share(0, 2),
+    }
+    assert [(row.package, row.rates["normal"]) for row in found.heard] == [(MEASURED[0].name, Rate(2, 1.0))]
+    point = min(found.curve, key=lambda point: abs(point.threshold - 0.7))
+    assert 0.6 < point.threshold < 0.8
+    assert (point.missed_clean, point.missed_unseen_engine) == (0.0, 1.0)
+    assert (point.taken_hard, point.taken_other, point.false_accepts_per_hour) == (1.0, 0.0, 1.0)
+
+
+def test_the_command_compares_with_a_file(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+    def no_clips(*_: object, splits: tuple[str, ...]) -> list[Clip]:
+        assert splits == ("test",)
+        return []
+
+    monkeypatch.setattr(train, "clips_of", no_clips)
+    monkeypatch.setattr(report, "draw", lambda *_: None)
+    arguments = ["evaluate", "--cache", str(model.parent)]
+    assert "#### Second stage" not in CliRunner().invoke(cli.app, arguments).output
+    compared = CliRunner().invoke(cli.app, [*arguments, "--second", str(model)])
+    assert compared.exit_code == 0, compared.output
+    assert "with second stage, both.onnx, 5%" in compared.output
+    refused = CliRunner().invoke(cli.app, [*arguments, "--second", str(shipped_model_path())])
+    assert refused.exit_code == 2
+    assert "has no second stage" in refused.output
