@@ -48,6 +48,9 @@ def train(
     quick: Annotated[
         bool, typer.Option("--quick", help="a hundredth of everything: whether it works, no good model")
     ] = False,
+    beside: Annotated[
+        Path | None, typer.Option(help="also write models to compare it with into this folder: what was tried")
+    ] = None,
 ) -> None:
     """Make a model: install the sources, let voices speak, learn, fix thresholds. Goes on where it was stopped."""
     with _errors():
@@ -55,7 +58,7 @@ def train(
         from edge_node.wakeword.training.train import train as make  # noqa: PLC0415
         from edge_node.wakeword.training.vocabulary import load_word  # noqa: PLC0415
 
-        make(load_word(word), QUICK if quick else FULL, cache.expanduser(), out)
+        make(load_word(word), QUICK if quick else FULL, cache.expanduser(), out, beside)
         typer.echo(f"{out} is made; measure it: sarvis wakeword evaluate --model {out} --word {word}")
 
 

@@ -1,6 +1,7 @@
 """The second stage: a small convolutional network on the log-mel of the last 1.6 s, for candidates only."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
-from edge_node.wakeword.incremental import MEL_BINS
+from edge_node.wakeword.incremental import MEL_BINS, Floats
 from edge_node.wakeword.second_stage import FRAMES, ROWS, SECOND, noted
 from edge_node.wakeword.training.features import Half
 from edge_node.wakeword.training.graph import Graph, annotate, kept
@@ -58,8 +59,31 @@ def logits(weights: Weights, rows: jax.Array, drop: tuple[jax.Array, float] | No
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a head takes for the word although it is not.
+
+    Attributes:
+        mel: rows of recordings, (frames, 8, 32).
+        last: the last frame of each candidate.
+    """
+
+    mel: Floats
+    last: npt.NDArray[np.int64]
+
+    def rows(self, chosen: npt.NDArray[np.int64]) -> Rows:
+        """Of some of the candidates: float32 (n, ROWS, 32)."""
+        found = self.mel[self.last[chosen, None] + np.arange(-FRAMES + 1, 1)]
+        return np.asarray(found.reshape(len(chosen), ROWS, MEL_BINS), np.float32)
+
+
 def learn(
-    mel: Half, word: npt.NDArray[np.int64], near: npt.NDArray[np.int64], seed: int, steps: int = 6000
+    mel: Half,
+    word: npt.NDArray[np.int64],
+    near: npt.NDArray[np.int64],
+    candidates: Candidates,
+    seed: int,
+    steps: int = 3500,
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Weights from scenes' rows (scenes, frames, 8, 32) and pairs (scene, last frame) that are the word or are not."""
     chance = np.random.default_rng(seed)
@@ -83,12 +107,15 @@ def learn(
 
     compiled: Callable[..., tuple[Weights, optax.OptState]] = jax.jit(step)
     word, near = (pairs[pairs[:, 1] >= FRAMES - 1] for pairs in (word, near))
-    half = _BATCH // 2
+    half, quarter = _BATCH // 2, _BATCH // 4
     wanted = jnp.asarray(np.repeat([1 - _SMOOTH, _SMOOTH], half), jnp.float32)
     for _ in track(range(steps), f"learning the second stage {seed}", steps):
-        pairs = np.concatenate([bag[chance.integers(0, len(bag), half)] for bag in (word, near)])
+        bags = ((word, half), (near, half - quarter))
+        pairs = np.concatenate([bag[chance.integers(0, len(bag), count)] for bag, count in bags])
+        taken = chance.integers(0, len(candidates.last), quarter)
+        rows = np.concatenate([rows_of(mel, pairs), candidates.rows(taken)])
         key, now = jax.random.split(key)
-        weights, state = compiled(weights, state, now, jnp.asarray(_masked(rows_of(mel, pairs), chance)), wanted)
+        weights, state = compiled(weights, state, now, jnp.asarray(_masked(rows, chance)), wanted)
     return {name: kept(value) for name, value in weights.items()}
 
 

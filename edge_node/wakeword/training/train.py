@@ -5,7 +5,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from edge_node.wakeword.incremental import Floats
 from edge_node.wakeword.native import ADVICE, Head
-from edge_node.wakeword.training import fit, heads, learned
+from edge_node.wakeword.training import fit, heads, learned, tried
 from edge_node.wakeword.training.calibrate import folds, thresholds, thresholds_from_others
 from edge_node.wakeword.training.features import (
     QUIET,
@@ -28,7 +28,7 @@ from edge_node.wakeword.training.features import (
 from edge_node.wakeword.training.generate import generate
 from edge_node.wakeword.training.heads import Architecture, Member
 from edge_node.wakeword.training.judge import Hour, scores_of
-from edge_node.wakeword.training.measure import hours, measured_recordings
+from edge_node.wakeword.training.measure import hours, measured_recordings, measured_rows
 from edge_node.wakeword.training.plan import Clip, plan
 from edge_node.wakeword.training.progress import track
 from edge_node.wakeword.training.recordings import join_recordings
@@ -45,6 +45,7 @@ VARIANTS: dict[Engine, tuple[int, ...]] = {
 """In which scenes each training clip is heard; fewer for the voices that are least like people."""
 
 PATIENCE = 2
+_FIFTH = 5
 SLOPE = 0.5
 """Logits are stretched by this, so that thresholds are not all nines."""
 
@@ -66,6 +67,11 @@ class Pupil:
     steps: int
     quiet: bool = False
 
+    @property
+    def name(self) -> str:
+        """`dense-in-quiet`."""
+        return f"{self.architecture}{'-in-quiet' * self.quiet}"
+
 
 @dataclass(frozen=True, slots=True)
 class Course:
@@ -75,6 +81,7 @@ class Course:
         scale: share of the full plan's clips.
         engines: who speaks.
         ensemble: the networks; the model is their mean.
+        second_steps: how long a second stage learns, to be compared with.
         passes: how often, differently each time, speech and music without the word are heard.
         seed: of everything.
         folded: recordings that are learned from and, in as many folds, fix the thresholds of whoever has not.
@@ -88,6 +95,7 @@ class Course:
         Pupil("dense", 2, 9000),
         Pupil("conv", 3, 7000),
     )
+    second_steps: int = 3500
     passes: int = 2
     seed: int = 2026
     folded: tuple[Source, ...] = FOLDED
@@ -99,6 +107,7 @@ QUICK = Course(
     scale=0.01,
     engines=("espeak", "flite"),
     ensemble=(Pupil("dense", 1, 200, quiet=True), Pupil("conv", 2, 200)),
+    second_steps=60,
     passes=1,
     folded=PERMISSIVE,
     folds=2,
@@ -127,6 +136,12 @@ class Lessons:
     recordings: dict[str, Floats]
     otherwise: dict[str, list[Half]]
 
+    def of_each(self, number: int) -> "Lessons":
+        """The same from every so-manieth clip."""
+        chosen = self.scenes.clips % number == 0
+        told = f"{self.told} / {number}"
+        return replace(self, told=told, scenes=self.scenes.where(chosen), quiet=self.quiet[chosen])
+
     def members(self, course: Course, cache: Path, without: Sequence[str] = ()) -> list[Member]:
         """The ensemble, which never heard the recordings `without`; what was learned before comes from the cache."""
         heard = [
@@ -151,10 +166,11 @@ class Lessons:
         ]
 
 
-def train(word: Word, course: Course, cache: Path, out: Path) -> None:
+def train(word: Word, course: Course, cache: Path, out: Path, beside: Path | None = None) -> None:
     """Make a model for a word, and beside it its card (suffix .json): what it was made of and when its scores count.
 
-    Thresholds are fixed on recordings by models that did not learn from them, fold by fold.
+    Thresholds are fixed on recordings by models that did not learn from them, fold by fold. Into the folder `beside`
+    come models to compare it with.
     """
     clips = clips_of(word, course, cache, ("train",))
     lessons = teaching(clips, course, cache)
@@ -168,6 +184,8 @@ def train(word: Word, course: Course, cache: Path, out: Path) -> None:
     members = lessons.members(course, cache)
     heads.export(members, out, {ADVICE: json.dumps(advice)}, bias=-normal / SLOPE, slope=SLOPE)
     _write_card(out, word, course, clips, advice, unheard, cache)
+    if beside:
+        _write_beside(beside, out, lessons, course, cache, members)
 
 
 def clips_of(
@@ -221,6 +239,20 @@ def _listen_unheard(lessons: Lessons, course: Course, cache: Path, part: Path) -
         found += [Hour(name, scores_of(lessons.recordings[name], head)) for name in names]
     part.unlink()
     return found
+
+
+def _write_beside(
+    folder: Path, model: Path, lessons: Lessons, course: Course, cache: Path, members: Sequence[Member]
+) -> None:
+    """What was tried: each network alone, a fifth of the clips, more patience, a second stage."""
+    alone = {pupil.name: [one] for pupil, one in zip(course.ensemble, members, strict=True)}
+    fifth = lessons.of_each(_FIFTH).members(course, cache)
+    tried.networks(folder, alone | {"a-fifth-of-the-clips": fifth}, SLOPE)
+    tried.more_patient(folder, model, PATIENCE + 1)
+    mel = measured_rows(cache, course.folded)
+    recordings = {name: (embedded, mel[name]) for name, embedded in lessons.recordings.items()}
+    steps = course.second_steps
+    tried.with_second_stage(folder, model, lessons.scenes, lessons.is_word, recordings, course.seed, SLOPE, steps)
 
 
 def _write_card(
