@@ -70,8 +70,8 @@ def evaluate(
     cache: _Cache = _CACHE,
     page: Annotated[Path | None, typer.Option(help="put the tables into this page, between its marks")] = None,
     as_json: Annotated[Path | None, typer.Option("--json", help="write all figures into this file")] = None,
-    second: Annotated[
-        Path | None, typer.Option(help="compare with this model, which has a second stage; default: with and without")
+    beside: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="compare with this model, too; may be given several times")
     ] = None,
 ) -> None:
     """Measure a model on held-out voices and on hours of recordings; print the tables."""
@@ -83,7 +83,7 @@ def evaluate(
 
         where = cache.expanduser()
         clips = list(clips_of(load_word(word), FULL, where, splits=("test",)))
-        figures = measure(model or shipped_model_path(), clips, where, second)
+        figures = measure(model or shipped_model_path(), clips, where, beside or ())
         curve = (page or Path("wakeword.md")).with_name("wakeword-curve.png")
         report.draw(figures.curve, figures.thresholds, curve)
         text = report.markdown(figures, curve.name)

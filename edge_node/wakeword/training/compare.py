@@ -1,7 +1,8 @@
-"""What a second stage is worth, and what it costs: models side by side, each where it misses equally many words."""
+"""What else could be used, and what it costs: models side by side, each where it misses equally many words."""
 
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from edge_node.wakeword.training.plan import HARD_GROUP, Clip
 
 MISSED = (0.05, 0.1)
 """Shares of Kokoro's held-out words, heard clean, at which models are compared."""
+
+THIS, ALONE = "this model", "this model, head alone"
 
 _CALLS = 2000
 # A gate has no threshold of 0, and no score below this is any other.
@@ -54,45 +57,67 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """CPU time of one call, and how often a second stage is called.
+    """CPU time of one call of a model's head and of its second stage, and how often that is called.
 
     Attributes:
-        candidates: frames for which it is asked, of all frames with a score in recordings without the word.
+        name: the `model` of its rows.
+        second_ms: None without a second stage.
+        candidates: frames for which it is asked, of all frames with a score in recordings without the word; None
+            without a second stage.
     """
 
+    name: str
     head_ms: float
-    second_ms: float
-    candidates: Share
+    second_ms: float | None = None
+    candidates: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Models side by side, share by share, and the cost of the second stage."""
+    """Models side by side, share by share, and what each costs: one entry per model, in the same order."""
 
     rows: list[Compared]
-    cost: Cost
+    costs: list[Cost]
 
 
-def with_second_stage(model: Path) -> Head:
-    """A model that has a second stage; SettingsError if it has none."""
+def named(model: Path, beside: Sequence[Path]) -> dict[str, Head]:
+    """What is compared, by name: the model, its head alone if it has a second stage, those beside it as given.
+
+    SettingsError if one of them is no model, or if two would have the same name.
+    """
     head = Head(model)
-    if head.second is None:
-        raise SettingsError(f"{model}: has no second stage to compare with")
-    return head
+    found = {THIS: head} | ({ALONE: head.alone()} if head.second else {})
+    for path in beside:
+        other = Head(path)
+        name = other.name.replace("-", " ")
+        if name in found:
+            raise SettingsError(f"{path}: another model is named {name!r} already; rename the file")
+        found[name] = other
+    return found
 
 
-def compare(head: Head, hearing: Hearing, other: Head | None, clips: Sequence[Clip], cache: Path) -> Comparison | None:
-    """A model beside `other`, which has a second stage, or else beside its own head alone; None if it has but that."""
-    if other is not None and other.second is not None:
-        theirs = hear(other, clips, cache)
-        rows = side_by_side([(f"{_title(one)}, {one.path.name}", of) for one, of in ((head, hearing), (other, theirs))])
-        return Comparison(rows, cost(other, other.second, listened(other.alone(), cache)))
-    if head.second is None:
+def compare(models: Mapping[str, Head], hearing: Hearing, clips: Sequence[Clip], cache: Path) -> Comparison | None:
+    """All of `named`, of which the first has heard already: `hearing`; None if it is the only one."""
+    if len(models) == 1:
         return None
-    alone = head.alone()
-    unaided = hear(alone, clips, cache)
-    rows = side_by_side([(_title(alone), unaided), (_title(head), hearing)])
-    return Comparison(rows, cost(head, head.second, unaided.hours))
+    hearings = {THIS: hearing}
+    for name, head in models.items():
+        if name != THIS:
+            hearings[name] = hear_named(name, head, clips, cache)
+    costs = []
+    for name, head in models.items():
+        unaided = hearings[ALONE if name == THIS and head.second else name].hours
+        if name != THIS and head.second:
+            _say(f"{name}, head alone")
+            unaided = listened(head.alone(), cache)
+        costs.append(cost(name, head, unaided))
+    return Comparison(side_by_side(list(hearings.items())), costs)
+
+
+def hear_named(name: str, head: Head, clips: Sequence[Clip], cache: Path) -> Hearing:
+    """As `hear`, after a line on standard error that says whose bars follow."""
+    _say(name)
+    return hear(head, clips, cache)
 
 
 def side_by_side(models: Sequence[tuple[str, Hearing]]) -> list[Compared]:
@@ -111,12 +136,16 @@ def threshold_at(best: Scores, share: float) -> float:
     return max(float(np.sort(best)[may_be_missed]), _LOWEST)
 
 
-def cost(head: Head, second: SecondStage, unaided: Sequence[Hour]) -> Cost:
-    """What a second stage costs beside its head, whose scores alone are `unaided`."""
+def cost(name: str, head: Head, unaided: Sequence[Hour]) -> Cost:
+    """What a model costs, whose head alone gives the scores `unaided`."""
     chance = np.random.default_rng(1)
     window = chance.normal(0.0, 10.0, (HEAD_EMBEDDINGS, EMBEDDING_SIZE)).astype(np.float32)
     rows = chance.normal(0.0, 2.0, (FRAMES, ROWS_PER_FRAME, MEL_BINS)).astype(np.float32)
-    return Cost(_cpu_ms(lambda: head.score(window)), _cpu_ms(lambda: second.logit(rows)), candidates(second, unaided))
+    head_ms = _cpu_ms(lambda: head.score(window))
+    second = head.second
+    if second is None:
+        return Cost(name, head_ms)
+    return Cost(name, head_ms, _cpu_ms(lambda: second.logit(rows)), candidates(second, unaided))
 
 
 def candidates(second: SecondStage, unaided: Sequence[Hour]) -> Share:
@@ -142,8 +171,8 @@ def _compared(name: str, hearing: Hearing, at: float) -> Compared:
     )
 
 
-def _title(head: Head) -> str:
-    return "head alone" if head.second is None else "with second stage"
+def _say(whose: str) -> None:
+    print(f"{whose}:", file=sys.stderr, flush=True)  # noqa: T201 the heading of progress bars
 
 
 def _cpu_ms(call: Callable[[], float]) -> float:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_node.gate import GateSettings
-from edge_node.wakeword.native import Head
 from edge_node.wakeword.training.calibrate import FALSE_ACCEPTS_PER_HOUR, grid
-from edge_node.wakeword.training.compare import Comparison, compare, with_second_stage
-from edge_node.wakeword.training.hearing import TEN_DB, Hearing, hear
+from edge_node.wakeword.training.compare import THIS, Comparison, compare, hear_named, named
+from edge_node.wakeword.training.hearing import TEN_DB, Hearing
 from edge_node.wakeword.training.intervals import Rate, Share
 from edge_node.wakeword.training.judge import Scores, fires, reached
 from edge_node.wakeword.training.measure import CLEAN
@@ -69,7 +68,7 @@ class Figures:
         thresholds: those that the model advises, by strictness.
         crossed: false accepts in the hours that the model learned from, judged by models that had not learned from
             that package, at thresholds fixed on other packages; empty if the model has no card.
-        second: what a second stage is worth; None if there is none.
+        beside: the model beside others; None if there is nothing to compare it with.
     """
 
     model: str
@@ -81,19 +80,18 @@ class Figures:
     heard: list[Heard]
     crossed: dict[str, Rate]
     curve: list[Point]
-    second: Comparison | None = None
+    beside: Comparison | None = None
 
 
-def evaluate(model: Path, clips: Sequence[Clip], cache: Path, second: Path | None = None) -> Figures:
+def evaluate(model: Path, clips: Sequence[Clip], cache: Path, beside: Sequence[Path] = ()) -> Figures:
     """Measure a model on the test split of `clips` and on all recordings that nothing was learned from.
 
     Figures are of the model as it is, with its second stage if it has one, and then it is compared with its head alone.
-    Or it is compared with `second`, a model that has a second stage; SettingsError if that one has none.
+    It is also compared with the models `beside`; SettingsError as `named`, before anything is heard.
     """
-    head = Head(model)
-    other = with_second_stage(second) if second else None
-    hearing = hear(head, clips, cache)
-    advice = head.advice
+    models = named(model, beside)
+    hearing = hear_named(THIS, models[THIS], clips, cache)
+    advice = models[THIS].advice
     gates = {name: advice.gate(name) for name in FALSE_ACCEPTS_PER_HOUR}
     kinds = {source.name: source.kind for source in MEASURED}
     return Figures(
@@ -116,7 +114,7 @@ def evaluate(model: Path, clips: Sequence[Clip], cache: Path, second: Path | Non
         ],
         crossed=_crossed(model),
         curve=_curve(hearing),
-        second=compare(head, hearing, other, clips, cache),
+        beside=compare(models, hearing, clips, cache),
     )
 
 

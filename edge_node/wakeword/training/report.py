@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from edge_node.wakeword.training.compare import Comparison
+from edge_node.wakeword.training.compare import Comparison, Cost
 from edge_node.wakeword.training.evaluate import Figures, Point
 from edge_node.wakeword.training.intervals import Rate, Share
 from edge_node.wakeword.training.plan import HARD_GROUP
@@ -53,7 +53,7 @@ def markdown(figures: Figures, curve: str) -> str:
             "#### False accepts",
             "",
             *_heard(figures, names),
-            *(_second(figures.second) if figures.second else ()),
+            *(_beside(figures.beside) if figures.beside else ()),
         ]
     )
 
@@ -164,36 +164,53 @@ def _heard(figures: Figures, names: Sequence[str]) -> list[str]:
     return _table(("package", "hours", *names), rows)
 
 
-def _second(comparison: Comparison) -> list[str]:
-    rows, cost = comparison.rows, comparison.cost
-    asked = cost.candidates.value
-    engines = rows[0].missed_engines if rows else {}
+def _beside(comparison: Comparison) -> list[str]:
+    rows = comparison.rows
+    costs = {cost.name: _cost(cost) for cost in comparison.costs}
+    engines = list(rows[0].missed_engines) if rows else []
     return [
         "",
-        "#### Second stage",
+        "#### What was tried",
         "",
-        "What is missed and taken at the thresholds at which both miss 5 % and 10 % of Kokoro's held-out words, clean.",
+        "Each row is at the threshold where the model misses at most 5 % (10 %) of Kokoro's held-out words heard",
+        "clean, so misses are equal and the rest can be compared.",
         "",
         *_table(
-            ("", *(f"{row.model}, {row.at:.0%}" for row in rows)),
+            (
+                "",
+                "missed, room (Kokoro)",
+                "missed, noise at 10 dB (Kokoro)",
+                *(f"missed, clean ({_NAMES.get(name, name)})" for name in engines),
+                f"near-misses of group {HARD_GROUP} taken",
+                "other near-misses taken",
+                "false accepts, packages never learned from",
+                "CPU of the head, ms a frame",
+                "CPU of the second stage, ms a candidate",
+                "frames that are candidates",
+            ),
             [
-                ("threshold", *(f"{row.threshold:.3f}" for row in rows)),
-                ("missed, clean (Kokoro)", *(str(row.missed_clean) for row in rows)),
-                ("missed, room (Kokoro)", *(str(row.missed_room) for row in rows)),
-                ("missed, noise at 10 dB (Kokoro)", *(str(row.missed_ten_db) for row in rows)),
-                *(
-                    (f"missed, clean ({_NAMES.get(name, name)})", *(str(row.missed_engines[name]) for row in rows))
-                    for name in engines
-                ),
-                (f"near-misses of group {HARD_GROUP} taken", *(str(row.taken_hard) for row in rows)),
-                ("other near-misses taken", *(str(row.taken_other) for row in rows)),
-                ("false accepts, packages never learned from", *(str(row.false_accepts) for row in rows)),
+                (
+                    f"{row.model}, {row.at * 100:.0f} %",
+                    str(row.missed_room),
+                    str(row.missed_ten_db),
+                    *(str(row.missed_engines[name]) for name in engines),
+                    str(row.taken_hard),
+                    str(row.taken_other),
+                    str(row.false_accepts),
+                    *costs[row.model],
+                )
+                for row in rows
             ],
         ),
-        "",
-        f"It is asked for {asked:.2%} of the frames of those packages, {cost.second_ms:.3f} ms of CPU each time.",
-        f"The head, which is asked for all, takes {cost.head_ms:.3f} ms.",
     ]
+
+
+def _cost(cost: Cost) -> tuple[str, str, str]:
+    return (
+        f"{cost.head_ms:.3f}",
+        "" if cost.second_ms is None else f"{cost.second_ms:.3f}",
+        "" if cost.candidates is None else f"{cost.candidates.value:.2%}",
+    )
 
 
 def _sum(title: str, rates: Sequence[dict[str, Rate]], names: Sequence[str]) -> tuple[str, ...]:

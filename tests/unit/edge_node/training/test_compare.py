@@ -1,5 +1,7 @@
 """Models side by side, on scores that are made up."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from edge_node.wakeword.incremental import Floats
 from edge_node.wakeword.native import Head, shipped_model_path
 from edge_node.wakeword.training import compare as module
 from edge_node.wakeword.training import measure
-from edge_node.wakeword.training.compare import candidates, compare, side_by_side, threshold_at, with_second_stage
+from edge_node.wakeword.training.compare import candidates, compare, named, side_by_side, threshold_at
 from edge_node.wakeword.training.engines.seam import Line
 from edge_node.wakeword.training.hearing import TEN_DB, Hearing, SceneScores, hear, scene_scores
 from edge_node.wakeword.training.intervals import Rate, Share
@@ -61,12 +63,12 @@ def hearing(better: float = 0.0) -> Hearing:
 
 
 def test_each_is_measured_where_it_misses_5_and_10_percent_of_kokoros_clean_words() -> None:
-    rows = side_by_side([("head alone", hearing()), ("with second stage", hearing(0.11))])
+    rows = side_by_side([("this model", hearing()), ("other", hearing(0.11))])
     assert [(row.model, row.at) for row in rows] == [
-        ("head alone", 0.05),
-        ("with second stage", 0.05),
-        ("head alone", 0.1),
-        ("with second stage", 0.1),
+        ("this model", 0.05),
+        ("other", 0.05),
+        ("this model", 0.1),
+        ("other", 0.1),
     ]
     assert [row.threshold for row in rows] == pytest.approx([0.1, 0.1, 0.15, 0.15])
     assert [row.missed_clean for row in rows] == [Share(1, 20)] * 2 + [Share(2, 20)] * 2
@@ -79,7 +81,7 @@ def test_each_is_measured_where_it_misses_5_and_10_percent_of_kokoros_clean_word
 
 
 def test_without_kokoro_there_is_nothing_to_compare_by() -> None:
-    assert side_by_side([("head alone", Hearing(2, {("espeak", CLEAN): scenes([0.5])}, {}, {}, []))]) == []
+    assert side_by_side([("this model", Hearing(2, {("espeak", CLEAN): scenes([0.5])}, {}, {}, []))]) == []
 
 
 def test_equal_scores_are_not_missed_for_a_share_that_they_exceed_and_a_threshold_is_above_0() -> None:
@@ -100,15 +102,37 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_candidates_are_counted_among_frames_with_a_score(model: Path) -> None:
-    second = with_second_stage(model).second
+    second = Head(model).second
     assert second is not None
     scores = np.array([np.nan] * 24 + [0.1, 0.2999, 0.3001, 0.9], np.float32)
     assert candidates(second, [Hour("one", scores), Hour("two", scores)]) == Share(4, 8)
 
 
-def test_a_model_without_a_second_stage_is_refused_as_one_that_has_it() -> None:
-    with pytest.raises(SettingsError, match=r"ssabiseu_proto\.onnx: has no second stage"):
-        with_second_stage(shipped_model_path())
+@pytest.fixture
+def dense(tmp_path: Path) -> Path:
+    """A model without a second stage."""
+    return Path(shutil.copy(shipped_model_path(), tmp_path / "dense-in-quiet.onnx"))
+
+
+def test_models_are_named_by_their_files_after_the_model_and_its_head_alone(model: Path, dense: Path) -> None:
+    found = named(model, [dense, model])
+    assert [(name, head.path, head.second is not None) for name, head in found.items()] == [
+        ("this model", model, True),
+        ("this model, head alone", model, False),
+        ("dense in quiet", dense, False),
+        ("both", model, True),
+    ]
+    assert list(named(dense, [model])) == ["this model", "both"]
+
+
+def test_two_models_of_one_name_are_refused(dense: Path) -> None:
+    with pytest.raises(SettingsError, match=r"dense-in-quiet\.onnx: another model is named 'dense in quiet'"):
+        named(shipped_model_path(), [dense, dense])
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nothing\.onnx: cannot be read"):
+        named(shipped_model_path(), [tmp_path / "nothing.onnx"])
 
 
 class Asked:
@@ -125,7 +149,7 @@ class Asked:
     def listened(self, head: Head, cache: Path) -> list[Hour]:
         assert cache == Path("cache")
         assert head.second is None
-        return [hour([0.4])]
+        return [hour([0.4, 0.9])]
 
 
 @pytest.fixture
@@ -138,31 +162,61 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 
 def test_a_model_with_a_second_stage_is_compared_with_its_head_alone(asked: Asked, model: Path) -> None:
-    found = compare(Head(model), hearing(0.11), None, [HARD], Path("cache"))
+    found = compare(named(model, []), hearing(0.11), [HARD], Path("cache"))
     assert found is not None
     assert asked.heads == [("both", False)]
-    assert [(row.model, row.false_accepts.events) for row in found.rows[:2]] == [
-        ("head alone", 3),
-        ("with second stage", 1),
+    assert [(row.model, row.at, row.false_accepts.events) for row in found.rows] == [
+        ("this model", 0.05, 1),
+        ("this model, head alone", 0.05, 3),
+        ("this model", 0.1, 1),
+        ("this model, head alone", 0.1, 2),
     ]
-    assert found.cost.candidates == Share(2, 45_000 - 24)  # 0.5, for two frames
-    assert found.cost.head_ms > 0
-    assert found.cost.second_ms > 0
+    both, alone = found.costs
+    assert (both.name, alone.name) == ("this model", "this model, head alone")
+    assert both.candidates == Share(2, 45_000 - 24)  # 0.5, for two frames
+    assert both.second_ms is not None
+    assert min(both.head_ms, both.second_ms, alone.head_ms) > 0
+    assert (alone.second_ms, alone.candidates) == (None, None)
 
 
-def test_any_model_is_compared_with_one_that_has_a_second_stage(asked: Asked, model: Path) -> None:
-    found = compare(Head(), hearing(), Head(model), [HARD], Path("cache"))
+def test_any_models_are_compared_in_the_order_given(asked: Asked, model: Path, dense: Path) -> None:
+    found = compare(named(shipped_model_path(), [model, dense]), hearing(), [HARD], Path("cache"))
     assert found is not None
-    assert asked.heads == [("both", True)]
-    assert [(row.model, row.false_accepts.events) for row in found.rows[:2]] == [
-        ("head alone, ssabiseu_proto.onnx", 3),
-        ("with second stage, both.onnx", 1),
+    assert asked.heads == [("both", True), ("dense-in-quiet", False)]
+    assert [(row.model, row.false_accepts.events) for row in found.rows] == [
+        ("this model", 3),
+        ("both", 1),
+        ("dense in quiet", 3),
+        ("this model", 2),
+        ("both", 1),
+        ("dense in quiet", 2),
     ]
-    assert found.cost.candidates == Share(2, 45_000 - 24)  # 0.4, for two frames
+    assert [(cost.name, cost.candidates) for cost in found.costs] == [
+        ("this model", None),
+        ("both", Share(4, 45_000 - 24)),  # 0.4 and 0.9, for two frames each
+        ("dense in quiet", None),
+    ]
+    assert [cost.second_ms is None for cost in found.costs] == [True, False, True]
+
+
+def test_candidates_of_each_model_are_those_of_its_own_head(asked: Asked, model: Path) -> None:
+    surer = replace(hearing(), hours=[hour([0.9] * 5)])
+    found = compare(named(model, [model]), surer, [HARD], Path("cache"))
+    assert found is not None
+    assert asked.heads == [("both", False), ("both", True)]
+    assert [cost.candidates for cost in found.costs] == [Share(2, 45_000 - 24), None, Share(4, 45_000 - 24)]
+
+
+def test_progress_says_which_model_it_is_of(
+    asked: Asked, model: Path, dense: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare(named(dense, [model]), hearing(), [HARD], Path("cache"))
+    assert asked.heads == [("both", True)]
+    assert capsys.readouterr().err == "both:\nboth, head alone:\n"
 
 
 def test_a_head_alone_is_compared_with_nothing(asked: Asked) -> None:
-    assert compare(Head(), hearing(), None, [HARD], Path("cache")) is None
+    assert compare(named(shipped_model_path(), []), hearing(), [HARD], Path("cache")) is None
     assert asked.heads == []
 
 

@@ -8,7 +8,6 @@ from contract.errors import SettingsError
 from edge_node.wakeword import cli
 from edge_node.wakeword.native import ADVICE, Head, shipped_model_path
 from edge_node.wakeword.training import compare as comparing
-from edge_node.wakeword.training import evaluate as module
 from edge_node.wakeword.training import report, train
 from edge_node.wakeword.training.evaluate import Figures, evaluate
 from edge_node.wakeword.training.graph import annotate
@@ -56,7 +55,6 @@ def no_hours(monkeypatch: pytest.MonkeyPatch) -> None:
     def hear(head: Head, *_: object) -> Hearing:
         return hearing(0.9 if head.second else 0.05)
 
-    monkeypatch.setattr(module, "hear", hear)
     monkeypatch.setattr(comparing, "hear", hear)
     monkeypatch.setattr(comparing, "listened", lambda *_: [])
     monkeypatch.setattr(comparing, "_CALLS", 2)
@@ -69,26 +67,29 @@ def missed_clean(figures: Figures) -> Share:
 def test_figures_are_of_the_model_as_it_ships(model: Path, plain: Path) -> None:
     both = evaluate(model, [], model.parent)
     assert missed_clean(both) == Share(0, 2)
-    assert both.second is not None
-    assert [row.model for row in both.second.rows[:2]] == ["head alone", "with second stage"]
+    assert both.beside is not None
+    assert [row.model for row in both.beside.rows[:2]] == ["this model", "this model, head alone"]
     alone = evaluate(plain, [], model.parent)
     assert missed_clean(alone) == Share(1, 2)
-    assert alone.second is None
+    assert alone.beside is None
 
 
-def test_figures_stay_those_of_the_model_when_it_is_compared_with_another(model: Path, plain: Path) -> None:
-    found = evaluate(plain, [], model.parent, second=model)
+def test_figures_stay_those_of_the_model_when_it_is_compared_with_others(model: Path, plain: Path) -> None:
+    other = plain.with_name("other-advice.onnx")
+    other.write_bytes(plain.read_bytes())
+    annotate(other, {ADVICE: json.dumps({"thresholds": {"lenient": 0.1, "normal": 0.2, "strict": 0.3}, "patience": 3})})
+    found = evaluate(plain, [], model.parent, beside=[model, other])
+    assert (found.model, found.patience, found.thresholds["normal"]) == ("plain.onnx", 2, 0.5)
     assert missed_clean(found) == Share(1, 2)
-    assert found.second is not None
-    assert [row.threshold for row in found.second.rows[:2]] == pytest.approx([0.05, 0.9])
+    assert found.beside is not None
+    assert [row.model for row in found.beside.rows[:3]] == ["this model", "both", "other advice"]
+    assert [row.threshold for row in found.beside.rows[:3]] == pytest.approx([0.05, 0.9, 0.05])
 
 
-def test_what_has_no_second_stage_is_refused_before_anything_is_heard(
-    monkeypatch: pytest.MonkeyPatch, model: Path, plain: Path
-) -> None:
-    monkeypatch.delattr(module, "hear")
-    with pytest.raises(SettingsError, match="no second stage"):
-        evaluate(model, [], model.parent, second=plain)
+def test_what_is_no_model_is_refused_before_anything_is_heard(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+    monkeypatch.delattr(comparing, "hear")
+    with pytest.raises(SettingsError, match=r"nothing\.onnx"):
+        evaluate(model, [], model.parent, beside=[model.with_name("nothing.onnx")])
 
 
 def test_near_misses_false_accepts_and_the_curve_are_counted(model: Path) -> None:
@@ -104,7 +105,7 @@ def test_near_misses_false_accepts_and_the_curve_are_counted(model: Path) -> Non
     assert (point.taken_hard, point.taken_other, point.false_accepts_per_hour) == (1.0, 0.0, 1.0)
 
 
-def test_the_command_compares_with_a_file(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+def test_the_command_compares_with_files(monkeypatch: pytest.MonkeyPatch, model: Path, plain: Path) -> None:
     def no_clips(*_: object, splits: tuple[str, ...]) -> list[Clip]:
         assert splits == ("test",)
         return []
@@ -112,10 +113,16 @@ def test_the_command_compares_with_a_file(monkeypatch: pytest.MonkeyPatch, model
     monkeypatch.setattr(train, "clips_of", no_clips)
     monkeypatch.setattr(report, "draw", lambda *_: None)
     arguments = ["evaluate", "--cache", str(model.parent)]
-    assert "#### Second stage" not in CliRunner().invoke(cli.app, arguments).output
-    compared = CliRunner().invoke(cli.app, [*arguments, "--second", str(model)])
+    unaccompanied = CliRunner().invoke(cli.app, arguments)
+    assert unaccompanied.exit_code == 0, unaccompanied.output
+    assert "#### What was tried" not in unaccompanied.output
+    figures = model.with_name("figures.json")
+    arguments += ["--json", str(figures), "--beside", str(plain), "--beside", str(model)]
+    compared = CliRunner().invoke(cli.app, arguments)
     assert compared.exit_code == 0, compared.output
-    assert "with second stage, both.onnx, 5%" in compared.output
-    refused = CliRunner().invoke(cli.app, [*arguments, "--second", str(shipped_model_path())])
+    assert "#### What was tried" in compared.output
+    rows = json.loads(figures.read_text(encoding="utf-8"))["beside"]["rows"]
+    assert [row["model"] for row in rows] == ["this model", "plain", "both"] * 2
+    refused = CliRunner().invoke(cli.app, [*arguments, "--beside", str(model.with_name("nothing.onnx"))])
     assert refused.exit_code == 2
-    assert "has no second stage" in refused.output
+    assert "nothing.onnx: cannot be read" in refused.output
