@@ -54,7 +54,7 @@ def train(
 ) -> None:
     """Make a model: install the sources, let voices speak, learn, fix thresholds. Goes on where it was stopped."""
     with _errors():
-        from edge_node.wakeword.training.train import FULL, QUICK  # noqa: PLC0415 the extra `train`
+        from edge_node.wakeword.training.course import FULL, QUICK  # noqa: PLC0415 the extra `train`
         from edge_node.wakeword.training.train import train as make  # noqa: PLC0415
         from edge_node.wakeword.training.vocabulary import load_word  # noqa: PLC0415
 
@@ -77,8 +77,9 @@ def evaluate(
     """Measure a model on held-out voices and on hours of recordings; print the tables."""
     with _errors():
         from edge_node.wakeword.training import report  # noqa: PLC0415 the extra `train`
+        from edge_node.wakeword.training.course import FULL  # noqa: PLC0415
         from edge_node.wakeword.training.evaluate import evaluate as measure  # noqa: PLC0415
-        from edge_node.wakeword.training.train import FULL, clips_of  # noqa: PLC0415
+        from edge_node.wakeword.training.lessons import clips_of  # noqa: PLC0415
         from edge_node.wakeword.training.vocabulary import load_word  # noqa: PLC0415
 
         where = cache.expanduser()

@@ -8,7 +8,7 @@ from contract.errors import SettingsError
 from edge_node.wakeword import cli
 from edge_node.wakeword.native import ADVICE, Head, shipped_model_path
 from edge_node.wakeword.training import compare as comparing
-from edge_node.wakeword.training import report, train
+from edge_node.wakeword.training import lessons, report
 from edge_node.wakeword.training.evaluate import Figures, evaluate
 from edge_node.wakeword.training.graph import annotate
 from edge_node.wakeword.training.hearing import Hearing
@@ -110,7 +110,7 @@ def test_the_command_compares_with_files(monkeypatch: pytest.MonkeyPatch, model:
         assert splits == ("test",)
         return []
 
-    monkeypatch.setattr(train, "clips_of", no_clips)
+    monkeypatch.setattr(lessons, "clips_of", no_clips)
     monkeypatch.setattr(report, "draw", lambda *_: None)
     arguments = ["evaluate", "--cache", str(model.parent)]
     unaccompanied = CliRunner().invoke(cli.app, arguments)

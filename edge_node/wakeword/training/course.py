@@ -1,0 +1,81 @@
+"""How much is learned, by whom and from what: the settings of a training."""
+
+from dataclasses import dataclass
+
+from edge_node.wakeword.training.features import QUIET
+from edge_node.wakeword.training.heads import Architecture
+from edge_node.wakeword.training.sources import FOLDED, PERMISSIVE, Source
+from edge_node.wakeword.training.voices import Engine
+
+VARIANTS: dict[Engine, tuple[int, ...]] = {
+    "kokoro": (0, 1, 2, 3, QUIET),
+    "espeak": (0, 1, QUIET),
+    "flite": (0, 1, 2, 3, QUIET),
+    "festival": (0, 1, 2, 3, QUIET),
+}
+"""In which scenes each training clip is heard; fewer for the voices that are least like people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pupil:
+    """One network of the ensemble.
+
+    Attributes:
+        architecture: of the network.
+        seed: of its first weights and of what it hears when.
+        steps: of its learning.
+        quiet: whether it hears the word only where nothing else is heard. Such a network is the most certain; those
+            that know the word in noise take more of real life for it. Their mean does better than either.
+    """
+
+    architecture: Architecture
+    seed: int
+    steps: int
+    quiet: bool = False
+
+    @property
+    def name(self) -> str:
+        """`dense-in-quiet`."""
+        return f"{self.architecture}{'-in-quiet' * self.quiet}"
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How much is learned.
+
+    Attributes:
+        scale: share of the full plan's clips.
+        engines: who speaks.
+        ensemble: the networks; the model is their mean.
+        second_steps: how long a second stage learns, to be compared with.
+        passes: how often, differently each time, speech and music without the word are heard.
+        seed: of everything.
+        folded: recordings that are learned from and, in as many folds, fix the thresholds of whoever has not.
+        folds: how many.
+    """
+
+    scale: float = 1.0
+    engines: tuple[Engine, ...] = ("kokoro", "espeak", "flite", "festival", "open_jtalk")
+    ensemble: tuple[Pupil, ...] = (
+        Pupil("dense", 1, 6000, quiet=True),
+        Pupil("dense", 2, 9000),
+        Pupil("conv", 3, 7000),
+    )
+    second_steps: int = 3500
+    passes: int = 2
+    seed: int = 2026
+    folded: tuple[Source, ...] = FOLDED
+    folds: int = 4
+
+
+FULL = Course()
+QUICK = Course(
+    scale=0.01,
+    engines=("espeak", "flite"),
+    ensemble=(Pupil("dense", 1, 200, quiet=True), Pupil("conv", 2, 200)),
+    second_steps=60,
+    passes=1,
+    folded=PERMISSIVE,
+    folds=2,
+)
+"""Enough to see that every step works."""
