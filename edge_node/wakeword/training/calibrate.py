@@ -48,13 +48,15 @@ def folds(lengths: Mapping[str, float], count: int) -> list[list[str]]:
     return parts
 
 
-def thresholds_from_others(hours: Sequence[Hour], patience: int, count: int) -> dict[str, Rate]:
-    """False accepts when each package is judged by thresholds that were fixed on packages of other folds."""
-    events = dict.fromkeys(FALSE_ACCEPTS_PER_HOUR, 0)
+def thresholds_from_others(hours: Sequence[Hour], patience: int, count: int) -> dict[str, dict[str, Rate]]:
+    """False accepts of each package, per strictness, at thresholds that were fixed on packages of other folds."""
+    found: dict[str, dict[str, Rate]] = {}
     for names in folds({hour.name: hour.hours for hour in hours}, count):
-        own = [hour for hour in hours if hour.name in names]
-        others = [hour for hour in hours if hour.name not in names]
-        for name, threshold in thresholds(others, patience).items():
-            events[name] += false_accepts(own, GateSettings(threshold, patience))
-    total = sum(hour.hours for hour in hours)
-    return {name: Rate(count, total) for name, count in events.items()}
+        fixed = thresholds([hour for hour in hours if hour.name not in names], patience)
+        for hour in hours:
+            if hour.name in names:
+                found[hour.name] = {
+                    name: Rate(false_accepts([hour], GateSettings(threshold, patience)), hour.hours)
+                    for name, threshold in fixed.items()
+                }
+    return {hour.name: found[hour.name] for hour in hours}

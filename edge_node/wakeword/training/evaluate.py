@@ -5,7 +5,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from contract.errors import SettingsError
 from edge_node.gate import GateSettings
 from edge_node.wakeword.training.calibrate import FALSE_ACCEPTS_PER_HOUR, grid
 from edge_node.wakeword.training.compare import THIS, Comparison, compare, hear_named, named
@@ -66,8 +68,9 @@ class Figures:
 
     Attributes:
         thresholds: those that the model advises, by strictness.
-        crossed: false accepts in the hours that the model learned from, judged by models that had not learned from
-            that package, at thresholds fixed on other packages; empty if the model has no card.
+        crossed: false accepts in packages that the model learned from, judged by networks that had not learned from
+            that package, at thresholds fixed on other packages; by package and strictness.
+        card: what `sarvis wakeword train` wrote beside the model; this and `crossed` are empty if it has no card.
         beside: the model beside others; None if there is nothing to compare it with.
     """
 
@@ -78,7 +81,8 @@ class Figures:
     missed: list[Missed]
     taken: list[Taken]
     heard: list[Heard]
-    crossed: dict[str, Rate]
+    crossed: dict[str, dict[str, Rate]]
+    card: dict[str, Any]
     curve: list[Point]
     beside: Comparison | None = None
 
@@ -90,6 +94,7 @@ def evaluate(model: Path, clips: Sequence[Clip], cache: Path, beside: Sequence[P
     It is also compared with the models `beside`; SettingsError as `named`, before anything is heard.
     """
     models = named(model, beside)
+    card = _card(model)
     hearing = hear_named(THIS, models[THIS], clips, cache)
     advice = models[THIS].advice
     gates = {name: advice.gate(name) for name in FALSE_ACCEPTS_PER_HOUR}
@@ -112,7 +117,8 @@ def evaluate(model: Path, clips: Sequence[Clip], cache: Path, beside: Sequence[P
             )
             for hour in hearing.hours
         ],
-        crossed=_crossed(model),
+        crossed=_crossed(card),
+        card=card,
         curve=_curve(hearing),
         beside=compare(models, hearing, clips, cache),
     )
@@ -123,13 +129,21 @@ def missed(scores: Scores, gate: GateSettings) -> Share:
     return Share(int((reached(scores, gate.patience) < gate.threshold).sum()), len(scores))
 
 
-def _crossed(model: Path) -> dict[str, Rate]:
-    """What the card beside the model says of the hours that it learned from, judged by models that had not."""
+def _card(model: Path) -> dict[str, Any]:
     card = model.with_suffix(".json")
     if not card.exists():
         return {}
-    found = json.loads(card.read_text(encoding="utf-8"))["crossed"]
-    return {name: Rate(rate["events"], rate["hours"]) for name, rate in found.items()}
+    found: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
+    if found["sha256"] != hashlib.sha256(model.read_bytes()).hexdigest():
+        raise SettingsError(f"{card} is the card of another model: its sha256 is not that of {model}")
+    return found
+
+
+def _crossed(card: dict[str, Any]) -> dict[str, dict[str, Rate]]:
+    return {
+        package: {name: Rate(rate["events"], rate["hours"]) for name, rate in rates.items()}
+        for package, rates in card.get("crossed", {}).items()
+    }
 
 
 def _taken(hearing: Hearing, gates: dict[str, GateSettings]) -> list[Taken]:

@@ -1,9 +1,10 @@
 """Figures as people read them: tables in Markdown, a curve as a picture."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from edge_node.wakeword.training.compare import Comparison, Cost
 from edge_node.wakeword.training.evaluate import Figures, Point
@@ -53,7 +54,9 @@ def markdown(figures: Figures, curve: str) -> str:
             "#### False accepts",
             "",
             *_heard(figures, names),
+            *(_crossed(figures, names) if figures.crossed else ()),
             *(_beside(figures.beside) if figures.beside else ()),
+            *(_made_of(figures.card) if figures.card else ()),
         ]
     )
 
@@ -87,7 +90,7 @@ def _targets(figures: Figures) -> Sequence[str]:
             row("near-misses of group jarvis taken", "never", lambda name: taken_share(figures, name, _is_jarvis)),
             row("other near-misses taken", "10 %", lambda name: taken_share(figures, name, _is_other)),
             row("false accepts, packages never learned from", "0.5/h", lambda name: _all_heard(figures, name)),
-            row("false accepts, cross-validated by package", "0.5/h", lambda name: figures.crossed.get(name, "")),
+            row("false accepts, cross-validated by package", "0.5/h", lambda name: _all_crossed(figures, name)),
         ],
     )
 
@@ -95,6 +98,11 @@ def _targets(figures: Figures) -> Sequence[str]:
 def _all_heard(figures: Figures, name: str) -> Rate:
     rates = [row.rates[name] for row in figures.heard]
     return Rate(sum(rate.events for rate in rates), sum(rate.hours for rate in rates))
+
+
+def _all_crossed(figures: Figures, name: str) -> Rate | str:
+    rates = [rates[name] for rates in figures.crossed.values()]
+    return Rate(sum(rate.events for rate in rates), sum(rate.hours for rate in rates)) if rates else ""
 
 
 def _is_hard(group: str) -> bool:
@@ -162,6 +170,46 @@ def _heard(figures: Figures, names: Sequence[str]) -> list[str]:
             rows.append(_sum(f"all {kind}", [row.rates for row in own], names))
     rows.append(_sum("all", [row.rates for row in figures.heard], names))
     return _table(("package", "hours", *names), rows)
+
+
+def _crossed(figures: Figures, names: Sequence[str]) -> list[str]:
+    rows = [
+        (package, f"{rates[names[0]].hours:.2f}", *(str(rates[name].events) for name in names))
+        for package, rates in figures.crossed.items()
+    ]
+    rows.append(_sum("all", list(figures.crossed.values()), names))
+    return [
+        "",
+        "Packages that the model learned from, each judged by networks that had not learned from it, at thresholds",
+        "fixed on packages of other folds:",
+        "",
+        *_table(("package", "hours", *names), rows),
+    ]
+
+
+def _made_of(card: Mapping[str, Any]) -> list[str]:
+    counts: dict[str, dict[str, int]] = {}
+    for name, count in card["clips"].items():
+        engine, kind = name.split()
+        counts.setdefault(engine, {})[kind] = count
+    kinds = ("word", "near", "speech")
+    sources = [
+        (source["name"], source["registry"], source["version"], source["licence"], source["use"])
+        for source in card["sources"]
+    ]
+    return [
+        "",
+        "#### What it was made of",
+        "",
+        f"Seed {card['course']['seed']}; each clip is heard in several scenes.",
+        "",
+        *_table(
+            ("said by", "the word", "near-misses", "sentences"),
+            [(engine, *(str(of.get(kind, 0)) for kind in kinds)) for engine, of in counts.items()],
+        ),
+        "",
+        *_table(("package", "from", "version", "licence", "use"), sources),
+    ]
 
 
 def _beside(comparison: Comparison) -> list[str]:

@@ -92,7 +92,9 @@ def _write_card(
         "pronunciation": word.ipa,
         "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
         "advice": advice,
-        "crossed": {name: asdict(rate) for name, rate in crossed.items()},
+        "crossed": {
+            package: {name: asdict(rate) for name, rate in rates.items()} for package, rates in crossed.items()
+        },
         "course": asdict(course) | {"folded": [source.name for source in course.folded]},
         "clips": {f"{engine} {kind}": count for (engine, kind), count in sorted(counts.items())},
         "scenes": VARIANTS,

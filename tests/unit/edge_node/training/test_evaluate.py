@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -126,3 +127,15 @@ def test_the_command_compares_with_files(monkeypatch: pytest.MonkeyPatch, model:
     refused = CliRunner().invoke(cli.app, [*arguments, "--beside", str(model.with_name("nothing.onnx"))])
     assert refused.exit_code == 2
     assert "nothing.onnx: cannot be read" in refused.output
+
+
+def test_what_the_card_says_is_told_and_a_card_of_another_model_is_refused(model: Path) -> None:
+    rate = {"events": 3, "hours": 2.0}
+    card = {"sha256": hashlib.sha256(model.read_bytes()).hexdigest(), "crossed": {"one": {"normal": rate}}}
+    model.with_suffix(".json").write_text(json.dumps(card), encoding="utf-8")
+    figures = evaluate(model, [], model.parent)
+    assert figures.card == card
+    assert figures.crossed == {"one": {"normal": Rate(3, 2.0)}}
+    model.with_suffix(".json").write_text(json.dumps(card | {"sha256": "0" * 64}), encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"both\.json is the card of another model"):
+        evaluate(model, [], model.parent)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 from edge_node.wakeword.training.compare import Compared, Comparison, Cost
 from edge_node.wakeword.training.evaluate import Figures
@@ -31,6 +32,7 @@ def figures(beside: Comparison | None) -> Figures:
         taken=[],
         heard=[],
         crossed={},
+        card={},
         curve=[],
         beside=beside,
     )
@@ -88,3 +90,23 @@ def test_json_holds_the_comparison_in_counts() -> None:
         {"name": "this model", "head_ms": 0.0312, "second_ms": 0.25, "candidates": {"hits": 21, "tries": 1000}},
     ]
     assert json.loads(as_json(figures(None)))["beside"] is None
+
+
+def test_cross_validation_has_a_row_for_each_package_and_a_sum() -> None:
+    rates = {"lenient": Rate(4, 2.0), "normal": Rate(2, 2.0), "strict": Rate(0, 2.0)}
+    crossed = {"one": rates, "two": {**rates, "normal": Rate(3, 2.0)}}
+    text = markdown(replace(figures(None), crossed=crossed), "curve.png")
+    found = table(text.partition("judged by networks that had not learned from it")[2])
+    assert found["one"] == {"hours": "2.00", "lenient": "4", "normal": "2", "strict": "0"}
+    assert found["**all**"]["normal"] == str(Rate(5, 4.0))
+    assert f"| false accepts, cross-validated by package | 0.5/h | {Rate(8, 4.0)} | {Rate(5, 4.0)} |" in text
+
+
+def test_a_model_with_a_card_says_what_it_was_made_of() -> None:
+    source = {"name": "flite", "registry": "debian", "version": "2.2", "licence": "BSD-like", "use": "voice"}
+    card = {"clips": {"flite near": 3, "flite word": 2}, "course": {"seed": 7}, "sources": [source]}
+    text = markdown(replace(figures(None), card=card), "curve.png").partition("#### What it was made of")[2]
+    assert "Seed 7;" in text
+    found = table(text.partition("| package")[0])
+    assert found == {"flite": {"the word": "2", "near-misses": "3", "sentences": "0"}}
+    assert "| flite | debian | 2.2 | BSD-like | voice |" in text
