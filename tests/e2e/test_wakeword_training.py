@@ -21,9 +21,9 @@ def sarvis(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.timeout(600)
 def test_a_model_for_another_word_is_made_with_one_command_and_goes_on_where_it_was_left(tmp_path: Path) -> None:
-    model, cache = tmp_path / "jarvis.onnx", tmp_path / "cache"
+    model, cache, beside = tmp_path / "jarvis.onnx", tmp_path / "cache", tmp_path / "beside"
     arguments = ("train", "--quick", "--word", WORD, "--out", str(model), "--cache", str(cache))
-    done = sarvis(*arguments)
+    done = sarvis(*arguments, "--beside", str(beside))
     assert done.returncode == 0, done.stderr
     assert f"{model} is made" in done.stdout
     assert Head(model).advice.patience == 2
@@ -34,6 +34,10 @@ def test_a_model_for_another_word_is_made_with_one_command_and_goes_on_where_it_
     assert {"espeak-ng", "flite", "asterisk-core-sounds-ru-wav"} <= {source["name"] for source in card["sources"]}
     assert all(source["version"] and source["licence"] for source in card["sources"])
     assert card["clips"]["espeak word"] == 36
+
+    tried = {path.stem: Head(path) for path in beside.iterdir()}
+    assert set(tried) == {"a-fifth-of-the-clips", "conv", "dense-in-quiet", "patience-3", "second-stage"}
+    assert tried["second-stage"].second is not None
 
     said = sarvis("score", "--model", str(model), str(NEAR_MISS))
     assert said.returncode == 0, said.stderr

@@ -60,6 +60,8 @@ class Course:
         Pupil("dense", 1, 6000, quiet=True),
         Pupil("dense", 2, 9000),
         Pupil("conv", 3, 7000),
+        Pupil("dense", 4, 9000),
+        Pupil("conv", 5, 7000),
     )
     second_steps: int = 3500
     passes: int = 2

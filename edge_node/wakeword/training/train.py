@@ -65,8 +65,10 @@ def _listen_unheard(lessons: Lessons, course: Course, cache: Path, part: Path) -
 def _write_beside(
     folder: Path, model: Path, lessons: Lessons, course: Course, cache: Path, members: Sequence[Member]
 ) -> None:
-    """What was tried: each network alone, a fifth of the clips, more patience, a second stage."""
-    alone = {pupil.name: [one] for pupil, one in zip(course.ensemble, members, strict=True)}
+    """What was tried: a network of each kind alone, a fifth of the clips, more patience, a second stage."""
+    alone: dict[str, list[Member]] = {}
+    for pupil, one in zip(course.ensemble, members, strict=True):
+        alone.setdefault(pupil.name, [one])
     fifth = lessons.of_each(_FIFTH).members(course, cache)
     tried.networks(folder, alone | {"a-fifth-of-the-clips": fifth}, SLOPE)
     tried.more_patient(folder, model, PATIENCE + 1)
