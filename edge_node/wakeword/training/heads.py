@@ -101,16 +101,16 @@ class Member:
     scale: Scale
 
 
-def export(members: Sequence[Member], path: Path, notes: dict[str, str], bias: float = 0.0, slope: float = 1.0) -> None:
-    """Write the ensemble as one openWakeWord head: (1, 16, 96) -> (1, 1), sigmoid of slope x (mean logit + bias).
+def export(members: Sequence[Member], path: Path, notes: dict[str, str], bias: float = 0.0) -> None:
+    """Write the ensemble as one openWakeWord head: (1, 16, 96) -> (1, 1), sigmoid of mean logit + bias.
 
     `notes` goes into the file's metadata.
     """
     graph = Graph("wake word")
     outputs = [_member(graph, member) for member in members]
     total = outputs[0] if len(outputs) == 1 else graph.add("Sum", outputs)
-    mean = graph.add("Mul", [total, graph.constant(np.float32(slope / len(members)))])
-    score = graph.add("Sigmoid", [graph.add("Add", [mean, graph.constant(np.float32(slope * bias))])])
+    mean = graph.add("Mul", [total, graph.constant(np.float32(1 / len(members)))])
+    score = graph.add("Sigmoid", [graph.add("Add", [mean, graph.constant(np.float32(bias))])])
     graph.write(path, (_INPUT, (1, HEAD_EMBEDDINGS, EMBEDDING_SIZE)), (score, "score", (1, 1)), notes)
 
 

@@ -23,8 +23,6 @@ from edge_node.wakeword.training.vocabulary import Word
 
 PATIENCE = 2
 _FIFTH = 5
-SLOPE = 0.5
-"""Logits are stretched by this, so that thresholds are not all nines."""
 
 
 def train(word: Word, course: Course, cache: Path, out: Path, beside: Path | None = None) -> None:
@@ -43,7 +41,7 @@ def train(word: Word, course: Course, cache: Path, out: Path, beside: Path | Non
         "patience": PATIENCE,
     }
     members = lessons.members(course, cache)
-    heads.export(members, out, {ADVICE: json.dumps(advice)}, bias=-normal / SLOPE, slope=SLOPE)
+    heads.export(members, out, {ADVICE: json.dumps(advice)}, bias=-normal)
     _write_card(out, word, course, clips, advice, unheard, cache)
     if beside:
         _write_beside(beside, out, lessons, course, cache, members)
@@ -55,7 +53,7 @@ def _listen_unheard(lessons: Lessons, course: Course, cache: Path, part: Path) -
     parts = folds(lengths, course.folds)
     found = []
     for names in track(parts, "folds", len(parts)):
-        heads.export(lessons.members(course, cache, without=names), part, {}, slope=SLOPE)
+        heads.export(lessons.members(course, cache, without=names), part, {})
         head = Head(part)
         found += [Hour(name, scores_of(lessons.recordings[name], head)) for name in names]
     part.unlink()
@@ -70,12 +68,12 @@ def _write_beside(
     for pupil, one in zip(course.ensemble, members, strict=True):
         alone.setdefault(pupil.name, [one])
     fifth = lessons.of_each(_FIFTH).members(course, cache)
-    tried.networks(folder, alone | {"a-fifth-of-the-clips": fifth}, SLOPE)
+    tried.networks(folder, alone | {"a-fifth-of-the-clips": fifth})
     tried.more_patient(folder, model, PATIENCE + 1)
     mel = measured_rows(cache, course.folded)
     recordings = {name: (embedded, mel[name]) for name, embedded in lessons.recordings.items()}
     steps = course.second_steps
-    tried.with_second_stage(folder, model, lessons.scenes, lessons.is_word, recordings, course.seed, SLOPE, steps)
+    tried.with_second_stage(folder, model, lessons.scenes, lessons.is_word, recordings, course.seed, steps)
 
 
 def _write_card(

@@ -25,10 +25,10 @@ _WEIGHT = 0.3
 """Of the second stage's logit beside the head's."""
 
 
-def networks(folder: Path, members: Mapping[str, Sequence[Member]], slope: float) -> None:
+def networks(folder: Path, members: Mapping[str, Sequence[Member]]) -> None:
     """Ensembles by name, as models that advise nothing; to be compared where they miss equally many."""
     for name, some in members.items():
-        heads.export(some, folder / f"{name}.onnx", {}, slope=slope)
+        heads.export(some, folder / f"{name}.onnx", {})
 
 
 def more_patient(folder: Path, model: Path, patience: int) -> None:
@@ -45,7 +45,6 @@ def with_second_stage(
     is_word: np.ndarray[tuple[int], np.dtype[np.bool_]],
     recordings: Mapping[str, tuple[Floats, Floats]],
     seed: int,
-    slope: float,
     steps: int,
 ) -> None:
     """The model with a second stage, which learned from scenes and from what the model takes for the word.
@@ -56,7 +55,7 @@ def with_second_stage(
     weights = second.learn(block.mel, taught.word, taught.near, _candidates(Head(model), recordings), seed, steps)
     path, stage = folder / "second-stage.onnx", folder / "second-stage.part.onnx"
     shutil.copyfile(model, path)
-    second.export(weights, stage, {}, slope=slope * _WEIGHT)
+    second.export(weights, stage, {}, slope=_WEIGHT)
     second.with_second(path, stage, _ASKED_FROM)
     stage.unlink()
 

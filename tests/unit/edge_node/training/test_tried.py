@@ -28,8 +28,8 @@ def recording(frames: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.floa
 
 def test_networks_of_an_ensemble_become_models_by_name(tmp_path: Path) -> None:
     one, two = member("dense", 1), member("conv", 2)
-    tried.networks(tmp_path, {"dense": [one], "both": [one, two]}, slope=0.5)
-    heads.export([one], tmp_path / "expected.onnx", {}, slope=0.5)
+    tried.networks(tmp_path, {"dense": [one], "both": [one, two]})
+    heads.export([one], tmp_path / "expected.onnx", {})
     assert exported(tmp_path / "dense.onnx") == exported(tmp_path / "expected.onnx")
     assert exported(tmp_path / "both.onnx") != exported(tmp_path / "expected.onnx")
 
@@ -50,7 +50,7 @@ def test_a_second_stage_is_learned_and_put_into_a_copy_of_the_model(tmp_path: Pa
     heads.export([member("conv", 1)], model, {}, bias=9.0)  # takes all for the word
     is_word = np.array([True, False] * 4)
     tried.with_second_stage(
-        tmp_path, model, scenes(8), is_word, {"one": recording(60), "two": recording(40)}, seed=1, slope=0.5, steps=3
+        tmp_path, model, scenes(8), is_word, {"one": recording(60), "two": recording(40)}, seed=1, steps=3
     )
     both = Head(tmp_path / "second-stage.onnx")
     assert both.second is not None
