@@ -22,7 +22,7 @@ from edge_node.wakeword.runtime import Model, has_shapes, open_model, shapes_of
 from edge_node.wakeword.second_stage import FRAMES, SECOND, SecondStage
 
 HEAD_EMBEDDINGS = 16
-SHIPPED_MODEL = "ssabiseu_proto.onnx"
+SHIPPED_MODEL = "ssabiseu.onnx"
 ADVICE = "sarvis.advice"
 """Name of the model's metadata that holds thresholds and patience, as JSON."""
 
@@ -94,7 +94,7 @@ class NativeDetector:
 class Head:
     """What tells the wake word from the last 16 embeddings.
 
-    Raises SettingsError if `path` (default: the shipped prototype) is no readable head of the expected shape.
+    Raises SettingsError if `path` (default: the shipped one) is no readable head of the expected shape.
 
     Attributes:
         second: what looks again at candidates; None if the model has none.
@@ -125,7 +125,7 @@ class Head:
 
 
 def shipped_model_path() -> Path:
-    """The prototype that is installed with this package."""
+    """The model for 싸비스 that is installed with this package; its card stands beside it."""
     return Path(str(files("edge_node.wakeword") / "models" / SHIPPED_MODEL))
 
 

@@ -220,7 +220,7 @@ def test_the_word_in_a_stereo_recording_at_44100_hz_is_heard(tmp_path: Path) -> 
             edge.event("logged in", lambda line: line.get("event") == "logged_in")
             edge.event("the word", lambda line: line.get("event") == "wake")
             wake = mqtt.message(f"devices/{device}/wake")
-            assert (wake["uid"], wake["command"], wake["model"]) == (uid, "wake_up", "ssabiseu_proto")
+            assert (wake["uid"], wake["command"], wake["model"]) == (uid, "wake_up", "ssabiseu")
             mqtt.publish(f"devices/{device}/outcome", {"id": wake["id"], "status": "acked", "latency_ms": 1.0})
             edge.event("its fate", lambda line: line.get("event") == "outcome")
             wait_for("it tells its state", lambda: mqtt.messages(f"devices/{device}/status")[-1]["session"] == "active")

@@ -295,11 +295,9 @@ def draw(curve: Sequence[Point], thresholds: dict[str, float], path: Path) -> No
     ):
         left.plot(rates, [100 * value for value in values], marker=".", label=label)
     left.set(xscale="log", xlabel="false accepts per hour", ylabel="missed, %", ylim=(0, 50))
-    for name, threshold in thresholds.items():
-        near = min(curve, key=lambda point: abs(point.threshold - threshold))
-        if near.false_accepts_per_hour > 0:
-            left.axvline(near.false_accepts_per_hour, color="grey", linewidth=0.6)
-            left.annotate(name, (near.false_accepts_per_hour, 48), fontsize=8, rotation=90, ha="right", va="top")
+    for rate, names in _by_rate(curve, thresholds).items():
+        left.axvline(rate, color="grey", linewidth=0.6)
+        left.annotate(", ".join(names), (rate, 48), fontsize=8, rotation=90, ha="right", va="top")
     left.legend()
     for label, values in (
         ("near-misses by the vowel", [point.taken_hard for point in curve]),
@@ -314,3 +312,13 @@ def draw(curve: Sequence[Point], thresholds: dict[str, float], path: Path) -> No
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _by_rate(curve: Sequence[Point], thresholds: dict[str, float]) -> dict[float, list[str]]:
+    """Which strictnesses lie at a rate of false accepts; one without any has no place on a logarithmic axis."""
+    found: dict[float, list[str]] = {}
+    for name, threshold in thresholds.items():
+        near = min(curve, key=lambda point: abs(point.threshold - threshold))
+        if near.false_accepts_per_hour > 0:
+            found.setdefault(near.false_accepts_per_hour, []).append(name)
+    return found

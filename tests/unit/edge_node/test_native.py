@@ -61,7 +61,7 @@ def test_the_first_score_needs_two_seconds_of_audio() -> None:
 
 
 def test_a_detector_is_called_after_its_model_file() -> None:
-    assert NativeDetector().model == NativeDetector(shipped_model_path()).model == "ssabiseu_proto"
+    assert NativeDetector().model == NativeDetector(shipped_model_path()).model == "ssabiseu"
 
 
 def test_a_model_of_another_shape_is_refused_with_both_shapes() -> None:

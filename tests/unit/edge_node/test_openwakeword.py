@@ -33,8 +33,8 @@ if sys.version_info < (3, 12):
         assert [score is None for score in theirs] == list(np.isnan(ours))
         told = np.array([score for score in theirs if score is not None])
         np.testing.assert_allclose(ours[~np.isnan(ours)], told, rtol=0.0, atol=1e-4)
-        assert told.max() > 0.9
-        assert detector.model == "ssabiseu_proto"
+        assert told.max() > detector.advice.thresholds["normal"]
+        assert detector.model == "ssabiseu"
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
