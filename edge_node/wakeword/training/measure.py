@@ -1,15 +1,13 @@
 """What a model is measured on: held-out voices in known conditions, and hours of real audio without the word."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from edge_node.gate import Gate, GateSettings, Trigger
 from edge_node.wakeword.detector import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from edge_node.wakeword.incremental import Floats
 from edge_node.wakeword.training import acoustics
@@ -21,7 +19,7 @@ from edge_node.wakeword.training.recordings import Samples, join_recordings, rec
 from edge_node.wakeword.training.scenes import babble, piece
 from edge_node.wakeword.training.sources import MEASURED, Source
 from edge_node.wakeword.training.voices import Split
-from edge_node.wakeword.twin import FIRST_SCORE, embeddings, mel_rows
+from edge_node.wakeword.twin import embeddings, mel_rows
 
 RECIPE = "2"
 SCENE_FRAMES = 65
@@ -129,21 +127,6 @@ def _of_recordings(
     paths = {source.name: cache / "measured" / folder / f"{source.name}.npy" for source in sources}
     make_in_parallel([(work, path, (name,)) for name, path in paths.items()], cache, "hours of recordings")
     return paths
-
-
-def windows_of(embedded: Floats) -> Floats:
-    """All windows that the engine would score: a view (frames - 15, 16, 96), its first without real audio left out."""
-    view = np.lib.stride_tricks.sliding_window_view(embedded, 16, axis=0).transpose(0, 2, 1)
-    return view[FIRST_SCORE - 15 :]
-
-
-def triggers(scores: npt.NDArray[np.floating], settings: GateSettings) -> Iterator[Trigger]:
-    """What the production gate makes of the scores of one stream, one per frame; at_s counts from the first."""
-    gate = Gate(settings)
-    for number, score in enumerate(scores, start=1):
-        trigger = gate.feed(float(score), number * FRAME_S)
-        if trigger is not None:
-            yield trigger
 
 
 def hours(frames: int) -> float:
