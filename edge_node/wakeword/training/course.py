@@ -26,17 +26,22 @@ class Pupil:
         steps: of its learning.
         quiet: whether it hears the word only where nothing else is heard. Such a network is the most certain; those
             that know the word in noise take more of real life for it. Their mean does better than either.
+        contrast: whether it learns hardly anything but to tell the word from what sounds like it. Such a network is of
+            no use alone: it has heard too little of the rest of life.
+        vote: its weight in the mean.
     """
 
     architecture: Architecture
     seed: int
     steps: int
     quiet: bool = False
+    contrast: bool = False
+    vote: float = 1.0
 
     @property
     def name(self) -> str:
         """`dense-in-quiet`."""
-        return f"{self.architecture}{'-in-quiet' * self.quiet}"
+        return f"{self.architecture}{'-in-quiet' * self.quiet}{'-contrast' * self.contrast}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Course:
     Attributes:
         scale: share of the full plan's clips.
         engines: who speaks.
-        ensemble: the networks; the model is their mean.
+        ensemble: the networks; the model is the mean of their logits.
         second_steps: how long a second stage learns, to be compared with.
         passes: how often, differently each time, speech and music without the word are heard.
         seed: of everything.
@@ -62,6 +67,8 @@ class Course:
         Pupil("conv", 3, 7000),
         Pupil("dense", 4, 9000),
         Pupil("conv", 5, 7000),
+        Pupil("conv", 6, 7000, contrast=True, vote=0.5),
+        Pupil("conv", 7, 7000, contrast=True, vote=0.5),
     )
     second_steps: int = 3500
     passes: int = 2
@@ -74,7 +81,11 @@ FULL = Course()
 QUICK = Course(
     scale=0.01,
     engines=("espeak", "flite"),
-    ensemble=(Pupil("dense", 1, 200, quiet=True), Pupil("conv", 2, 200)),
+    ensemble=(
+        Pupil("dense", 1, 200, quiet=True),
+        Pupil("conv", 2, 200),
+        Pupil("conv", 3, 100, contrast=True, vote=0.5),
+    ),
     second_steps=60,
     passes=1,
     folded=PERMISSIVE,

@@ -24,11 +24,22 @@ _NOT_YET = -7200
 _NEAR = (-6400, 14400)
 
 _BATCH = 512
-_SHARE_WORD, _SHARE_NEAR = 0.3, 0.12
 _SMOOTH = 0.02
 _ROUNDS = 3
 _HARD_SHARE = 0.6
 _HARD_KEPT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How much of what a network hears is the word and how much sounds like it; the rest is anything else."""
+
+    word: float
+    near: float
+
+
+LIFE = Shares(word=0.3, near=0.12)
+CONTRAST = Shares(word=0.42, near=0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,7 @@ def lesson(block: SceneBlock, is_word: npt.NDArray[np.bool_], passages: list[Hal
 _Step: TypeAlias = Callable[[Weights, optax.OptState, jax.Array, jax.Array, jax.Array], tuple[Weights, optax.OptState]]
 
 
-def learn(taught: Lesson, architecture: Architecture, seed: int, steps: int = 9000) -> Member:
+def learn(taught: Lesson, architecture: Architecture, seed: int, steps: int = 9000, shares: Shares = LIFE) -> Member:
     """One network; the same seed gives the same network on the same computer."""
     chance = np.random.default_rng(seed)
     scale = _scale(taught)
@@ -85,7 +96,7 @@ def learn(taught: Lesson, architecture: Architecture, seed: int, steps: int = 90
         return _update(optimiser, weights, state, jax.grad(loss)(weights))
 
     compiled: _Step = jax.jit(step)
-    bags = _Bags(taught, chance)
+    bags = _Bags(taught, chance, shares)
     per_round = steps // _ROUNDS
     for number in track(range(steps), f"learning {architecture} {seed}", steps):
         if number and number % per_round == 0:
@@ -140,16 +151,17 @@ _Score: TypeAlias = Callable[[Windows], npt.NDArray[np.float32]]
 class _Bags:
     """Draws batches; remembers which negatives are hard."""
 
-    def __init__(self, taught: Lesson, chance: np.random.Generator) -> None:
+    def __init__(self, taught: Lesson, chance: np.random.Generator, shares: Shares) -> None:
         self._taught = taught
         self._chance = chance
+        self._shares = shares
         self._starts = np.cumsum([0, *(max(len(one) - HEAD_EMBEDDINGS + 1, 0) for one in taught.passages)])
         self._passages = np.concatenate(taught.passages)
         self._offsets = np.cumsum([0, *(len(one) for one in taught.passages)])
         self._hard_passages = np.empty(0, np.int64)
 
     def draw(self, count: int) -> tuple[Windows, npt.NDArray[np.float32]]:
-        words, nears = int(count * _SHARE_WORD), int(count * _SHARE_NEAR)
+        words, nears = int(count * self._shares.word), int(count * self._shares.near)
         word = self._taught.word[self._chance.integers(0, len(self._taught.word), words)]
         near = self._taught.near[self._chance.integers(0, len(self._taught.near), nears)]
         rest = self._pick(int(self._starts[-1]), self._hard_passages, count - words - nears)

@@ -1,6 +1,6 @@
 """Small networks on 16 embeddings, in JAX for learning and in ONNX for the edge; an ensemble is one file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -94,11 +94,12 @@ def _conv(values: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One network of an ensemble, learned."""
+    """One network of an ensemble, learned; `vote` is its weight in the mean."""
 
     architecture: Architecture
     weights: dict[str, npt.NDArray[np.float32]]
     scale: Scale
+    vote: float = 1.0
 
 
 def export(members: Sequence[Member], path: Path, notes: dict[str, str], bias: float = 0.0) -> None:
@@ -107,37 +108,79 @@ def export(members: Sequence[Member], path: Path, notes: dict[str, str], bias: f
     `notes` goes into the file's metadata.
     """
     graph = Graph("wake word")
-    outputs = [_member(graph, member) for member in members]
-    total = outputs[0] if len(outputs) == 1 else graph.add("Sum", outputs)
-    mean = graph.add("Mul", [total, graph.constant(np.float32(1 / len(members)))])
+    stacks = {kind: [member for member in members if member.architecture == kind] for kind in _STACKS}
+    logits = [_STACKS[kind](graph, alike) for kind, alike in stacks.items() if alike]
+    every = _reshaped(graph, logits[0] if len(logits) == 1 else graph.add("Concat", logits, axis=0), -1, 1)
+    votes = np.array([[member.vote for alike in stacks.values() for member in alike]], np.float32)
+    shares = votes / votes.sum()
+    mean = graph.add("MatMul", [graph.constant(shares), every])
     score = graph.add("Sigmoid", [graph.add("Add", [mean, graph.constant(np.float32(bias))])])
     graph.write(path, (_INPUT, (1, HEAD_EMBEDDINGS, EMBEDDING_SIZE)), (score, "score", (1, 1)), notes)
 
 
-def _member(graph: Graph, member: Member) -> str:
-    weights = member.weights
-    centred = graph.add("Sub", [_INPUT, graph.constant(member.scale.mean)])
-    scaled = graph.add("Mul", [centred, graph.constant((1.0 / member.scale.deviation).astype(np.float32))])
+def _dense_stack(graph: Graph, members: Sequence[Member]) -> str:
+    """Logits (members, 1, 1). All first layers are one product: on a processor a node costs as much as its numbers."""
+    wide, _ = _DENSE
+    flat = _reshaped(graph, _INPUT, 1, -1)
+    hidden = _first_layer(graph, flat, members, HEAD_EMBEDDINGS)
+    hidden = _reshaped(graph, hidden, len(members), 1, wide)
+    for name in ("mid", "out"):
+        product = graph.add("MatMul", [hidden, graph.weights(_stacked(members, f"{name}.w"))])
+        hidden = graph.add("Add", [product, graph.constant(_stacked(members, f"{name}.b")[:, np.newaxis])])
+        if name != "out":
+            hidden = graph.add("Relu", [hidden])
+    return hidden
 
-    def dense(name: str, of: str) -> str:
-        product = graph.add("MatMul", [of, graph.weights(weights[f"{name}.w"])])
-        return graph.add("Add", [product, graph.constant(weights[f"{name}.b"])])
 
-    def relu(of: str) -> str:
-        return graph.add("Relu", [of])
-
-    if member.architecture == "dense":
-        flat = graph.add("Reshape", [scaled, graph.constant(np.array([1, -1], np.int64))])
-        return dense("out", relu(dense("mid", relu(dense("in", flat)))))
-    hidden = graph.add("Transpose", [relu(dense("in", scaled))], perm=[0, 2, 1])
+def _conv_stack(graph: Graph, members: Sequence[Member]) -> str:
+    """Logits (members, 1, 1); vectors are columns, as convolutions want channels first."""
+    count = len(members)
+    hidden = _first_layer(graph, _reshaped(graph, _INPUT, -1, EMBEDDING_SIZE), members, 1)
+    hidden = _reshaped(graph, graph.add("Transpose", [hidden], perm=[1, 0]), 1, count * _CHANNELS, -1)
     for name in ("conv1", "conv2"):
         # ONNX wants (out, in, time), ours is (time, in, out).
-        kernel = graph.weights(np.ascontiguousarray(weights[f"{name}.w"].transpose(2, 1, 0)))
-        bias = graph.constant(weights[f"{name}.b"])
-        hidden = relu(graph.add("Conv", [hidden, kernel, bias], kernel_shape=[_KERNEL]))
-    back = graph.add("Transpose", [hidden], perm=[0, 2, 1])
-    look = graph.add("Softmax", [dense("look", back)], axis=1)
-    axis = graph.constant(np.array([1], np.int64))
-    attended = graph.add("ReduceSum", [graph.add("Mul", [look, back]), axis], keepdims=0)
-    highest = graph.add("ReduceMax", [back], axes=[1], keepdims=0)
-    return dense("out", relu(dense("mid", graph.add("Concat", [attended, highest], axis=1))))
+        kernels = np.concatenate([member.weights[f"{name}.w"].transpose(2, 1, 0) for member in members])
+        biases = np.concatenate([member.weights[f"{name}.b"] for member in members])
+        parts = [hidden, graph.weights(kernels), graph.constant(biases)]
+        hidden = graph.add("Relu", [graph.add("Conv", parts, kernel_shape=[_KERNEL], group=count)])
+    hidden = _reshaped(graph, hidden, count, _CHANNELS, -1)
+    look = _reshaped(graph, graph.add("Softmax", [_column_layer(graph, members, "look", hidden)], axis=2), count, -1, 1)
+    highest = graph.add("ReduceMax", [hidden], axes=[2], keepdims=1)
+    pooled = graph.add("Concat", [graph.add("MatMul", [hidden, look]), highest], axis=1)
+    middle = graph.add("Relu", [_column_layer(graph, members, "mid", pooled)])
+    return _column_layer(graph, members, "out", middle)
+
+
+_STACKS: dict[Architecture, Callable[[Graph, Sequence[Member]], str]] = {"dense": _dense_stack, "conv": _conv_stack}
+
+
+def _first_layer(graph: Graph, rows: str, members: Sequence[Member], embeddings: int) -> str:
+    """What all networks make first of rows of so many embeddings, side by side; each scales them in its own way.
+
+    Scales are folded into weights, which onnxruntime does once, when it loads the file.
+    """
+    weights, biases = [], []
+    for member in members:
+        per_number = (1.0 / member.scale.deviation).astype(np.float32)
+        learned = member.weights["in.w"].reshape(embeddings, EMBEDDING_SIZE, -1)
+        scaled = graph.add("Mul", [graph.weights(learned), graph.constant(per_number[:, np.newaxis])])
+        weights.append(_reshaped(graph, scaled, embeddings * EMBEDDING_SIZE, -1))
+        centre = np.tile(member.scale.mean * per_number, embeddings)
+        biases.append(member.weights["in.b"] - centre @ member.weights["in.w"])
+    every = weights[0] if len(weights) == 1 else graph.add("Concat", weights, axis=1)
+    product = graph.add("MatMul", [rows, every])
+    return graph.add("Relu", [graph.add("Add", [product, graph.constant(np.concatenate(biases))])])
+
+
+def _column_layer(graph: Graph, members: Sequence[Member], name: str, columns: str) -> str:
+    """Of columns (members, in, n): (members, out, n)."""
+    product = graph.add("MatMul", [graph.weights(_stacked(members, f"{name}.w").transpose(0, 2, 1)), columns])
+    return graph.add("Add", [product, graph.constant(_stacked(members, f"{name}.b")[:, :, np.newaxis])])
+
+
+def _stacked(members: Sequence[Member], name: str) -> npt.NDArray[np.float32]:
+    return np.stack([member.weights[name] for member in members])
+
+
+def _reshaped(graph: Graph, of: str, *shape: int) -> str:
+    return graph.add("Reshape", [of, graph.constant(np.array(shape, np.int64))])

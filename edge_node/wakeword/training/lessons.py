@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edge_node.wakeword.incremental import Floats
 from edge_node.wakeword.training import fit, learned
-from edge_node.wakeword.training.course import VARIANTS, Course
+from edge_node.wakeword.training.course import VARIANTS, Course, Pupil
 from edge_node.wakeword.training.features import (
     QUIET,
     Half,
@@ -60,23 +60,22 @@ class Lessons:
 
     def members(self, course: Course, cache: Path, without: Sequence[str] = ()) -> list[Member]:
         """The ensemble, which never heard the recordings `without`; what was learned before comes from the cache."""
-        heard = [
-            one
-            for name, embedded in self.recordings.items()
-            if name not in without
-            for one in (_half(embedded), *self.otherwise[name])
-        ]
-        taught = {
-            quiet: fit.lesson(scenes, self.is_word, [*self.passages, *heard])
-            for quiet, scenes in ((False, self.scenes), (True, self.scenes.where(self.quiet)))
-        }
-        heard_of = f"{self.told} {course.seed} {course.passes} {sorted(set(self.recordings) - set(without))}"
+        names = sorted(set(self.recordings) - set(without))
+        heard = [one for name in names for one in (_half(self.recordings[name]), *self.otherwise[name])]
+
+        def learn(pupil: Pupil) -> Member:
+            scenes = self.scenes.where(self.quiet) if pupil.quiet else self.scenes
+            taught = fit.lesson(scenes, self.is_word, [*self.passages, *(() if pupil.contrast else heard)])
+            shares = fit.CONTRAST if pupil.contrast else fit.LIFE
+            return fit.learn(taught, pupil.architecture, course.seed + pupil.seed, pupil.steps, shares)
+
+        def description(pupil: Pupil) -> str:
+            what = f"{pupil.name} {pupil.seed} {pupil.steps} {course.seed} {course.passes} {self.told}"
+            return f"{what} {() if pupil.contrast else names}"
+
         return [
-            learned.member(
-                cache,
-                pupil.architecture,
-                f"{pupil} {heard_of}",
-                partial(fit.learn, taught[pupil.quiet], pupil.architecture, course.seed + pupil.seed, pupil.steps),
+            replace(
+                learned.member(cache, pupil.architecture, description(pupil), partial(learn, pupil)), vote=pupil.vote
             )
             for pupil in course.ensemble
         ]

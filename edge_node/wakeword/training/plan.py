@@ -24,6 +24,8 @@ HARD_GROUP = "vowel"
 """The group of near-misses that is hardest to tell, if the word has one."""
 _HARD = 0.35
 _HARD_MEASURED = 5
+_MORE = {"sound": 0.25, "jarvis": 0.1}
+"""Said besides, for each time the word is said: groups that a model took too often for the word without that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,10 @@ def _near_misses(word: Word, split: Split, count: int, chance: random.Random) ->
     if split == "train":
         for _ in range(round(count * _NEAR_PER_WORD)):
             yield chance.choice(hard if hard and chance.random() < _HARD else word.near)
+        for group, share in _MORE.items():
+            more = [miss for miss in word.near if miss.group == group]
+            for _ in range(round(count * share) if more else 0):
+                yield chance.choice(more)
         return
     among = [*hard * _HARD_MEASURED, *word.near]
     for number in range(round(count * _NEAR_PER_WORD_MEASURED)):

@@ -64,11 +64,13 @@ def _write_beside(
     folder: Path, model: Path, lessons: Lessons, course: Course, cache: Path, members: Sequence[Member]
 ) -> None:
     """What was tried: a network of each kind alone, a fifth of the clips, more patience, a second stage."""
-    alone: dict[str, list[Member]] = {}
+    ensembles: dict[str, list[Member]] = {"without-contrast": []}
     for pupil, one in zip(course.ensemble, members, strict=True):
-        alone.setdefault(pupil.name, [one])
-    fifth = lessons.of_each(_FIFTH).members(course, cache)
-    tried.networks(folder, alone | {"a-fifth-of-the-clips": fifth})
+        if not pupil.contrast:
+            ensembles["without-contrast"].append(one)
+            ensembles.setdefault(pupil.name, [one])
+    ensembles["a-fifth-of-the-clips"] = lessons.of_each(_FIFTH).members(course, cache)
+    tried.networks(folder, ensembles)
     tried.more_patient(folder, model, PATIENCE + 1)
     mel = measured_rows(cache, course.folded)
     recordings = {name: (embedded, mel[name]) for name, embedded in lessons.recordings.items()}
