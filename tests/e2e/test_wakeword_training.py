@@ -36,7 +36,8 @@ def test_a_model_for_another_word_is_made_with_one_command_and_goes_on_where_it_
     assert card["clips"]["espeak word"] == 36
 
     tried = {path.stem: Head(path) for path in beside.iterdir()}
-    assert set(tried) == {"a-fifth-of-the-clips", "conv", "dense-in-quiet", "patience-3", "second-stage"}
+    expected = {"a-fifth-of-the-clips", "conv", "dense-in-quiet", "patience-3", "second-stage", "without-contrast"}
+    assert set(tried) == expected
     assert tried["second-stage"].second is not None
 
     said = sarvis("score", "--model", str(model), str(NEAR_MISS))

@@ -21,7 +21,7 @@ def espeak(line: Line) -> Sound:
     """espeak-ng; a voice is `ko+f3`."""
     pitch = round(min(max(_ESPEAK_PITCH * line.pitch, 0), 99))
     command = ["espeak-ng", "-v", line.voice, "-s", str(round(_ESPEAK_WORDS_PER_MINUTE * line.speed)), "-p", str(pitch)]
-    return _read(_run([*command, "--stdout", line.say]))
+    return _read(_run([*command, "--stdout", "--", line.say]))
 
 
 def flite(line: Line) -> Sound:

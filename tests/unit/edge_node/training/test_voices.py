@@ -1,5 +1,6 @@
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from edge_node.wakeword.training import voices
@@ -67,3 +68,7 @@ def test_no_voice_of_espeak_sounds_exactly_like_one_of_another_split() -> None:
             sound = espeak(Line(f"ko+{variant}".rstrip("+"), "아"))
             heard.setdefault(sound.tobytes(), set()).add((split, variant))
     assert [same for same in heard.values() if len({split for split, _ in same}) > 1] == []
+
+
+def test_a_line_that_begins_like_an_option_is_said_all_the_same() -> None:
+    np.testing.assert_array_equal(espeak(Line("ko", "-v 아")), espeak(Line("ko", " -v 아")))
