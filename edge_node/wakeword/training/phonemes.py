@@ -58,7 +58,7 @@ def korean(text: str) -> str:
 @cache
 def from_espeak(text: str, voice: str) -> str:
     """The pronunciation of `text` by a voice of espeak-ng (`ko`, `en-us`, ...); words stay apart by spaces."""
-    command = ["espeak-ng", "-v", voice, "--ipa", "-q", text]
+    command = ["espeak-ng", "-v", voice, "--ipa", "-q", "--", text]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 no shell, fixed program
     except FileNotFoundError as error:
