@@ -167,6 +167,8 @@ class DeviceStatus(Message):
     seq: Count = 0
     session: Literal["active", "standby"] = "standby"
     version: Text = ""
+    alarms: tuple[Text, ...] = ()
+    """Why the device may be deaf: `microphone_lost`, `digital_silence`."""
 
 
 class BridgeStatus(Message):

@@ -256,6 +256,9 @@ class EdgeSettings(Section):
     device_id: DeviceId | None = None
     uid: Uid | None = None
     source: str = "mic"
+    rate_hz: int | None = Field(default=None, ge=8_000, le=192_000)
+    channel: int = Field(default=1, ge=1, le=64)
+    microphone_return_s: float = Field(default=30.0, ge=0)
     command: str = Field(default="wake_up", min_length=1, max_length=1024)
     engine: Literal["native", "openwakeword"] = "native"
     model: Path | None = None

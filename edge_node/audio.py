@@ -1,4 +1,4 @@
-"""Where frames come from: a WAV file, standard input, silence or a microphone, all behind `AudioSource`."""
+"""Where frames come from: a file, standard input, silence, a microphone or a program, all behind `AudioSource`."""
 
 import io
 import os
@@ -7,7 +7,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
@@ -18,10 +19,13 @@ import soundfile
 import soxr
 
 from contract.errors import SettingsError
-from edge_node.microphone import open_microphone
+from edge_node import microphone, program
+from edge_node.capture import RETURN_S, Capture, Change, Open
+from edge_node.microphone import MicrophoneOptions, open_microphone
+from edge_node.program import ProgramRecorder
 from edge_node.wakeword.detector import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ, Frame
 
-SOURCES = "wav:FILE, stdin, silence, mic or mic:NAME_OR_INDEX"
+SOURCES = "wav:FILE, stdin, silence, mic, mic:NAME_OR_INDEX or exec:COMMAND"
 
 _FRAME_BYTES = 2 * FRAME_SAMPLES
 _TAIL_S = 1.0
@@ -55,17 +59,25 @@ class SourceOptions:
         pace: deliver WAV files and silence in real time, a file followed by silence for ever; else as fast as they are
             read, a file followed by 1 s of silence and the end.
         stdin: an open stream with a file descriptor instead of standard input.
+        microphone: how a microphone records; its device is the one that the source names.
+        return_s: for how long a lost microphone or program may stay away.
+        on_change: told, by the thread that iterates, that it was lost, and that it is back.
     """
 
     lead_in_s: float = 2.5
     pace: bool = True
     stdin: BinaryIO | None = None
+    microphone: MicrophoneOptions = field(default_factory=MicrophoneOptions)
+    return_s: float = RETURN_S
+    on_change: Callable[[Change], None] = lambda _: None
 
 
 def open_source(spec: str, options: SourceOptions | None = None) -> AudioSource:
-    """The source called wav:FILE, stdin, silence, mic or mic:NAME_OR_INDEX; the caller closes it.
+    """The source of that name, one of SOURCES; the caller closes it.
 
-    Raises SettingsError for an unknown name or an unusable file, StartError for a microphone that is not to be had.
+    `exec:COMMAND` is a program that writes raw s16le mono at 16 kHz, like `exec:arecord -q -t raw -f S16_LE -r 16000`.
+    Raises SettingsError for an unknown name or an unusable file, StartError for a microphone or program that is not to
+    be had.
     """
     options = options or SourceOptions()
     pacer = Pacer() if options.pace else None
@@ -77,10 +89,20 @@ def open_source(spec: str, options: SourceOptions | None = None) -> AudioSource:
         case "silence", "", "":
             return PacedSource(np.empty(0, np.int16), pacer, endless=True)
         case "mic", "", "":
-            return open_microphone()
+            return _microphone(options, None)
         case "mic", ":", device if device:
-            return open_microphone(device)
+            return _microphone(options, device)
+        case "exec", ":", command if command.strip():
+            return _capture(partial(ProgramRecorder, command), program.BLOCK_S, options)
     raise SettingsError(f"There is no audio source '{spec}'; there are {SOURCES}")
+
+
+def _microphone(options: SourceOptions, device: str | None) -> Capture:
+    return _capture(partial(open_microphone, replace(options.microphone, device=device)), microphone.BLOCK_S, options)
+
+
+def _capture(record: Open, block_s: float, options: SourceOptions) -> Capture:
+    return Capture(record, block_s=block_s, on_change=options.on_change, return_s=options.return_s)
 
 
 class Pacer:

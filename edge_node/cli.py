@@ -17,10 +17,11 @@ from contract.http_protocol import PunctualProtocol, Room
 from contract.settings import EdgeSettings, Settings, load, networks
 from contract.telemetry import configure_logging
 from contract.web import Server, address, listen
-from edge_node.audio import open_source
-from edge_node.events import ConsoleIndicator, Events
+from edge_node.audio import SourceOptions, open_source
+from edge_node.events import Alarm, ConsoleIndicator, Events
 from edge_node.gate import Gate, Trigger
 from edge_node.listener import Listener
+from edge_node.microphone import MicrophoneOptions
 from edge_node.node import EdgeNode
 from edge_node.state import StateFile
 from edge_node.wakeword import selftest
@@ -31,6 +32,8 @@ from edge_node.web import Node, create_app
 app = typer.Typer(add_completion=False)
 
 SETTLE_S = 5.0
+LIVE = ("mic", "exec", "stdin")
+"""Sources that are silent only by mistake."""
 
 
 class ListenerFailedError(SarvisError):
@@ -44,7 +47,7 @@ def edge(
     uid: Annotated[
         str | None, typer.Option(help="log this user in whenever nobody is and the user's app lives")
     ] = None,
-    source: Annotated[str | None, typer.Option(help="mic, mic:NAME, wav:FILE, stdin or silence")] = None,
+    source: Annotated[str | None, typer.Option(help="mic, mic:NAME, exec:COMMAND, wav:FILE, stdin or silence")] = None,
     mqtt_url: Annotated[str | None, typer.Option(help="the broker, mqtt://HOST:PORT")] = None,
     http_port: Annotated[
         int | None, typer.Option(help="port of the local log-out endpoint; 0 takes a free one")
@@ -77,7 +80,14 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
     selftest.check()
     detector = NativeDetector(edge.model) if edge.engine == "native" else OpenWakeWordDetector(edge.model)
     gate = Gate(detector.advice.gate(edge.strictness, edge.threshold, edge.patience, edge.refractory_s))
-    source = open_source(edge.source)
+    source = open_source(
+        edge.source,
+        SourceOptions(
+            microphone=MicrophoneOptions(rate_hz=edge.rate_hz, channel=edge.channel),
+            return_s=edge.microphone_return_s,
+            on_change=lambda change: alarm("microphone_lost", change == "lost"),
+        ),
+    )
     listening = listen("the edge's log-out endpoint", edge.http_host, edge.http_port, option="--http-port")
     state_file = StateFile(edge.state_dir, device_id)
     node = EdgeNode(
@@ -95,13 +105,20 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
         loop.add_signal_handler(signum, stopping.set)
     deaf: asyncio.Future[BaseException | None] = loop.create_future()
 
+    def alarm(name: Alarm, raised: bool) -> None:
+        loop.call_soon_threadsafe(node.alarm, name, raised)
+
+    def on_silence(silent: bool) -> None:
+        if edge.source.partition(":")[0] in LIVE:
+            alarm("digital_silence", silent)
+
     def on_trigger(trigger: Trigger) -> None:
         loop.call_soon_threadsafe(node.heard, trigger, clock.monotonic())
 
     def on_end(error: BaseException | None) -> None:
         loop.call_soon_threadsafe(deaf.set_result, error)
 
-    listener = Listener(source, detector, gate, on_trigger, on_end)
+    listener = Listener(source, detector, gate, on_trigger, on_end, on_silence)
     PunctualProtocol.room = Room.all_there_is()
     server = Server(_http(node, edge))
     tasks: list[asyncio.Task[None]] = [

@@ -7,7 +7,12 @@ from typing import Any, Literal, Protocol, TextIO
 
 from contract.telemetry import Unbreakable
 
-Light = Literal["starting", "standby", "active", "wake_sent", "app_answered", "nobody_there", "offline"]
+Light = Literal[
+    "starting", "standby", "active", "wake_sent", "app_answered", "nobody_there", "microphone_lost", "offline"
+]
+
+Alarm = Literal["microphone_lost", "digital_silence"]
+"""Why a node that runs may hear nothing."""
 
 
 class Events:

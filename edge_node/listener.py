@@ -5,14 +5,19 @@ from collections.abc import Callable
 
 from edge_node.audio import AudioSource
 from edge_node.gate import Gate, Trigger
-from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ, Detector
+from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ, Detector, Frame
+
+SILENT_S = 30.0
+
+_SILENT_FRAMES = round(SILENT_S * SAMPLE_RATE_HZ / FRAME_SAMPLES)
 
 
 class Listener:
     """Listens in its own thread until the source ends, something fails or `stop` is called; closes the source.
 
-    Both callbacks run in that thread: `on_trigger` for each trigger, then `on_end` exactly once, with the exception
-    that ended it or None.
+    Callbacks run in that thread: `on_trigger` for each trigger; `on_silence` with True when frames have been nothing but
+    zeros for SILENT_S, and with False when that is over; then `on_end` exactly once, with the exception that ended it
+    or None.
 
     Attributes:
         frames: frames heard; times 0.08 s this is the audio clock.
@@ -26,9 +31,12 @@ class Listener:
         gate: Gate,
         on_trigger: Callable[[Trigger], None],
         on_end: Callable[[BaseException | None], None],
+        on_silence: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self.frames = 0
         self.scored = 0
+        self._silent = 0
+        self._on_silence = on_silence
         self._source = source
         self._detector = detector
         self._gate = gate
@@ -46,6 +54,17 @@ class Listener:
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
 
+    def _watch_silence(self, frame: Frame) -> None:
+        """A microphone that works always hears something, if only its own hiss."""
+        if frame.any():
+            if self._silent >= _SILENT_FRAMES:
+                self._on_silence(False)
+            self._silent = 0
+        else:
+            self._silent += 1
+            if self._silent == _SILENT_FRAMES:
+                self._on_silence(True)
+
     def _run(self) -> None:
         error: BaseException | None = None
         try:
@@ -58,6 +77,7 @@ class Listener:
         with self._source as frames:
             for frame in frames:
                 self.frames += 1
+                self._watch_silence(frame)
                 score = self._detector.feed(frame)
                 self.scored += score is not None
                 trigger = self._gate.feed(score, self.frames * FRAME_SAMPLES / SAMPLE_RATE_HZ)

@@ -1,150 +1,152 @@
-"""A microphone through PortAudio, at its own rate, resampled to 16 kHz."""
+"""A microphone through PortAudio, at its own rate and on one of its channels."""
 
 import importlib
-import threading
-from collections import deque
-from collections.abc import Iterator
-from types import ModuleType, TracebackType
-from typing import Any, Protocol, Self
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 
-from contract.errors import SarvisError, StartError
-from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ, Frame
+from contract.errors import StartError
+from edge_node.capture import Recorder
+from edge_node.ring import Ring
 
-STALL_S = 5.0
+BLOCK_S = 0.02
 
-Block = npt.NDArray[np.int16]
-"""Mono samples at the device's rate: int16, shape (n,)."""
-
-_BLOCK_S = 0.02
-_RING_S = 2.0
+_COMMON_RATES_HZ = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000)
 
 
-class MicrophoneLostError(SarvisError):
-    """An open microphone stopped delivering, for example because it was unplugged."""
-
-
-class Ring:
-    """A bounded queue of blocks between two threads: when it is full, the oldest is dropped and counted.
+@dataclass(frozen=True, slots=True)
+class MicrophoneOptions:
+    """How to record.
 
     Attributes:
-        dropped: blocks lost here, plus gaps that the sound system reported.
+        device: number or part of a name; None is the system's default.
+        rate_hz: None is what the device prefers.
+        channel: which of its channels, from 1.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self.dropped = 0
-        self._blocks: deque[Block] = deque()
-        self._capacity = capacity
-        self._ended = False
-        self._changed = threading.Condition()
-
-    def put(self, block: Block, *, after_gap: bool = False) -> None:
-        """Append a block; never waits for the reader. `after_gap`: samples before it were lost on the way here."""
-        with self._changed:
-            self.dropped += after_gap
-            if len(self._blocks) == self._capacity:
-                self._blocks.popleft()
-                self.dropped += 1
-            self._blocks.append(block)
-            self._changed.notify()
-
-    def get(self, timeout_s: float) -> Block | None:
-        """The oldest block; None if none came in time or the ring has ended."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._blocks or self._ended, timeout_s)
-            return None if self._ended or not self._blocks else self._blocks.popleft()
-
-    def end(self) -> None:
-        """Let `get` return None from now on."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify()
+    device: str | None = None
+    rate_hz: int | None = None
+    channel: int = 1
 
 
-class Stream(Protocol):
-    """The part of sounddevice.InputStream that a microphone needs."""
+class PortAudioRecorder:
+    """A `Recorder` on an open stream of sounddevice."""
 
-    def close(self) -> None:
-        """Stop the callbacks and release the device."""
-        ...
-
-
-class Microphone:
-    """An `AudioSource` that reads from `ring` what the callback of `stream` puts there; owns the stream.
-
-    Its iteration raises MicrophoneLostError when nothing came for `stall_s` seconds.
-    """
-
-    def __init__(self, stream: Stream, ring: Ring, rate_hz: int, stall_s: float = STALL_S) -> None:
+    def __init__(self, stream: Any, rate_hz: int) -> None:
+        self.rate_hz = rate_hz
         self._stream = stream
-        self._ring = ring
-        self._rate_hz = rate_hz
-        self._stall_s = stall_s
-        self._closing = threading.Lock()
-        self._closed = False
 
-    @property
-    def dropped(self) -> int:
-        """Blocks that were lost because nobody fetched them in time."""
-        return self._ring.dropped
-
-    def __iter__(self) -> Iterator[Frame]:
-        """See `AudioSource`."""
-        resampler = soxr.ResampleStream(self._rate_hz, SAMPLE_RATE_HZ, 1, dtype="int16")
-        pending = np.empty(0, np.int16)
-        while (block := self._ring.get(self._stall_s)) is not None:
-            pending = np.concatenate((pending, resampler.resample_chunk(block)))
-            while len(pending) >= FRAME_SAMPLES:
-                yield pending[:FRAME_SAMPLES]
-                pending = pending[FRAME_SAMPLES:]
-        if not self._closed:
-            raise MicrophoneLostError(
-                f"The microphone delivered nothing for {self._stall_s:g} s: is it still plugged in?"
-            )
+    def alive(self) -> bool:
+        """See `Recorder`."""
+        return bool(self._stream.active)
 
     def close(self) -> None:
-        """See `AudioSource`; releases the device."""
-        with self._closing:
-            if not self._closed:
-                self._closed = True
-                self._ring.end()
-                self._stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        """See `Recorder`."""
+        self._stream.close()
 
 
-def open_microphone(device: str | None = None) -> Microphone:
-    """Record from a device, by number or part of its name (default: the system's); StartError if it cannot be had."""
+class SampleClock:
+    """Tells from the times of blocks how many samples did not come."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
+        self._next_s: float | None = None
+
+    def missing(self, begins_s: float, count: int) -> int:
+        """Samples that are missing before a block of `count` that was recorded at `begins_s` on the device's clock."""
+        expected_s, self._next_s = self._next_s, begins_s + count / self._rate_hz
+        if expected_s is None:
+            return 0
+        return max(0, round((begins_s - expected_s) * self._rate_hz))
+
+
+def open_microphone(options: MicrophoneOptions, ring: Ring) -> Recorder:
+    """Record from a device into a ring; StartError if it cannot be had like that, with what can be had instead."""
     sounddevice = _load_sounddevice()
-    ring = Ring(round(_RING_S / _BLOCK_S))
+    # PortAudio lists devices when it is initialised: without this, one that was plugged in later would not exist.
+    sounddevice._terminate()  # noqa: SLF001 the documented way
+    sounddevice._initialize()  # noqa: SLF001
+    name = int(options.device) if options.device and options.device.isdecimal() else options.device
+    try:
+        found = sounddevice.query_devices(name, "input")
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise StartError(_no_microphone(sounddevice, options.device, error)) from error
+    rate_hz = options.rate_hz or round(found["default_samplerate"])
+    _refuse_channel(options, found)
+    _refuse_rate(sounddevice, name, options, rate_hz, found["name"])
+    clock = SampleClock(rate_hz)
 
-    def enqueue(samples: npt.NDArray[np.int16], _count: int, _time: Any, status: Any) -> None:
-        ring.put(samples[:, 0].copy(), after_gap=status.input_overflow)
+    def enqueue(samples: npt.NDArray[np.int16], count: int, time: Any, status: Any) -> None:
+        missing = clock.missing(time.inputBufferAdcTime, count)
+        # Clocks of sound systems tremble: only where one says that something is missing, it is believed how much.
+        gap = bool(status.input_overflow)
+        ring.put(samples[:, options.channel - 1].copy(), lost=missing if gap else 0, gap=gap)
 
     try:
-        name = int(device) if device and device.isdecimal() else device
-        rate_hz = round(sounddevice.query_devices(name, "input")["default_samplerate"])
         stream = sounddevice.InputStream(
             samplerate=rate_hz,
-            blocksize=round(rate_hz * _BLOCK_S),
+            blocksize=round(rate_hz * BLOCK_S),
             device=name,
-            channels=1,
+            channels=options.channel,
             dtype="int16",
             callback=enqueue,
         )
         stream.start()
+    except sounddevice.PortAudioError as error:
+        raise StartError(_no_microphone(sounddevice, options.device, error)) from error
+    return PortAudioRecorder(stream, rate_hz)
+
+
+def inputs() -> list[dict[str, Any]]:
+    """Devices that record, as PortAudio describes them now; StartError without PortAudio."""
+    sounddevice = _load_sounddevice()
+    sounddevice._terminate()  # noqa: SLF001 see above
+    sounddevice._initialize()  # noqa: SLF001
+    return _inputs(sounddevice)
+
+
+def rates(device: int | str | None, channels: int = 1) -> list[int]:
+    """Of the common sample rates those that a device can record at."""
+    return _rates(_load_sounddevice(), device, channels)
+
+
+def _inputs(sounddevice: ModuleType) -> list[dict[str, Any]]:
+    return [dict(info) for info in sounddevice.query_devices() if info["max_input_channels"]]
+
+
+def _rates(sounddevice: ModuleType, device: int | str | None, channels: int) -> list[int]:
+    return [rate_hz for rate_hz in _COMMON_RATES_HZ if _can(sounddevice, device, channels, rate_hz) is None]
+
+
+def _can(sounddevice: ModuleType, device: int | str | None, channels: int, rate_hz: int) -> Exception | None:
+    try:
+        sounddevice.check_input_settings(device, channels=channels, dtype="int16", samplerate=rate_hz)
     except (sounddevice.PortAudioError, ValueError) as error:
-        raise StartError(_no_microphone(sounddevice, device, error)) from error
-    return Microphone(stream, ring, rate_hz)
+        refused: Exception = error
+        return refused
+    return None
+
+
+def _refuse_channel(options: MicrophoneOptions, found: dict[str, Any]) -> None:
+    has = found["max_input_channels"]
+    if options.channel > has:
+        raise StartError(
+            f"The microphone {found['name']} has no channel {options.channel}: set edge.channel to one of 1 to {has}"
+        )
+
+
+def _refuse_rate(
+    sounddevice: ModuleType, device: int | str | None, options: MicrophoneOptions, rate_hz: int, name: str
+) -> None:
+    if options.rate_hz is None or _can(sounddevice, device, options.channel, rate_hz) is None:
+        return
+    able = ", ".join(map(str, _rates(sounddevice, device, options.channel))) or "none that is usual"
+    raise StartError(
+        f"The microphone {name} cannot record at {rate_hz} Hz: set edge.rate_hz to one of {able}, or leave it"
+    )
 
 
 def _load_sounddevice() -> ModuleType:
@@ -158,11 +160,11 @@ def _load_sounddevice() -> ModuleType:
 
 
 def _no_microphone(sounddevice: ModuleType, device: str | None, error: Exception) -> str:
-    inputs = [f"{info['index']}: {info['name']}" for info in sounddevice.query_devices() if info["max_input_channels"]]
-    if not inputs:
+    known = [f"{info['index']}: {info['name']}" for info in _inputs(sounddevice)]
+    if not known:
         advice = (
             "there is no input device; plug one in, or install libasound2-plugins where PulseAudio or PipeWire runs"
         )
     else:
-        advice = "choose one with mic:NUMBER or mic:NAME: " + ", ".join(inputs)
+        advice = "choose one with mic:NUMBER or mic:NAME: " + ", ".join(known)
     return f"The microphone {device or '(default)'} cannot be opened ({error}): {advice}"

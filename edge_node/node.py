@@ -11,7 +11,7 @@ from contract.mqtt import Incoming, MqttSession, Outgoing, Subscription
 from contract.settings import Settings
 from contract.telemetry import get_logger
 from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, LOGIN, LOGOUT, OUTCOME, WAKE
-from edge_node.events import Events, Indicator, Light
+from edge_node.events import Alarm, Events, Indicator, Light
 from edge_node.gate import Trigger
 from edge_node.outbox import WakeOutbox
 from edge_node.session import Decision, EdgeSession
@@ -61,6 +61,7 @@ class EdgeNode:
         self._look = asyncio.Event()
         self._fate = asyncio.Event()
         self._bridges: set[str] = set()
+        self._alarms: set[Alarm] = set()
         self._mqtt = MqttSession(
             settings.mqtt,
             f"sarvis-{device_id}",
@@ -123,6 +124,15 @@ class EdgeNode:
         self._events.emit("wake", id=wake.id, uid=uid, score=wake.score, at_s=round(trigger.at_s, 2))
         self._do_what_is_due()
 
+    def alarm(self, name: Alarm, raised: bool) -> None:
+        """Something keeps the node from hearing, or does not any more: for the light and for whoever watches topics."""
+        if raised == (name in self._alarms):
+            return
+        self._alarms ^= {name}
+        self._events.emit("alarm", name=name, raised=raised)
+        self._show_session()
+        self._publish_status()
+
     # The local HTTP endpoint
 
     def local_logout(self, uid: str) -> bool:
@@ -184,7 +194,8 @@ class EdgeNode:
         self._events.emit(
             "outcome", id=outcome.id, status=outcome.status, bridge_ms=outcome.latency_ms, round_trip_ms=took_ms
         )
-        if self._session.active_uid is not None:  # a late one lights no lamp that a log-out has put out
+        # A late one lights no lamp that a log-out has put out.
+        if self._session.active_uid is not None and "microphone_lost" not in self._alarms:
             self._indicator.show(LIGHTS[outcome.status])
 
     def _take_bridge_status(self, instance: str, status: BridgeStatus, now: float) -> None:
@@ -233,7 +244,9 @@ class EdgeNode:
         return True
 
     def _show_session(self) -> None:
-        if self._session.active_uid is not None and not self._mqtt.connected:
+        if "microphone_lost" in self._alarms:
+            self._indicator.show("microphone_lost")
+        elif self._session.active_uid is not None and not self._mqtt.connected:
             self._indicator.show("offline")
         else:
             self._indicator.show(self._session.mode)
@@ -250,6 +263,7 @@ class EdgeNode:
                 "seq": self._session.next_seq(),
                 "session": self._session.mode,
                 "version": VERSION,
+                "alarms": sorted(self._alarms),
             }
         )
         return Outgoing(DEVICE_STATUS, self._device_id, message)

@@ -13,10 +13,10 @@ from typing import Self
 
 import pytest
 
-from edge_node.audio import open_source
+from edge_node.audio import SourceOptions, open_source
+from edge_node.capture import Change, MicrophoneLostError
 from edge_node.gate import Gate, Trigger
 from edge_node.listener import Listener
-from edge_node.microphone import MicrophoneLostError
 from edge_node.wakeword.native import NativeDetector
 
 CLIP = Path(__file__).parents[2] / "sarvis" / "clips" / "ssabiseu.wav"
@@ -35,7 +35,7 @@ def sound_server(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[subprocess.Popen[bytes]]:
     """PulseAudio with nothing but a sink that records what is played into it; PortAudio sees it as device `pulse`."""
-    for program in ("pulseaudio", "pactl", "paplay"):
+    for program in ("pulseaudio", "pactl", "paplay", "parec"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     try:
@@ -88,15 +88,16 @@ def _answers() -> bool:
 class Ear:
     """A listener on the microphone, and what it reported."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str = "mic:pulse", return_s: float = 30.0) -> None:
+        self.changes: list[Change] = []
         self.triggers: list[Trigger] = []
         self.ends: list[BaseException | None] = []
         self.triggered = threading.Event()
         self.ended = threading.Event()
         detector = NativeDetector()
-        self.listener = Listener(
-            open_source("mic:pulse"), detector, Gate(detector.advice.gate()), self._trigger, self._end
-        )
+        options = SourceOptions(return_s=return_s, on_change=self.changes.append)
+        gate = Gate(detector.advice.gate())
+        self.listener = Listener(open_source(source, options), detector, gate, self._trigger, self._end)
 
     def __enter__(self) -> Self:
         self.listener.start()
@@ -124,8 +125,37 @@ def test_the_wake_word_in_the_room_triggers_the_listener() -> None:
     assert len(ear.triggers) == 1
 
 
-def test_a_sound_server_that_dies_ends_the_listener_with_an_error(sound_server: subprocess.Popen[bytes]) -> None:
+@pytest.mark.usefixtures("sound_server")
+def test_a_microphone_that_was_pulled_out_and_put_back_hears_again() -> None:
     with Ear() as ear:
+        pactl("unload-module", "module-null-sink")
+        wait_until(lambda: ear.changes == ["lost"], "the loss")
+        pactl("load-module", "module-null-sink", "sink_name=room")
+        pactl("set-default-source", "room.monitor")
+        wait_until(lambda: ear.changes == ["lost", "back"], "the return")
+        subprocess.run(["paplay", str(CLIP)], check=True, timeout=TIMEOUT_S)
+        assert ear.triggered.wait(TIMEOUT_S)
+    assert ear.ends == [None]
+    assert len(ear.triggers) == 1
+
+
+def test_a_sound_server_that_is_gone_for_good_ends_the_listener_with_an_error(
+    sound_server: subprocess.Popen[bytes],
+) -> None:
+    with Ear(return_s=1.0) as ear:
         os.kill(sound_server.pid, signal.SIGTERM)
         assert ear.ended.wait(TIMEOUT_S)
     assert isinstance(ear.ends[0], MicrophoneLostError)
+    assert ear.changes == ["lost"]
+
+
+@pytest.mark.usefixtures("sound_server")
+def test_a_program_that_records_does_as_well() -> None:
+    with Ear(source="exec:parec --raw --format=s16le --rate=16000 --channels=1 --latency-msec=20") as ear:
+        subprocess.run(["paplay", str(CLIP)], check=True, timeout=TIMEOUT_S)
+        assert ear.triggered.wait(TIMEOUT_S)
+    assert ear.ends == [None]
+
+
+def pactl(*arguments: str) -> None:
+    subprocess.run(["pactl", *arguments], check=True, timeout=TIMEOUT_S, stdout=subprocess.DEVNULL)

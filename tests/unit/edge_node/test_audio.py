@@ -3,22 +3,20 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 import soundfile
 import soxr
 
-from contract.errors import SettingsError, StartError
-from edge_node import audio, microphone
+from contract.errors import SettingsError
+from edge_node import audio
 from edge_node.audio import AudioSource, PacedSource, Pacer, SourceOptions, open_source
 from edge_node.gate import Gate
-from edge_node.microphone import Microphone, MicrophoneLostError, Ring
 from edge_node.wakeword.detector import FRAME_S, FRAME_SAMPLES, Frame
 from edge_node.wakeword.native import NativeDetector
 
@@ -41,11 +39,14 @@ def ends_when_closed(source: AudioSource) -> bool:
     return not thread.is_alive()
 
 
-@pytest.mark.parametrize("spec", ["", "wav", "wav:", "stdin:x", "silence:", "mic:", "radio:3", "exec:true"])
+@pytest.mark.parametrize("spec", ["", "wav", "wav:", "stdin:x", "silence:", "mic:", "radio:3", "exec:", "exec: "])
 def test_an_unknown_source_is_refused_with_a_list_of_the_known_ones(spec: str) -> None:
     with pytest.raises(SettingsError) as refused:
         open_source(spec)
-    assert all(name in str(refused.value) for name in ("wav:FILE", "stdin", "silence", "mic", "mic:NAME_OR_INDEX"))
+    assert all(
+        name in str(refused.value)
+        for name in ("wav:FILE", "stdin", "silence", "mic", "mic:NAME_OR_INDEX", "exec:COMMAND")
+    )
 
 
 class TestWav:
@@ -203,129 +204,6 @@ class TestStdin:
             assert len(read(open_source("stdin"))) == 1
 
 
-class FakePortAudioError(Exception):
-    """What sounddevice raises for a device that is not there."""
-
-
-class FakeSounddevice(SimpleNamespace):
-    """sounddevice with one input at 48 kHz, or none."""
-
-    PortAudioError = FakePortAudioError
-
-    def __init__(self, *, plugged: bool = True) -> None:
-        super().__init__(InputStream=self._open)
-        self.opened: dict[str, Any] = {}
-        self.calls: list[str] = []
-        self._plugged = plugged
-
-    def query_devices(self, device: str | int | None = None, kind: str | None = None) -> Any:
-        desk = {"index": 4, "name": "Desk", "max_input_channels": 2, "default_samplerate": 48_000.0}
-        if kind is None:
-            return [desk] if self._plugged else []
-        if not self._plugged:
-            raise FakePortAudioError("Error querying device -1")
-        if device not in {None, 4, "Desk"}:
-            raise ValueError(f"No input device matching {device!r}")
-        return desk
-
-    def _open(self, **options: Any) -> SimpleNamespace:
-        self.opened = options
-        return SimpleNamespace(start=lambda: self.calls.append("start"), close=lambda: self.calls.append("close"))
-
-    def deliver(self, samples: np.ndarray[Any, Any], *, overflow: bool = False) -> None:
-        """Call back as PortAudio does, in blocks, with a buffer that is used again."""
-        size = self.opened["blocksize"]
-        buffer = np.empty((size, 1), np.int16)
-        for start in range(0, len(samples), size):
-            buffer[:, 0] = samples[start : start + size]
-            self.opened["callback"](buffer, size, None, SimpleNamespace(input_overflow=overflow))
-
-
-@pytest.fixture
-def plug(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeSounddevice], FakeSounddevice]:
-    def put(fake: FakeSounddevice) -> FakeSounddevice:
-        monkeypatch.setitem(sys.modules, "sounddevice", fake)
-        return fake
-
-    return put
-
-
-Plug = Callable[[FakeSounddevice], FakeSounddevice]
-
-
-class TestMicrophone:
-    @pytest.mark.parametrize(("spec", "device"), [("mic", None), ("mic:4", 4), ("mic:Desk", "Desk")])
-    def test_it_opens_the_named_device_at_its_own_rate(self, plug: Plug, spec: str, device: str | int | None) -> None:
-        fake = plug(FakeSounddevice())
-        with open_source(spec):
-            assert fake.opened["device"] == device
-            assert fake.opened["samplerate"] == 48_000
-            assert fake.calls == ["start"]
-        assert fake.calls == ["start", "close"]
-
-    def test_it_resamples_to_16_khz(self, plug: Plug) -> None:
-        fake = plug(FakeSounddevice())
-        with open_source("mic") as source:
-            tone = 10_000.0 * np.sin(2.0 * np.pi * 1000.0 * np.arange(48_000) / 48_000.0)
-            fake.deliver(tone.astype(np.int16))
-            frames = list(islice(source, 11))
-        heard = np.concatenate(frames)[1600:]
-        loudest = np.fft.rfftfreq(len(heard), 1.0 / 16_000.0)[np.abs(np.fft.rfft(heard)).argmax()]
-        assert all(frame.shape == (FRAME_SAMPLES,) and frame.dtype == np.int16 for frame in frames)
-        assert loudest == pytest.approx(1000.0, abs=2.0)
-        assert heard.max() == pytest.approx(10_000, rel=0.02)
-
-    def test_what_nobody_fetches_is_dropped_oldest_first_and_counted(self) -> None:
-        ring = Ring(2)
-        for value in (1, 2, 3):
-            ring.put(np.array([value], np.int16))
-        assert ring.dropped == 1
-        assert [block.item() for block in (ring.get(0.0), ring.get(0.0)) if block is not None] == [2, 3]
-        assert ring.get(0.0) is None
-
-    def test_a_gap_that_the_sound_system_reports_is_counted(self, plug: Plug) -> None:
-        fake = plug(FakeSounddevice())
-        with open_source("mic") as source:
-            fake.deliver(np.zeros(960, np.int16), overflow=True)
-            assert isinstance(source, Microphone)
-            assert source.dropped == 1
-
-    def test_a_device_that_stops_delivering_is_an_error_and_no_silence(self) -> None:
-        source = Microphone(SimpleNamespace(close=lambda: None), Ring(1), 16_000, stall_s=0.01)
-        with pytest.raises(MicrophoneLostError, match="plugged in"):
-            read(source)
-
-    def test_close_ends_an_iteration_that_waits_and_releases_the_device_once(self, plug: Plug) -> None:
-        fake = plug(FakeSounddevice())
-        source = open_source("mic")
-        assert ends_when_closed(source)
-        source.close()
-        assert fake.calls == ["start", "close"]
-
-    def test_without_an_input_device_the_message_says_what_to_do(self, plug: Plug) -> None:
-        plug(FakeSounddevice(plugged=False))
-        with pytest.raises(StartError, match="plug one in") as refused:
-            open_source("mic")
-        assert refused.value.exit_code == 3
-
-    def test_an_unknown_device_is_refused_with_the_devices_there_are(self, plug: Plug) -> None:
-        plug(FakeSounddevice())
-        with pytest.raises(StartError, match=r"Kitchen.*4: Desk"):
-            open_source("mic:Kitchen")
-
-    def test_without_portaudio_the_message_names_the_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail(_name: str) -> None:
-            raise OSError("PortAudio library not found")
-
-        monkeypatch.setattr(microphone, "importlib", SimpleNamespace(import_module=fail))
-        with pytest.raises(StartError, match="libportaudio2"):
-            open_source("mic")
-
-    def test_without_sounddevice_the_message_names_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "sounddevice", None)
-        with pytest.raises(StartError, match=r"sarvis\[edge\]"):
-            open_source("mic")
-
-    def test_the_other_sources_work_without_sounddevice(self) -> None:
-        code = "import sys, edge_node.audio; sys.exit('sounddevice' in sys.modules)"
-        assert subprocess.run([sys.executable, "-c", code], check=False, timeout=TIMEOUT_S).returncode == 0
+def test_the_other_sources_work_without_sounddevice() -> None:
+    code = "import sys, edge_node.audio; sys.exit('sounddevice' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=TIMEOUT_S).returncode == 0

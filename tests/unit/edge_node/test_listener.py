@@ -149,3 +149,24 @@ def test_a_recording_fires_at_the_same_time_in_each_run() -> None:
     ]
     assert len(runs[0]) == 1
     assert runs[0] == runs[1]
+
+
+def test_half_a_minute_of_nothing_but_zeros_is_reported_once_and_so_is_its_end() -> None:
+    hiss = np.ones(FRAME_SAMPLES, np.int16)
+    zeros = np.zeros(FRAME_SAMPLES, np.int16)
+    told: list[tuple[int, bool]] = []
+    ended = threading.Event()
+    frames = [hiss, *[zeros] * 374, hiss, *[zeros] * 500, hiss, hiss]
+    source = Frames(0)
+    source.__class__ = type("Given", (Frames,), {"__iter__": lambda _: iter(frames)})
+    listener = Listener(
+        source,
+        Script([None] * len(frames)),
+        Gate(),
+        lambda _: None,
+        lambda _: ended.set(),
+        lambda silent: told.append((listener.frames, silent)),
+    )
+    listener.start()
+    assert ended.wait(TIMEOUT_S)
+    assert told == [(1 + 374 + 1 + 375, True), (1 + 374 + 1 + 501, False)]

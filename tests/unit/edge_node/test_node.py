@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contract.messages import Logout, Message, Outcome
+from contract.messages import DeviceStatus, Logout, Message, Outcome
 from contract.mqtt import Incoming
 from contract.settings import EdgeSettings, Settings
 from contract.topics import LOGOUT, OUTCOME, Topic
@@ -106,4 +106,25 @@ async def test_a_fault_of_ours_in_the_connection_ends_the_node(tmp_path: Path, m
     monkeypatch.setattr(house.node._mqtt, "run", fail)
     with pytest.raises(RuntimeError, match="a fault of ours"):
         await asyncio.wait_for(house.node.run(), 5)
+    house.file.close()
+
+
+def test_a_lost_microphone_shows_on_the_lamp_and_in_the_status_until_it_is_back(house: House) -> None:
+    house.node.alarm("microphone_lost", True)
+    house.node.alarm("microphone_lost", True)
+    house.node.alarm("digital_silence", True)
+    assert house.lights()[-1] == "microphone_lost"
+    house.node.alarm("microphone_lost", False)
+    house.node.alarm("digital_silence", False)
+    assert house.lights()[-2:] == ["microphone_lost", "active"]
+    told = [message.alarms for message in house.sent if isinstance(message, DeviceStatus)]
+    assert told[-4:] == [("microphone_lost",), ("digital_silence", "microphone_lost"), ("digital_silence",), ()]
+    house.file.close()
+
+
+def test_the_last_will_says_why_the_node_was_deaf(house: House) -> None:
+    house.node.alarm("microphone_lost", True)
+    message = house.node._status("offline").message
+    assert isinstance(message, DeviceStatus)
+    assert (message.state, message.alarms) == ("offline", ("microphone_lost",))
     house.file.close()

@@ -1,0 +1,202 @@
+"""A device's sound as an `AudioSource` that survives the device: what is lost is counted, what is gone is fetched back.
+
+A recorder (a sound card, a program) has a thread of its own that only fills a ring; whoever iterates resamples and may
+be slow. A lost recorder is opened again; if it does not come back in time, the iteration ends with an error, so that
+nothing lives on deaf.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Literal, Protocol, Self, TypeAlias
+
+import numpy as np
+import soxr
+
+from contract.errors import SarvisError, StartError
+from contract.telemetry import get_logger
+from edge_node.ring import Piece, Ring
+from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ, Frame
+
+STALL_S = 5.0
+RETURN_S = 30.0
+
+_RING_S = 2.0
+_LOOK_S = 0.25
+_RETRY_S = 1.0
+_LONGEST_GAP_S = 10.0
+"""A longer gap is filled up to this only: nobody waits for silence."""
+
+Change: TypeAlias = Literal["lost", "back"]
+
+log = get_logger("audio")
+
+
+class MicrophoneLostError(SarvisError):
+    """A microphone stopped delivering and did not come back, for example because it was unplugged."""
+
+
+class Recorder(Protocol):
+    """Something that records into a ring, from a thread of its own."""
+
+    rate_hz: int
+    """Of the samples that it puts into the ring."""
+
+    def alive(self) -> bool:
+        """False if nothing will come any more."""
+        ...
+
+    def close(self) -> None:
+        """Stop and release the device; nothing is put into the ring afterwards."""
+        ...
+
+
+Open: TypeAlias = Callable[[Ring], Recorder]
+"""Starts a recorder; raises StartError if the device cannot be had now."""
+
+
+class Capture:
+    """An `AudioSource` of a recorder; raises what `open_recorder` raises.
+
+    Its iteration raises MicrophoneLostError when nothing came for `stall_s` seconds, or the recorder ended, and for
+    `return_s` seconds it could not be opened again, or could but delivered nothing.
+
+    Args:
+        block_s: about how long the pieces are that the recorder puts into the ring.
+        on_change: told in the iterating thread that the device was lost, and that it is back.
+    """
+
+    def __init__(
+        self,
+        open_recorder: Open,
+        *,
+        block_s: float,
+        on_change: Callable[[Change], None] = lambda _: None,
+        stall_s: float = STALL_S,
+        return_s: float = RETURN_S,
+    ) -> None:
+        self._open = open_recorder
+        self._capacity = max(round(_RING_S / block_s), 2)
+        self._on_change = on_change
+        self._stall_s = stall_s
+        self._return_s = return_s
+        self._closed = threading.Event()
+        self._changing = threading.Lock()
+        self._gaps = self._lost_s = 0.0
+        self.returns = 0
+        self._ring = Ring(self._capacity)
+        self._recorder: Recorder | None = open_recorder(self._ring)
+        self._rate_hz = self._recorder.rate_hz
+
+    @property
+    def gaps(self) -> int:
+        """How often samples were lost, because the device or the reader was late."""
+        return int(self._gaps) + self._ring.gaps
+
+    @property
+    def lost_s(self) -> float:
+        """Seconds of audio that were lost in gaps and filled up with silence, as far as their length is known."""
+        return self._lost_s + self._ring.lost / self._rate_hz
+
+    @property
+    def waiting(self) -> float:
+        """How full the ring is, from 0 to 1."""
+        return len(self._ring) / self._capacity
+
+    def __iter__(self) -> Iterator[Frame]:
+        """See `AudioSource`."""
+        while True:
+            yield from self._frames()
+            if self._closed.is_set():
+                return
+            self._on_change("lost")
+            self._fetch_back()
+            if self._closed.is_set():
+                return
+            self._on_change("back")
+
+    def _frames(self) -> Iterator[Frame]:
+        """Until the recorder is lost or all is closed. No state of the resampler outlives the device."""
+        resampler = soxr.ResampleStream(self._rate_hz, SAMPLE_RATE_HZ, 1, dtype="int16")
+        pending = np.empty(0, np.int16)
+        while (piece := self._next()) is not None:
+            samples = self._filled(piece)
+            if self._rate_hz != SAMPLE_RATE_HZ:  # even then it would add its dither
+                samples = resampler.resample_chunk(samples)
+            pending = np.concatenate((pending, samples))
+            while len(pending) >= FRAME_SAMPLES:
+                yield pending[:FRAME_SAMPLES]
+                pending = pending[FRAME_SAMPLES:]
+
+    def _next(self) -> Piece | None:
+        until = time.monotonic() + self._stall_s
+        while not self._closed.is_set() and (left := until - time.monotonic()) > 0:
+            piece = self._ring.get(min(left, _LOOK_S))
+            if piece is not None:
+                return piece
+            if self._recorder is None or not self._recorder.alive():
+                return None
+        return None
+
+    def _filled(self, piece: Piece) -> Frame:
+        missing = min(piece.lost, round(_LONGEST_GAP_S * self._rate_hz))
+        return np.concatenate((np.zeros(missing, np.int16), piece.samples)) if missing else piece.samples
+
+    def _fetch_back(self) -> None:
+        """Open the device again and see that it delivers; MicrophoneLostError if that takes too long."""
+        self._release()
+        self._gaps += self._ring.gaps
+        self._lost_s += self._ring.lost / self._rate_hz
+        until = time.monotonic() + self._return_s
+        why = f"nothing came for {self._stall_s:g} s"
+        while not self._closed.is_set():
+            self._ring = Ring(self._capacity)
+            try:
+                with self._changing:
+                    if self._closed.is_set():
+                        return
+                    self._recorder = self._open(self._ring)
+                self._rate_hz = self._recorder.rate_hz
+                if self._delivers():
+                    self.returns += 1
+                    return
+                self._release()
+            except StartError as error:
+                why = str(error)
+            if time.monotonic() >= until:
+                raise MicrophoneLostError(
+                    f"The microphone is gone and did not come back within {self._return_s:g} s: is it plugged in? {why}"
+                )
+            log.warning("microphone_away", why=why)
+            self._closed.wait(_RETRY_S)
+
+    def _delivers(self) -> bool:
+        until = time.monotonic() + self._stall_s
+        while not self._closed.is_set() and time.monotonic() < until:
+            if len(self._ring):
+                return True
+            if self._recorder is None or not self._recorder.alive():
+                return False
+            self._closed.wait(_LOOK_S / 10)
+        return self._closed.is_set()
+
+    def _release(self) -> None:
+        with self._changing:
+            if self._recorder is not None:
+                self._recorder.close()
+                self._recorder = None
+
+    def close(self) -> None:
+        """See `AudioSource`; releases the device."""
+        self._closed.set()
+        self._ring.end()
+        self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
