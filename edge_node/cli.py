@@ -1,6 +1,7 @@
 """`sarvis edge`: listen until SIGINT or SIGTERM, or until the source ends."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -27,11 +28,14 @@ from edge_node.state import StateFile
 from edge_node.wakeword import selftest
 from edge_node.wakeword.native import NativeDetector
 from edge_node.wakeword.openwakeword import OpenWakeWordDetector
+from edge_node.watchdog import DEAF_S, Watchdog, notifier, watchdog_s
 from edge_node.web import Node, create_app
 
 app = typer.Typer(add_completion=False)
 
 SETTLE_S = 5.0
+STOP_S = 10.0
+WATCH_EVERY_S = 0.25
 LIVE = ("mic", "exec", "stdin")
 """Sources that are silent only by mistake."""
 
@@ -126,20 +130,26 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
         asyncio.create_task(node.run(), name="node"),
         asyncio.create_task(_set(stopping), name="signals"),
     ]
+    notify = notifier(os.environ)
+    # Who plays files or feeds standard input may pause; a lost microphone has its own time.
+    deaf_s = edge.microphone_return_s + DEAF_S if edge.source.partition(":")[0] in {"mic", "exec"} else None
+    watchdog = Watchdog(notify, watchdog_s(os.environ, os.getpid()), deaf_s, clock.monotonic())
+    tasks.append(asyncio.create_task(_watch(watchdog, listener, clock), name="watchdog"))
     listener.start()
     events.emit("listening", device_id=device_id, source=edge.source, model=detector.model, http=address(listening))
     ends: list[asyncio.Future[Any]] = [deaf, *tasks]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if deaf.done() and deaf.result() is None:
         await node.settle(SETTLE_S)
-    await asyncio.to_thread(listener.stop)
+    notify("STOPPING=1")
+    await asyncio.to_thread(listener.stop, STOP_S)
     server.should_exit = True
     await asyncio.wait(tasks[:1])
     for task in tasks:
         task.cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     state_file.close()
-    _raise_failure(await deaf, results)
+    _raise_failure(deaf.result() if deaf.done() else None, results)
 
 
 def _http(node: Node, edge: EdgeSettings) -> uvicorn.Config:
@@ -164,6 +174,12 @@ def _raise_failure(why_deaf: BaseException | None, results: list[BaseException |
     for result in results:
         if isinstance(result, Exception):
             raise result
+
+
+async def _watch(watchdog: Watchdog, listener: Listener, clock: SystemClock) -> None:
+    while True:
+        watchdog.look(listener.scored, clock.monotonic())
+        await asyncio.sleep(WATCH_EVERY_S)
 
 
 async def _set(event: asyncio.Event) -> None:

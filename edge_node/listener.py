@@ -15,9 +15,9 @@ _SILENT_FRAMES = round(SILENT_S * SAMPLE_RATE_HZ / FRAME_SAMPLES)
 class Listener:
     """Listens in its own thread until the source ends, something fails or `stop` is called; closes the source.
 
-    Callbacks run in that thread: `on_trigger` for each trigger; `on_silence` with True when frames have been nothing but
-    zeros for SILENT_S, and with False when that is over; then `on_end` exactly once, with the exception that ended it
-    or None.
+    Callbacks run in that thread: `on_trigger` for each trigger; `on_silence` with True when frames have been nothing
+    but zeros for SILENT_S, and with False when that is over; then `on_end` exactly once, with the exception that ended
+    it or None.
 
     Attributes:
         frames: frames heard; times 0.08 s this is the audio clock.
@@ -48,11 +48,11 @@ class Listener:
         """Start the thread; once."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Close the source and wait for `on_end` to return; any number of times, and also from a callback."""
+    def stop(self, timeout_s: float | None = None) -> None:
+        """Close the source, wait for `on_end` to return or `timeout_s`; any number of times, also from a callback."""
         self._source.close()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(timeout_s)
 
     def _watch_silence(self, frame: Frame) -> None:
         """A microphone that works always hears something, if only its own hiss."""
