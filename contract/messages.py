@@ -167,6 +167,7 @@ class DeviceStatus(Message):
     seq: Count = 0
     session: Literal["active", "standby"] = "standby"
     version: Text = ""
+    muted: bool = False
     alarms: tuple[Text, ...] = ()
     """Why the device may be deaf: `microphone_lost`, `digital_silence`."""
 

@@ -267,6 +267,9 @@ class EdgeSettings(Section):
     patience: int | None = Field(default=None, ge=1)
     refractory_s: float = Field(default=2.0, ge=0)
     wake_ttl_ms: int = Field(default=10_000, ge=100, le=60_000)
+    light_command: str | None = Field(default=None, min_length=1)
+    gpio_lights: dict[str, int] = {}
+    gpio_mute: int | None = None
     http_host: str = "127.0.0.1"
     http_port: Port = 5000
     http_allow: list[Network] = ["127.0.0.0/8", "::1"]

@@ -8,7 +8,15 @@ from typing import Any, Literal, Protocol, TextIO
 from contract.telemetry import Unbreakable
 
 Light = Literal[
-    "starting", "standby", "active", "wake_sent", "app_answered", "nobody_there", "microphone_lost", "offline"
+    "starting",
+    "standby",
+    "active",
+    "wake_sent",
+    "app_answered",
+    "nobody_there",
+    "muted",
+    "microphone_lost",
+    "offline",
 ]
 
 Alarm = Literal["microphone_lost", "digital_silence"]

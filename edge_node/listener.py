@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Callable
 
+import numpy as np
+
 from edge_node.audio import AudioSource
 from edge_node.gate import Gate, Trigger
 from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ, Detector, Frame
@@ -10,6 +12,8 @@ from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ, Detector,
 SILENT_S = 30.0
 
 _SILENT_FRAMES = round(SILENT_S * SAMPLE_RATE_HZ / FRAME_SAMPLES)
+
+_SILENCE = np.zeros(FRAME_SAMPLES, np.int16)
 
 
 class Listener:
@@ -22,6 +26,7 @@ class Listener:
     Attributes:
         frames: frames heard; times 0.08 s this is the audio clock.
         scored: frames that got a score; a watchdog that feeds on this one cannot be deaf but alive.
+        muted: while this is true, everything is silence to the detector.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class Listener:
     ) -> None:
         self.frames = 0
         self.scored = 0
+        self.muted = False
         self._silent = 0
         self._on_silence = on_silence
         self._source = source
@@ -78,7 +84,7 @@ class Listener:
             for frame in frames:
                 self.frames += 1
                 self._watch_silence(frame)
-                score = self._detector.feed(frame)
+                score = self._detector.feed(_SILENCE if self.muted else frame)
                 self.scored += score is not None
                 trigger = self._gate.feed(score, self.frames * FRAME_SAMPLES / SAMPLE_RATE_HZ)
                 if trigger is not None:

@@ -62,6 +62,7 @@ class EdgeNode:
         self._fate = asyncio.Event()
         self._bridges: set[str] = set()
         self._alarms: set[Alarm] = set()
+        self._muted = False
         self._mqtt = MqttSession(
             settings.mqtt,
             f"sarvis-{device_id}",
@@ -106,8 +107,9 @@ class EdgeNode:
     def heard(self, trigger: Trigger, heard_at: float) -> None:
         """The wake word; `heard_at` is monotonic."""
         uid = self._session.active_uid
-        if uid is None:
-            self._events.emit("ignored", reason="standby", score=round(trigger.score, 4))
+        if uid is None or self._muted:
+            reason = "muted" if self._muted else "standby"
+            self._events.emit("ignored", reason=reason, score=round(trigger.score, 4))
             return
         wake = Wake(
             uid=uid,
@@ -123,6 +125,15 @@ class EdgeNode:
         self._outbox.add(wake, heard_at)
         self._events.emit("wake", id=wake.id, uid=uid, score=wake.score, at_s=round(trigger.at_s, 2))
         self._do_what_is_due()
+
+    def mute(self, muted: bool) -> None:
+        """The node listens no more, or again."""
+        if muted == self._muted:
+            return
+        self._muted = muted
+        self._events.emit("muted" if muted else "unmuted")
+        self._show_session()
+        self._publish_status()
 
     def alarm(self, name: Alarm, raised: bool) -> None:
         """Something keeps the node from hearing, or does not any more: for the light and for whoever watches topics."""
@@ -195,7 +206,7 @@ class EdgeNode:
             "outcome", id=outcome.id, status=outcome.status, bridge_ms=outcome.latency_ms, round_trip_ms=took_ms
         )
         # A late one lights no lamp that a log-out has put out.
-        if self._session.active_uid is not None and "microphone_lost" not in self._alarms:
+        if self._session.active_uid is not None and not self._muted and "microphone_lost" not in self._alarms:
             self._indicator.show(LIGHTS[outcome.status])
 
     def _take_bridge_status(self, instance: str, status: BridgeStatus, now: float) -> None:
@@ -246,6 +257,8 @@ class EdgeNode:
     def _show_session(self) -> None:
         if "microphone_lost" in self._alarms:
             self._indicator.show("microphone_lost")
+        elif self._muted:
+            self._indicator.show("muted")
         elif self._session.active_uid is not None and not self._mqtt.connected:
             self._indicator.show("offline")
         else:
@@ -263,6 +276,7 @@ class EdgeNode:
                 "seq": self._session.next_seq(),
                 "session": self._session.mode,
                 "version": VERSION,
+                "muted": self._muted,
                 "alarms": sorted(self._alarms),
             }
         )

@@ -1,10 +1,11 @@
 """The device's own HTTP endpoint: the documented log-out that a server may call, and its counterpart."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from fastapi import FastAPI, HTTPException
+from pydantic import BaseModel, ConfigDict
 
 from contract.guards import AllowedNetworks, OriginGuard
 from contract.web import Result, UserRequest, harden, problems
@@ -24,6 +25,14 @@ class Node(Protocol):
         ...
 
 
+class MuteRequest(BaseModel):
+    """What to do."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    muted: bool
+
+
 PROBLEMS = problems(
     {
         403: "Not from this address, or a web page of another origin",
@@ -33,8 +42,13 @@ PROBLEMS = problems(
 )
 
 
-def create_app(node: Node, *, allow: Iterable[IPv4Network | IPv6Network], hosts: Collection[str]) -> FastAPI:
-    """The application that answers for this node, to callers from the networks `allow`, by its address or `hosts`."""
+def create_app(
+    node: Node, set_mute: Callable[[bool], bool], *, allow: Iterable[IPv4Network | IPv6Network], hosts: Collection[str]
+) -> FastAPI:
+    """The application that answers for this node, to callers from the networks `allow`, by its address or `hosts`.
+
+    `set_mute` is told to mute or not, and says whether the node is muted then; OSError if that could not be stored.
+    """
     app = FastAPI(title="SARVIS edge", docs_url=None, redoc_url=None, strict_content_type=False)
 
     @app.post("/api/auth/logout", responses=PROBLEMS)
@@ -53,6 +67,15 @@ def create_app(node: Node, *, allow: Iterable[IPv4Network | IPv6Network], hosts:
         """Ask the bridge for a session."""
         node.local_login(body.uid)
         return Result(success=True, message="Login requested")
+
+    @app.post("/api/mute", responses=PROBLEMS)
+    async def mute(body: MuteRequest) -> Result:
+        """Listen no more, or again; a switch on the device itself is not overruled."""
+        try:
+            muted = set_mute(body.muted)
+        except OSError:
+            raise HTTPException(503, "this could not be stored on this device; try again") from None
+        return Result(success=muted == body.muted, message="Muted" if muted else "Listening")
 
     @app.get("/livez", include_in_schema=False)
     async def livez() -> dict[str, str]:

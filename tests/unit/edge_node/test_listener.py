@@ -170,3 +170,21 @@ def test_half_a_minute_of_nothing_but_zeros_is_reported_once_and_so_is_its_end()
     listener.start()
     assert ended.wait(TIMEOUT_S)
     assert told == [(1 + 374 + 1 + 375, True), (1 + 374 + 1 + 501, False)]
+
+
+def test_a_muted_listener_gives_its_detector_nothing_but_silence() -> None:
+    heard: list[bool] = []
+
+    class Recording(Script):
+        def feed(self, frame: Frame) -> float | None:
+            heard.append(bool(frame.any()))
+            return super().feed(frame)
+
+    class Loud(Frames):
+        def __iter__(self) -> Iterator[Frame]:
+            yield from np.ones((4, FRAME_SAMPLES), np.int16)
+
+    ear = Heard(Loud(4), Recording([0.0] * 4))
+    ear.listener.muted = True
+    assert ear.run().listener.frames == 4
+    assert heard == [False] * 4

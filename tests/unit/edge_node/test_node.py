@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contract.messages import DeviceStatus, Logout, Message, Outcome
+from contract.messages import DeviceStatus, Logout, Message, Outcome, Wake
 from contract.mqtt import Incoming
 from contract.settings import EdgeSettings, Settings
 from contract.topics import LOGOUT, OUTCOME, Topic
@@ -127,4 +127,19 @@ def test_the_last_will_says_why_the_node_was_deaf(house: House) -> None:
     message = house.node._status("offline").message
     assert isinstance(message, DeviceStatus)
     assert (message.state, message.alarms) == ("offline", ("microphone_lost",))
+    house.file.close()
+
+
+def test_a_muted_node_hears_nothing_and_says_so(house: House) -> None:
+    house.node.mute(True)
+    house.node.mute(True)
+    house.node.heard(Trigger(at_s=4.0, score=0.99), 1000.0)
+    assert house.lights()[-1] == "muted"
+    assert not any(isinstance(message, Wake) for message in house.sent)
+    house.node.mute(False)
+    assert house.lights()[-1] == "active"
+    told = [message.muted for message in house.sent if isinstance(message, DeviceStatus)]
+    assert told[-2:] == [True, False]
+    house.node.heard(Trigger(at_s=8.0, score=0.99), 1000.0)
+    assert any(isinstance(message, Wake) for message in house.sent)
     house.file.close()

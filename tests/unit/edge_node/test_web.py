@@ -10,7 +10,7 @@ import pytest
 
 from contract.settings import EdgeSettings
 from contract.web import Server, listen
-from edge_node.cli import _http
+from edge_node.serving import endpoint
 
 HOST = "127.0.0.1"
 JSON = {"content-type": "application/json"}
@@ -23,6 +23,7 @@ class FakeNode:
     def __init__(self) -> None:
         self.uid: str | None = "alice"
         self.wished: list[str] = []
+        self.muted = self.switched = self.full = False
 
     def local_logout(self, uid: str) -> bool:
         if self.uid not in {None, uid}:
@@ -32,6 +33,12 @@ class FakeNode:
 
     def local_login(self, uid: str) -> None:
         self.wished.append(uid)
+
+    def set_mute(self, muted: bool) -> bool:
+        if self.full:
+            raise OSError
+        self.muted = muted
+        return muted or self.switched
 
 
 class Caller:
@@ -50,7 +57,7 @@ class Caller:
 async def serving(**settings: Any) -> AsyncIterator[Caller]:
     node = FakeNode()
     with listen("the test", HOST, 0, option="--http-port") as listening:
-        server = Server(_http(node, EdgeSettings(**settings)))
+        server = Server(endpoint(node, node.set_mute, EdgeSettings(**settings)))
         task = asyncio.create_task(server.serve(sockets=[listening]))
         url = f"http://{HOST}:{listening.getsockname()[1]}"
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
@@ -123,3 +130,15 @@ async def test_the_device_may_be_called_by_its_names(monkeypatch: pytest.MonkeyP
 async def test_a_body_of_a_refused_caller_is_not_read_to_its_end() -> None:
     async with serving(http_allow=[]) as caller:
         assert (await caller.post("/api/auth/logout", b"x" * 1_000_000))[0] == 403
+
+
+async def test_mute_says_whether_the_node_listens_afterwards() -> None:
+    async with serving() as caller:
+        assert await caller.post("/api/mute", b'{"muted": true}') == (200, {"success": True, "message": "Muted"})
+        assert caller.node.muted
+        assert await caller.post("/api/mute", b'{"muted": false}') == (200, {"success": True, "message": "Listening"})
+        caller.node.switched = True
+        assert await caller.post("/api/mute", b'{"muted": false}') == (200, {"success": False, "message": "Muted"})
+        caller.node.full = True
+        assert (await caller.post("/api/mute", b'{"muted": true}'))[0] == 503
+        assert (await caller.post("/api/mute", b"{}"))[0] == 422

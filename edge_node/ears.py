@@ -1,0 +1,125 @@
+"""The listening half of a node on its event loop: the audio thread, who may mute it, and who watches over it."""
+
+import asyncio
+import os
+from typing import Protocol
+
+from contract.clock import Clock
+from contract.settings import EdgeSettings
+from edge_node.audio import SourceOptions, open_source
+from edge_node.capture import Change
+from edge_node.events import Alarm
+from edge_node.gate import Gate, Trigger
+from edge_node.gpio import Pins
+from edge_node.listener import Listener
+from edge_node.microphone import MicrophoneOptions
+from edge_node.mute import Mute, Switch
+from edge_node.wakeword.detector import Detector
+from edge_node.wakeword.native import NativeDetector
+from edge_node.wakeword.openwakeword import OpenWakeWordDetector
+from edge_node.watchdog import DEAF_S, Watchdog, notifier, watchdog_s
+
+STOP_S = 10.0
+WATCH_EVERY_S = 0.25
+
+_NEVER_SILENT = ("mic", "exec", "stdin")
+"""Sources that give nothing but zeros only by mistake."""
+_NEVER_PAUSE = ("mic", "exec")
+
+
+class Hearer(Protocol):
+    """Who is told, on the event loop."""
+
+    def heard(self, trigger: Trigger, heard_at: float) -> None:
+        """The wake word; `heard_at` is monotonic."""
+        ...
+
+    def alarm(self, name: Alarm, raised: bool) -> None:
+        """Something keeps the node from hearing, or does not any more."""
+        ...
+
+    def mute(self, muted: bool) -> None:
+        """The node listens no more, or again."""
+        ...
+
+
+class Ears:
+    """Opens the source; raises SettingsError or StartError if it, the model or a pin cannot be used.
+
+    Attributes:
+        detector: what tells the wake word.
+    """
+
+    def __init__(self, settings: EdgeSettings, device_id: str, clock: Clock) -> None:
+        edge = settings
+        self.detector: Detector
+        self.detector = NativeDetector(edge.model) if edge.engine == "native" else OpenWakeWordDetector(edge.model)
+        advice = self.detector.advice
+        gate = Gate(advice.gate(edge.strictness, edge.threshold, edge.patience, edge.refractory_s))
+        switch = Switch(Pins(), edge.gpio_mute) if edge.gpio_mute is not None else None
+        self._mute = Mute(edge.state_dir, device_id, switch)
+        options = SourceOptions(
+            microphone=MicrophoneOptions(rate_hz=edge.rate_hz, channel=edge.channel),
+            return_s=edge.microphone_return_s,
+            on_change=self._changed,
+        )
+        self._kind = edge.source.partition(":")[0]
+        source = open_source(edge.source, options)
+        self._listener = Listener(source, self.detector, gate, self._triggered, self._ended, self._silent)
+        self._clock = clock
+        # Who plays files or feeds standard input may pause; a lost microphone has its own time.
+        deaf_s = edge.microphone_return_s + DEAF_S if self._kind in _NEVER_PAUSE else None
+        self._notify = notifier(os.environ)
+        self._watchdog = Watchdog(self._notify, watchdog_s(os.environ, os.getpid()), deaf_s, clock.monotonic())
+        self._loop = asyncio.get_running_loop()
+        self.end: asyncio.Future[BaseException | None] = self._loop.create_future()
+        self._hearer: Hearer | None = None
+
+    def start(self, hearer: Hearer) -> None:
+        """Listen from now on; once."""
+        self._hearer = hearer
+        self._look_at_mute(hearer)
+        self._listener.start()
+
+    async def watch(self) -> None:
+        """Look after the thread until cancelled; raises DeafError when it hears nothing any more."""
+        while True:
+            if self._hearer is not None:
+                self._look_at_mute(self._hearer)
+            self._watchdog.look(self._listener.scored, self._clock.monotonic())
+            await asyncio.sleep(WATCH_EVERY_S)
+
+    def set_mute(self, muted: bool) -> bool:
+        """Mute by software; whether the node is muted now, which a switch may have decided. OSError as `Mute.set`."""
+        self._mute.set(muted)
+        return self._look_at_mute(self._hearer) if self._hearer is not None else bool(self._mute)
+
+    async def stop(self) -> None:
+        """Close the source and let the thread end, if it does."""
+        self._notify("STOPPING=1")
+        await asyncio.to_thread(self._listener.stop, STOP_S)
+
+    def _look_at_mute(self, hearer: Hearer) -> bool:
+        self._listener.muted = muted = bool(self._mute)
+        hearer.mute(muted)
+        return muted
+
+    # From the audio thread
+
+    def _triggered(self, trigger: Trigger) -> None:
+        if self._hearer is not None:
+            self._loop.call_soon_threadsafe(self._hearer.heard, trigger, self._clock.monotonic())
+
+    def _ended(self, error: BaseException | None) -> None:
+        self._loop.call_soon_threadsafe(self.end.set_result, error)
+
+    def _changed(self, change: Change) -> None:
+        self._alarm("microphone_lost", change == "lost")
+
+    def _silent(self, silent: bool) -> None:
+        if self._kind in _NEVER_SILENT:
+            self._alarm("digital_silence", silent)
+
+    def _alarm(self, name: Alarm, raised: bool) -> None:
+        if self._hearer is not None:
+            self._loop.call_soon_threadsafe(self._hearer.alarm, name, raised)

@@ -1,0 +1,41 @@
+"""Whether a node must not listen: told by software, or by a switch that software cannot overrule."""
+
+from pathlib import Path
+
+from edge_node.gpio import Pins
+
+
+class Switch:
+    """A switch on a pin: low is muted, so that a wire that breaks or falls off mutes (with a resistor to ground)."""
+
+    def __init__(self, pins: Pins, pin: int) -> None:
+        pins.input(pin)
+        self._pins = pins
+        self._pin = pin
+
+    def muted(self) -> bool:
+        """As it stands now."""
+        return not self._pins.is_high(self._pin)
+
+
+class Mute:
+    """Muted by software or by the switch; what software said outlives restarts."""
+
+    def __init__(self, folder: Path, device_id: str, switch: Switch | None = None) -> None:
+        self._mark = folder.expanduser() / f"{device_id}.muted"
+        self._switch = switch
+        self._soft = self._mark.exists()
+
+    def __bool__(self) -> bool:
+        """Whether nothing may be heard now."""
+        return self._soft or (self._switch is not None and self._switch.muted())
+
+    def set(self, muted: bool) -> None:
+        """Mute, or not any more as far as software goes; OSError if that cannot be kept: muted it is all the same."""
+        self._soft = self._soft or muted
+        if muted:
+            self._mark.parent.mkdir(parents=True, exist_ok=True)
+            self._mark.touch()
+        else:
+            self._mark.unlink(missing_ok=True)
+        self._soft = muted

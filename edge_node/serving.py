@@ -1,0 +1,105 @@
+"""A node as a process: ears, session and local endpoint together, until a signal, the end of the source or a fault."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from contract import mqtt
+from contract.clock import SystemClock
+from contract.errors import SarvisError
+from contract.http_protocol import PunctualProtocol, Room
+from contract.settings import EdgeSettings, Settings, networks
+from contract.web import Server, address, listen
+from edge_node.ears import Ears
+from edge_node.events import Events
+from edge_node.lights import open_indicator
+from edge_node.node import EdgeNode
+from edge_node.state import StateFile
+from edge_node.wakeword import selftest
+from edge_node.web import Node, create_app
+
+SETTLE_S = 5.0
+
+
+class ListenerFailedError(SarvisError):
+    """The node hears nothing any more; whoever supervises the process should start it again."""
+
+
+async def serve(settings: Settings, device_id: str, events: Events) -> None:
+    """Run the node; raises SettingsError or StartError before it listens, ListenerFailedError when it turns deaf."""
+    edge = settings.edge
+    clock = SystemClock()
+    mqtt.check(settings.mqtt)
+    selftest.check()
+    ears = Ears(edge, device_id, clock)
+    listening = listen("the edge's log-out endpoint", edge.http_host, edge.http_port, option="--http-port")
+    state_file = StateFile(edge.state_dir, device_id)
+    model = ears.detector.model
+    node = EdgeNode(
+        settings,
+        device_id,
+        model,
+        clock=clock,
+        state_file=state_file,
+        events=events,
+        indicator=open_indicator(edge, events),
+    )
+    PunctualProtocol.room = Room.all_there_is()
+    server = Server(endpoint(node, ears.set_mute, edge))
+    tasks: list[asyncio.Task[None]] = [
+        asyncio.create_task(server.serve(sockets=[listening]), name="http"),
+        asyncio.create_task(node.run(), name="node"),
+        asyncio.create_task(_signal(), name="signals"),
+        asyncio.create_task(ears.watch(), name="watchdog"),
+    ]
+    ears.start(node)
+    events.emit("listening", device_id=device_id, source=edge.source, model=model, http=address(listening))
+    ends: list[asyncio.Future[Any]] = [ears.end, *tasks]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    if ears.end.done() and ears.end.result() is None:
+        await node.settle(SETTLE_S)
+    await ears.stop()
+    server.should_exit = True
+    await asyncio.wait(tasks[:1])
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    state_file.close()
+    _raise_failure(ears.end.result() if ears.end.done() else None, results)
+
+
+def endpoint(node: Node, set_mute: Callable[[bool], bool], edge: EdgeSettings) -> uvicorn.Config:
+    """The local endpoint, ready to be served."""
+    name = socket.gethostname()
+    app = create_app(node, set_mute, allow=networks(edge.http_allow), hosts=[edge.http_host, name, f"{name}.local"])
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        http=PunctualProtocol,
+        # A caller is who holds the connection, not whom a header names.
+        proxy_headers=False,
+    )
+
+
+def _raise_failure(why_deaf: BaseException | None, results: list[BaseException | None]) -> None:
+    """End the process with what ended the node, if it was a fault."""
+    if why_deaf is not None:
+        raise ListenerFailedError(f"the node hears nothing any more: {why_deaf}") from why_deaf
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+async def _signal() -> None:
+    """Until SIGINT or SIGTERM."""
+    stopping = asyncio.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+    await stopping.wait()

@@ -1,0 +1,178 @@
+"""Lamps, pins and switches; Jetson.GPIO is played by a module that remembers."""
+
+import io
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from contract.errors import SettingsError, StartError
+from contract.settings import EdgeSettings
+from edge_node.events import Events
+from edge_node.gpio import Pins
+from edge_node.lights import LIGHTS, CommandIndicator, open_indicator
+from edge_node.mute import Mute, Switch
+from tests.support.waiting import wait_for
+
+
+class Board(ModuleType):
+    """The header of a board: levels by pin."""
+
+    BOARD, OUT, IN, LOW, HIGH = "board", "out", "in", 0, 1
+
+    def __init__(self) -> None:
+        super().__init__("Jetson.GPIO")
+        self.levels: dict[int, int] = {}
+        self.directions: dict[int, str] = {}
+        self.mode = ""
+
+    def setwarnings(self, _on: bool) -> None: ...
+
+    def setmode(self, mode: str) -> None:
+        self.mode = mode
+
+    def setup(self, pin: int, direction: str, initial: int | None = None) -> None:
+        if pin > 40:
+            raise ValueError(f"Channel {pin} is invalid")
+        self.directions[pin] = direction
+        if initial is not None:
+            self.levels[pin] = initial
+
+    def output(self, pin: int, level: int) -> None:
+        assert self.directions[pin] == self.OUT
+        self.levels[pin] = level
+
+    def input(self, pin: int) -> int:
+        assert self.directions[pin] == self.IN
+        return self.levels.get(pin, self.LOW)
+
+
+@pytest.fixture
+def board(monkeypatch: pytest.MonkeyPatch) -> Board:
+    it = Board()
+    monkeypatch.setitem(sys.modules, "Jetson", ModuleType("Jetson"))
+    monkeypatch.setitem(sys.modules, "Jetson.GPIO", it)
+    return it
+
+
+def events() -> Events:
+    return Events(io.StringIO(), as_json=True)
+
+
+def settings(**chosen: Any) -> EdgeSettings:
+    return EdgeSettings(**chosen)
+
+
+def test_the_pin_of_the_light_is_high_and_no_other(board: Board) -> None:
+    lamp = open_indicator(settings(gpio_lights={"active": 12, "wake_sent": 16, "app_answered": 16}), events())
+    assert (board.mode, board.levels) == ("board", {12: 0, 16: 0})
+    shown = []
+    for light in ("active", "wake_sent", "app_answered", "standby"):
+        lamp.show(light)
+        shown.append(dict(board.levels))
+    assert shown == [{12: 1, 16: 0}, {12: 0, 16: 1}, {12: 0, 16: 1}, {12: 0, 16: 0}]
+
+
+@pytest.mark.usefixtures("board")
+@pytest.mark.parametrize(
+    ("pins", "expected"), [({"disco": 12}, "disco.*there are.*microphone_lost"), ({"active": 99}, "pin 99")]
+)
+def test_a_light_or_a_pin_that_does_not_exist_is_named(pins: dict[str, int], expected: str) -> None:
+    with pytest.raises((SettingsError, StartError), match=expected):
+        open_indicator(settings(gpio_lights=pins), events())
+
+
+def test_without_jetson_gpio_the_message_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "Jetson", None)
+    with pytest.raises(StartError, match=r"pip install Jetson\.GPIO"):
+        Pins()
+
+
+def test_on_a_board_that_jetson_gpio_does_not_know_its_own_words_are_shown(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_mode: str) -> None:
+        raise RuntimeError("Could not determine Jetson model")
+
+    monkeypatch.setattr(board, "setmode", refuse)
+    with pytest.raises(StartError, match="Could not determine Jetson model"):
+        Pins()
+
+
+def command(folder: Path, code: str) -> str:
+    script = folder / "lamp.py"
+    script.write_text(f"import sys, time\n{code}\n", encoding="utf-8")
+    return f"{sys.executable} '{script}'"
+
+
+def test_a_command_is_run_with_the_name_of_the_light(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    lamp = open_indicator(
+        settings(light_command=command(tmp_path, f"open({str(log)!r}, 'a').write(sys.argv[1] + ' ')")), events()
+    )
+    for light in ("starting", "active"):
+        lamp.show(light)
+        wait_for(light, lambda light=light: log.exists() and log.read_text().endswith(f"{light} "))  # type: ignore[misc]
+    lamp.show("active")
+    lamp.show("standby")
+    wait_for("standby", lambda: log.read_text().endswith("standby "))
+    assert log.read_text() == "starting active standby "
+
+
+def test_a_slow_command_is_told_the_newest_light_and_holds_up_nobody(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    lamp = CommandIndicator(command(tmp_path, f"open({str(log)!r}, 'a').write(sys.argv[1] + ' ')\ntime.sleep(1)"))
+    lamp.show("starting")
+    wait_for("the first", log.exists)
+    for light in LIGHTS:
+        lamp.show(light)
+    wait_for("the newest", lambda: log.read_text().count(" ") == 2)
+    assert log.read_text() == f"starting {LIGHTS[-1]} "
+
+
+def test_a_command_that_fails_is_run_again_for_the_next_light(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    lamp = CommandIndicator(command(tmp_path, f"open({str(log)!r}, 'a').write(sys.argv[1] + ' ')\nsys.exit(1)"))
+    for light in ("starting", "active"):
+        lamp.show(light)  # type: ignore[arg-type]
+        wait_for(light, lambda light=light: log.exists() and light in log.read_text())
+
+
+@pytest.mark.parametrize("line", ["no-such-program-anywhere", "  ", "'unfinished"])
+def test_a_command_that_is_none_is_refused_at_the_start(line: str) -> None:
+    with pytest.raises(SettingsError, match=r"edge\.light_command"):
+        CommandIndicator(line)
+
+
+def test_software_mutes_and_unmutes_and_a_restart_changes_nothing(tmp_path: Path) -> None:
+    mute = Mute(tmp_path / "state", "jetson")
+    assert not mute
+    mute.set(True)
+    assert mute
+    assert Mute(tmp_path / "state", "jetson")
+    assert not Mute(tmp_path / "state", "another")
+    mute.set(False)
+    mute.set(False)
+    assert not mute
+    assert not Mute(tmp_path / "state", "jetson")
+
+
+def test_what_cannot_be_kept_mutes_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("no folder")
+    mute = Mute(tmp_path / "state", "jetson")
+    with pytest.raises(OSError, match="state"):
+        mute.set(True)
+    assert mute
+
+
+def test_a_switch_on_the_device_cannot_be_overruled(board: Board, tmp_path: Path) -> None:
+    mute = Mute(tmp_path, "jetson", Switch(Pins(), 18))
+    assert mute, "low, as with a broken wire"
+    mute.set(False)
+    assert mute
+    board.levels[18] = board.HIGH
+    assert not mute
+    mute.set(True)
+    assert mute
