@@ -2,6 +2,7 @@
 
 import io
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from contract.errors import SettingsError, StartError
 from contract.settings import EdgeSettings
-from edge_node.events import Events
+from edge_node.events import Events, Light
 from edge_node.gpio import Pins
 from edge_node.lights import LIGHTS, CommandIndicator, open_indicator
 from edge_node.mute import Mute, Switch
@@ -107,14 +108,19 @@ def command(folder: Path, code: str) -> str:
     return f"{sys.executable} '{script}'"
 
 
+def said(log: Path, light: str) -> bool:
+    return log.exists() and log.read_text().endswith(f"{light} ")
+
+
 def test_a_command_is_run_with_the_name_of_the_light(tmp_path: Path) -> None:
     log = tmp_path / "log"
     lamp = open_indicator(
         settings(light_command=command(tmp_path, f"open({str(log)!r}, 'a').write(sys.argv[1] + ' ')")), events()
     )
-    for light in ("starting", "active"):
+    lights: list[Light] = ["starting", "active"]
+    for light in lights:
         lamp.show(light)
-        wait_for(light, lambda light=light: log.exists() and log.read_text().endswith(f"{light} "))  # type: ignore[misc]
+        wait_for(light, partial(said, log, light))
     lamp.show("active")
     lamp.show("standby")
     wait_for("standby", lambda: log.read_text().endswith("standby "))
@@ -135,9 +141,10 @@ def test_a_slow_command_is_told_the_newest_light_and_holds_up_nobody(tmp_path: P
 def test_a_command_that_fails_is_run_again_for_the_next_light(tmp_path: Path) -> None:
     log = tmp_path / "log"
     lamp = CommandIndicator(command(tmp_path, f"open({str(log)!r}, 'a').write(sys.argv[1] + ' ')\nsys.exit(1)"))
-    for light in ("starting", "active"):
-        lamp.show(light)  # type: ignore[arg-type]
-        wait_for(light, lambda light=light: log.exists() and light in log.read_text())
+    lights: list[Light] = ["starting", "active"]
+    for light in lights:
+        lamp.show(light)
+        wait_for(light, partial(said, log, light))
 
 
 @pytest.mark.parametrize("line", ["no-such-program-anywhere", "  ", "'unfinished"])
