@@ -110,7 +110,7 @@ class MqttSession:
     """Keeps one client connected to the broker.
 
     Callbacks run on the event loop and must not block. `on_connected` runs after every SUBACK was checked;
-    `last_will` is asked anew for each connection and is also published when `run` is cancelled.
+    `last_will` is asked anew for each connection and is also published when `run` is cancelled; None leaves nothing.
     """
 
     settings: MqttSettings
@@ -118,7 +118,7 @@ class MqttSession:
     clock: Clock
     subscriptions: Sequence[Subscription]
     on_message: Callable[[Incoming], None]
-    last_will: Callable[[], Outgoing]
+    last_will: Callable[[], Outgoing] | None
     on_connected: Callable[[], None] = lambda: None
     on_disconnected: Callable[[], None] = lambda: None
     admit: Callable[[Topic, str], bool] = lambda _topic, _owner: True
@@ -201,7 +201,7 @@ class MqttSession:
             self.on_connected()
             await keep_alive(client, fate.lost)
         except asyncio.CancelledError:
-            if self.connected:
+            if self.connected and self.last_will is not None:
                 _farewell(client, self.last_will(), self.settings.prefix)
             raise
         finally:
@@ -227,13 +227,14 @@ class MqttSession:
             client.username_pw_set(self.settings.username, access.password)
         if access.context is not None:
             client.tls_set_context(access.context)
-        will = self.last_will()
-        client.will_set(
-            will.topic.name(self.settings.prefix, will.owner),
-            will.message.encode(),
-            will.topic.qos,
-            will.topic.retained,
-        )
+        if self.last_will is not None:
+            will = self.last_will()
+            client.will_set(
+                will.topic.name(self.settings.prefix, will.owner),
+                will.message.encode(),
+                will.topic.qos,
+                will.topic.retained,
+            )
         client.on_message = self._received
         return client
 

@@ -47,6 +47,8 @@ class Fate:
         self._answered = True
         if reason.is_failure:
             self._lose(_refused(reason, self._settings))
+        elif not self._wishes:
+            self.ready.set_result(None)
         else:
             client.subscribe(self._wishes)
 

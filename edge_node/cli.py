@@ -12,12 +12,17 @@ from contract.settings import load
 from contract.telemetry import configure_logging
 from edge_node.events import Events
 from edge_node.serving import serve
+from edge_node.tools_cli import bench, levels
 
 app = typer.Typer(add_completion=False)
 
+app.command()(levels)
+app.command()(bench)
 
-@app.command()
+
+@app.callback(invoke_without_command=True)
 def edge(
+    context: typer.Context,
     *,
     device_id: Annotated[str | None, typer.Option(help="this device's name: letters, digits, _ and -")] = None,
     uid: Annotated[
@@ -33,6 +38,8 @@ def edge(
     as_json: Annotated[bool, typer.Option("--json", help="print events as JSON lines")] = False,
 ) -> None:
     """Hear the wake word, tell the bridge, obey its log-outs."""
+    if context.invoked_subcommand is not None:
+        return
     settings = load(
         config,
         edge__device_id=device_id,

@@ -8,6 +8,7 @@ import typer
 
 from contract.errors import SarvisError, StartError
 from sarvis.demo.cli import demo
+from sarvis.doctor import doctor
 
 GROUP = "sarvis.commands"
 
@@ -60,6 +61,7 @@ def _roof(rooms: list[str]) -> typer.Typer:
     )
     app.callback()(_options)
     app.command()(demo)
+    app.command()(doctor)
     for name in rooms:
         # Only for the list: `main` has already taken the rooms' own calls.
         app.command(name, help=HELP.get(name))(lambda: None)

@@ -1,0 +1,117 @@
+"""`sarvis doctor`: is this machine fit, for what, and what to do about what is not."""
+
+import asyncio
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from contract import mqtt
+from contract.checkup import Finding
+from contract.clock import SystemClock
+from contract.errors import SarvisError
+from contract.mqtt import MqttSession
+from contract.settings import Settings, load
+from contract.telemetry import configure_logging
+
+_CONNECT_S = 5.0
+_BUILT = datetime(2026, 11, 1, tzinfo=UTC)
+"""No clock that is right shows an earlier time."""
+_STYLES = {"fine": "green", "warning": "yellow", "failed": "red"}
+
+
+def doctor(
+    config: Annotated[Path | None, typer.Option(help="settings file instead of ./sarvis.toml")] = None,
+    source: Annotated[str | None, typer.Option(help="what an edge would listen to, instead of the setting")] = None,
+    mqtt_url: Annotated[str | None, typer.Option(help="the broker, mqtt://HOST:PORT")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per finding and line")] = False,
+) -> None:
+    """Look at this machine: Python, libraries, microphone, model, broker, clock; exit 1 if something cannot work."""
+    settings = load(config, edge__source=source, mqtt__url=mqtt_url)
+    configure_logging(settings.log.model_copy(update={"level": "error"}))
+    failed = False
+    table = Table("", "what", "found", "what to do", box=None, show_edge=False)
+    for finding in findings(settings):
+        failed |= finding.state == "failed"
+        if as_json:
+            typer.echo(json.dumps(asdict(finding), ensure_ascii=False))
+        else:
+            table.add_row(f"[{_STYLES[finding.state]}]{finding.state}[/]", finding.what, finding.found, finding.advice)
+    if not as_json:
+        Console().print(table)
+    raise typer.Exit(1 if failed else 0)
+
+
+def findings(settings: Settings) -> Iterator[Finding]:
+    """Of everything that can be looked at from here."""
+    yield Finding("Python", "fine", f"{platform.python_version()} on {platform.machine()}")
+    yield _clock(datetime.now(UTC), _synchronised())
+    yield asyncio.run(_broker(settings))
+    try:
+        from edge_node.checks import checks  # noqa: PLC0415 an edge's libraries are an extra
+    except ModuleNotFoundError as error:
+        advice = "pip install 'sarvis[edge]' if this machine shall be an edge"
+        yield Finding("edge", "warning", f"{error.name} is not installed", advice)
+    else:
+        yield from checks(settings.edge)
+
+
+def _clock(now: datetime, synchronised: bool | None) -> Finding:
+    shown = now.isoformat(timespec="seconds")
+    if now < _BUILT:
+        return Finding("clock", "warning", shown, "it is wrong: sudo timedatectl set-ntp true; time stamps will lie")
+    if synchronised is None:
+        return Finding("clock", "fine", f"{shown}; nobody here says whether it is synchronised")
+    if not synchronised:
+        return Finding("clock", "warning", f"{shown}, not synchronised", "sudo timedatectl set-ntp true")
+    return Finding("clock", "fine", f"{shown}, synchronised")
+
+
+def _synchronised() -> bool | None:
+    program = shutil.which("timedatectl")
+    if program is None:
+        return None
+    command = [program, "show", "--property=NTPSynchronized", "--value"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)  # noqa: S603 no shell
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"yes": True, "no": False}.get(done.stdout.strip())
+
+
+async def _broker(settings: Settings) -> Finding:
+    """Connect as an edge does, with its credentials; nothing is subscribed or published."""
+    what = f"broker {settings.mqtt.url}"
+    try:
+        mqtt.check(settings.mqtt)
+    except SarvisError as error:
+        return Finding(what, "failed", "cannot be used", str(error))
+    connected = asyncio.Event()
+    session = MqttSession(
+        settings.mqtt,
+        f"sarvis-doctor-{settings.edge.device_id or ''}",
+        SystemClock(),
+        subscriptions=[],
+        on_message=lambda _: None,
+        last_will=None,
+        on_connected=connected.set,
+    )
+    running = asyncio.create_task(session.run())
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            await connected.wait()
+    except TimeoutError:
+        return Finding(what, "failed", session.problem or "does not answer", "start it, or set mqtt.url")
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    return Finding(what, "fine", "connected")
