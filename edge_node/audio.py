@@ -21,6 +21,7 @@ import soxr
 from contract.errors import SettingsError
 from edge_node import microphone, program
 from edge_node.capture import RETURN_S, Capture, Change, Open
+from edge_node.closable import Closable
 from edge_node.microphone import MicrophoneOptions, open_microphone
 from edge_node.program import ProgramRecorder
 from edge_node.wakeword.detector import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ, Frame
@@ -121,26 +122,7 @@ class Pacer:
         closed.wait(max(0.0, self._start_s + self._frames * FRAME_S - self._now()))
 
 
-class _Closable:
-    """The half of `AudioSource` that all sources here share."""
-
-    def __init__(self) -> None:
-        self._closed = threading.Event()
-
-    def close(self) -> None:
-        """See `AudioSource`."""
-        self._closed.set()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class PacedSource(_Closable):
+class PacedSource(Closable):
     """Samples from memory, int16 (n,), the last frame filled up with silence; without a pacer as fast as it can."""
 
     def __init__(self, samples: npt.NDArray[np.int16], pacer: Pacer | None, *, endless: bool) -> None:
@@ -166,7 +148,7 @@ class PacedSource(_Closable):
             yield np.zeros(FRAME_SAMPLES, np.int16)
 
 
-class RawSource(_Closable):
+class RawSource(Closable):
     """Raw s16le mono at 16 kHz from a stream's file descriptor, at the writer's pace; leaves the stream open."""
 
     def __init__(self, stream: BinaryIO) -> None:

@@ -8,14 +8,14 @@ nothing lives on deaf.
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Literal, Protocol, Self, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 import soxr
 
 from contract.errors import SarvisError, StartError
 from contract.telemetry import get_logger
+from edge_node.closable import Closable
 from edge_node.ring import Piece, Ring
 from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ, Frame
 
@@ -56,7 +56,7 @@ Open: TypeAlias = Callable[[Ring], Recorder]
 """Starts a recorder; raises StartError if the device cannot be had now."""
 
 
-class Capture:
+class Capture(Closable):
     """An `AudioSource` of a recorder; raises what `open_recorder` raises.
 
     Its iteration raises MicrophoneLostError when nothing came for `stall_s` seconds, or the recorder ended, and for
@@ -76,12 +76,12 @@ class Capture:
         stall_s: float = STALL_S,
         return_s: float = RETURN_S,
     ) -> None:
+        super().__init__()
         self._open = open_recorder
         self._capacity = max(round(_RING_S / block_s), 2)
         self._on_change = on_change
         self._stall_s = stall_s
         self._return_s = return_s
-        self._closed = threading.Event()
         self._changing = threading.Lock()
         self._gaps = self._lost_s = 0.0
         self.returns = 0
@@ -189,14 +189,6 @@ class Capture:
 
     def close(self) -> None:
         """See `AudioSource`; releases the device."""
-        self._closed.set()
+        super().close()
         self._ring.end()
         self._release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -4,7 +4,6 @@ import importlib
 import importlib.metadata
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from contract.errors import SarvisError
 from contract.settings import EdgeSettings
 from edge_node import microphone
 from edge_node.audio import SourceOptions, open_source
+from edge_node.gpio import Pins
 from edge_node.levels import FLOOR_DB, advice, level
 from edge_node.microphone import MicrophoneOptions
 from edge_node.wakeword import selftest
@@ -31,8 +31,8 @@ def checks(settings: EdgeSettings) -> Iterator[Finding]:
     if settings.source.partition(":")[0] in {"mic", "exec"}:
         yield from _devices()
         yield _source(settings)
-    with suppress(SarvisError):
-        yield from _pins(settings)
+    if settings.gpio_lights or settings.gpio_mute is not None:
+        yield _pins()
 
 
 def _libraries() -> Iterator[Finding]:
@@ -92,21 +92,13 @@ def _source(settings: EdgeSettings) -> Finding:
         return Finding(what, "failed", "cannot be heard", str(error))
     told = advice(heard)
     loudest = max((one.rms_db for one in heard), default=FLOOR_DB)
-    return Finding(what, "fine" if told == "fine" else "warning", f"loudest {loudest:g} dB in 2 s", _unless_fine(told))
+    found = f"loudest {loudest:g} dB in 2 s"
+    return Finding(what, "fine", found) if told == "fine" else Finding(what, "warning", found, told)
 
 
-def _unless_fine(told: str) -> str:
-    return "" if told == "fine" else told
-
-
-def _pins(settings: EdgeSettings) -> Iterator[Finding]:
-    if not settings.gpio_lights and settings.gpio_mute is None:
-        return
-    from edge_node.gpio import Pins  # noqa: PLC0415 only who uses pins
-
+def _pins() -> Finding:
     try:
         Pins()
     except SarvisError as error:
-        yield Finding("pins", "failed", "cannot be used", str(error))
-    else:
-        yield Finding("pins", "fine", "Jetson.GPIO works")
+        return Finding("pins", "failed", "cannot be used", str(error))
+    return Finding("pins", "fine", "Jetson.GPIO works")

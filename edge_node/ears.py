@@ -50,8 +50,7 @@ class Ears:
         detector: what tells the wake word.
     """
 
-    def __init__(self, settings: EdgeSettings, device_id: str, clock: Clock) -> None:
-        edge = settings
+    def __init__(self, edge: EdgeSettings, device_id: str, clock: Clock) -> None:
         self.detector: Detector
         self.detector = NativeDetector(edge.model) if edge.engine == "native" else OpenWakeWordDetector(edge.model)
         advice = self.detector.advice

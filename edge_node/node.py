@@ -205,8 +205,8 @@ class EdgeNode:
         self._events.emit(
             "outcome", id=outcome.id, status=outcome.status, bridge_ms=outcome.latency_ms, round_trip_ms=took_ms
         )
-        # A late one lights no lamp that a log-out has put out.
-        if self._session.active_uid is not None and not self._muted and "microphone_lost" not in self._alarms:
+        # A late one lights no lamp that a log-out has put out, and hides no trouble.
+        if self._session.active_uid is not None and self._trouble() is None:
             self._indicator.show(LIGHTS[outcome.status])
 
     def _take_bridge_status(self, instance: str, status: BridgeStatus, now: float) -> None:
@@ -255,14 +255,15 @@ class EdgeNode:
         return True
 
     def _show_session(self) -> None:
+        self._indicator.show(self._trouble() or self._session.mode)
+
+    def _trouble(self) -> Light | None:
+        """Why nothing would come of the wake word now, though somebody may be logged in."""
         if "microphone_lost" in self._alarms:
-            self._indicator.show("microphone_lost")
-        elif self._muted:
-            self._indicator.show("muted")
-        elif self._session.active_uid is not None and not self._mqtt.connected:
-            self._indicator.show("offline")
-        else:
-            self._indicator.show(self._session.mode)
+            return "microphone_lost"
+        if self._muted:
+            return "muted"
+        return "offline" if self._session.active_uid is not None and not self._mqtt.connected else None
 
     def _publish_status(self) -> None:
         status = self._status("online")
