@@ -93,6 +93,13 @@ def test_a_lost_device_is_opened_again_and_the_sound_goes_on(socket: Socket) -> 
     assert [device.closed for device in socket.devices] == [1, 1]
 
 
+def test_a_device_that_says_it_is_gone_is_not_waited_for(socket: Socket) -> None:
+    with capture(socket, stall_s=1e6) as source:
+        socket.says = [2]
+        socket.devices[0].plugged = False
+        assert values(iter(source), 1) == [2]
+
+
 def test_a_device_that_is_there_but_says_nothing_is_lost_too(socket: Socket) -> None:
     changes: list[Change] = []
     with capture(socket, changes, stall_s=0.05) as source:
@@ -169,7 +176,10 @@ def test_a_device_may_come_back_at_another_rate(socket: Socket) -> None:
     with capture(socket) as source:
         socket.rates, socket.says, socket.frames = [48_000], [700], 30
         socket.devices[0].plugged = False
-        assert values(iter(source), 9)[-1] == pytest.approx(700, abs=5)
+        frames = iter(source)
+        assert values(frames, 9)[-1] == pytest.approx(700, abs=5)
+        socket.devices[1].say(-700, 30)
+        assert values(frames, 9)[-1] == pytest.approx(-700, abs=5), "30 blocks at 48 kHz are 10 at 16 kHz"
 
 
 def test_close_ends_an_iteration_that_waits_for_a_device(socket: Socket) -> None:

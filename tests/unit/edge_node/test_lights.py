@@ -138,13 +138,19 @@ def test_a_slow_command_is_told_the_newest_light_and_holds_up_nobody(tmp_path: P
     assert log.read_text() == f"starting {LIGHTS[-1]} "
 
 
-def test_a_command_that_fails_is_run_again_for_the_next_light(tmp_path: Path) -> None:
+def test_a_command_that_fails_is_logged_and_run_again_for_the_next_light(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr("edge_node.lights.log.warning", lambda _event, light, error: warned.append(f"{light} {error}"))
     log = tmp_path / "log"
     lamp = CommandIndicator(command(tmp_path, f"open({str(log)!r}, 'a').write(sys.argv[1] + ' ')\nsys.exit(1)"))
     lights: list[Light] = ["starting", "active"]
     for light in lights:
         lamp.show(light)
         wait_for(light, partial(said, log, light))
+    wait_for("the warnings", lambda: len(warned) == len(lights))
+    assert all("exit status 1" in warning for warning in warned)
 
 
 @pytest.mark.parametrize("line", ["no-such-program-anywhere", "  ", "'unfinished"])

@@ -179,6 +179,13 @@ def test_a_microphone_that_is_plugged_in_later_is_found(plug: Plug, monkeypatch:
         assert int(next(iter(source))[0]) == 5
 
 
+def test_a_microphone_that_was_plugged_in_after_portaudio_listed_its_devices_is_found(plug: Plug) -> None:
+    fake = plug(FakeSounddevice(plugged=False))
+    fake.plugged = True
+    with open_source("mic"):
+        assert fake.calls == ["start"]
+
+
 def test_without_an_input_device_the_message_says_what_to_do(plug: Plug) -> None:
     plug(FakeSounddevice(plugged=False))
     with pytest.raises(StartError, match="plug one in") as refused:
