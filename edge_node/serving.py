@@ -48,12 +48,16 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
         events=events,
         indicator=open_indicator(edge, events),
     )
+    stopping = asyncio.Event()
+    # Before the line that says it listens: whoever reads that may send a signal at once.
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
     PunctualProtocol.room = Room.all_there_is()
     server = Server(endpoint(node, ears.set_mute, edge))
     tasks: list[asyncio.Task[None]] = [
         asyncio.create_task(server.serve(sockets=[listening]), name="http"),
         asyncio.create_task(node.run(), name="node"),
-        asyncio.create_task(_signal(), name="signals"),
+        asyncio.create_task(_set(stopping), name="signals"),
         asyncio.create_task(ears.watch(), name="watchdog"),
     ]
     ears.start(node)
@@ -97,9 +101,5 @@ def _raise_failure(why_deaf: BaseException | None, results: list[BaseException |
             raise result
 
 
-async def _signal() -> None:
-    """Until SIGINT or SIGTERM."""
-    stopping = asyncio.Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
-    await stopping.wait()
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()

@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from fastapi import FastAPI, HTTPException
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StrictBool
 
 from contract.guards import AllowedNetworks, OriginGuard
 from contract.web import Result, UserRequest, harden, problems
@@ -30,7 +30,7 @@ class MuteRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    muted: bool
+    muted: StrictBool
 
 
 PROBLEMS = problems(

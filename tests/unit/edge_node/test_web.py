@@ -141,4 +141,5 @@ async def test_mute_says_whether_the_node_listens_afterwards() -> None:
         assert await caller.post("/api/mute", b'{"muted": false}') == (200, {"success": False, "message": "Muted"})
         caller.node.full = True
         assert (await caller.post("/api/mute", b'{"muted": true}'))[0] == 503
-        assert (await caller.post("/api/mute", b"{}"))[0] == 422
+        for body in (b"{}", b'{"muted": 0}', b'{"muted": "no"}', b'{"muted": null}'):
+            assert (await caller.post("/api/mute", body))[0] == 422
