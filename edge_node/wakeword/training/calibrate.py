@@ -9,7 +9,7 @@ from edge_node.gate import GateSettings
 from edge_node.wakeword.training.intervals import Rate
 from edge_node.wakeword.training.judge import Hour, false_accepts
 
-FALSE_ACCEPTS_PER_HOUR = {"lenient": 1.5, "normal": 0.5, "strict": 0.1}
+FALSE_ACCEPTS_PER_HOUR = {"lenient": 1.5, "normal": 0.75, "strict": 0.1}
 """What each strictness may cost in hours of recordings that the model has not learned from."""
 
 _GRID = 400

@@ -28,7 +28,6 @@ class Pupil:
             that know the word in noise take more of real life for it. Their mean does better than either.
         contrast: whether it learns hardly anything but to tell the word from what sounds like it. Such a network is of
             no use alone: it has heard too little of the rest of life.
-        vote: its weight in the mean.
     """
 
     architecture: Architecture
@@ -36,7 +35,6 @@ class Pupil:
     steps: int
     quiet: bool = False
     contrast: bool = False
-    vote: float = 1.0
 
     @property
     def name(self) -> str:
@@ -67,8 +65,8 @@ class Course:
         Pupil("conv", 3, 7000),
         Pupil("dense", 4, 9000),
         Pupil("conv", 5, 7000),
-        Pupil("conv", 6, 7000, contrast=True, vote=0.5),
-        Pupil("conv", 7, 7000, contrast=True, vote=0.5),
+        Pupil("conv", 6, 7000, contrast=True),
+        Pupil("conv", 7, 7000, contrast=True),
     )
     second_steps: int = 3500
     passes: int = 2
@@ -84,7 +82,7 @@ QUICK = Course(
     ensemble=(
         Pupil("dense", 1, 200, quiet=True),
         Pupil("conv", 2, 200),
-        Pupil("conv", 3, 100, contrast=True, vote=0.5),
+        Pupil("conv", 3, 100, contrast=True),
     ),
     second_steps=60,
     passes=1,

@@ -94,12 +94,11 @@ def _conv(values: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One network of an ensemble, learned; `vote` is its weight in the mean."""
+    """One network of an ensemble, learned."""
 
     architecture: Architecture
     weights: dict[str, npt.NDArray[np.float32]]
     scale: Scale
-    vote: float = 1.0
 
 
 def export(members: Sequence[Member], path: Path, notes: dict[str, str], bias: float = 0.0) -> None:
@@ -110,10 +109,8 @@ def export(members: Sequence[Member], path: Path, notes: dict[str, str], bias: f
     graph = Graph("wake word")
     stacks = {kind: [member for member in members if member.architecture == kind] for kind in _STACKS}
     logits = [_STACKS[kind](graph, alike) for kind, alike in stacks.items() if alike]
-    every = _reshaped(graph, logits[0] if len(logits) == 1 else graph.add("Concat", logits, axis=0), -1, 1)
-    votes = np.array([[member.vote for alike in stacks.values() for member in alike]], np.float32)
-    shares = votes / votes.sum()
-    mean = graph.add("MatMul", [graph.constant(shares), every])
+    every = logits[0] if len(logits) == 1 else graph.add("Concat", logits, axis=0)
+    mean = _reshaped(graph, graph.add("ReduceMean", [every], axes=[0]), 1, 1)
     score = graph.add("Sigmoid", [graph.add("Add", [mean, graph.constant(np.float32(bias))])])
     graph.write(path, (_INPUT, (1, HEAD_EMBEDDINGS, EMBEDDING_SIZE)), (score, "score", (1, 1)), notes)
 

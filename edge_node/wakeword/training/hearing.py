@@ -16,6 +16,7 @@ from edge_node.wakeword.training.judge import Hour, Scores, false_accepts, reach
 from edge_node.wakeword.training.measure import CLEAN, CONDITIONS, ROOM, Condition
 from edge_node.wakeword.training.plan import Clip
 from edge_node.wakeword.training.progress import track
+from edge_node.wakeword.training.recordings import join_recordings
 from edge_node.wakeword.training.sources import MEASURED, Source
 from edge_node.wakeword.training.voices import Split
 
@@ -77,6 +78,7 @@ class Hearing:
 
 def hear(head: Head, clips: Sequence[Clip], cache: Path) -> Hearing:
     """Let a model hear the test split of `clips` and all recordings that nothing was learned from."""
+    join_recordings(cache, MEASURED)  # scenes have their noises from these
     words = _by_engine(clips, "test", "word")
     nears = _by_engine(clips, "test", "near")
     return Hearing(

@@ -74,9 +74,7 @@ class Lessons:
             return f"{what} {() if pupil.contrast else names}"
 
         return [
-            replace(
-                learned.member(cache, pupil.architecture, description(pupil), partial(learn, pupil)), vote=pupil.vote
-            )
+            learned.member(cache, pupil.architecture, description(pupil), partial(learn, pupil))
             for pupil in course.ensemble
         ]
 

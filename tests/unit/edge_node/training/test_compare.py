@@ -1,6 +1,7 @@
 """Models side by side, on scores that are made up."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from edge_node.wakeword.training.judge import Hour, Scores
 from edge_node.wakeword.training.measure import CLEAN, CONDITIONS, ROOM
 from edge_node.wakeword.training.plan import Clip, Kind
 from edge_node.wakeword.training.second import export, with_second
+from edge_node.wakeword.training.sources import Source
 from edge_node.wakeword.training.voices import Engine, Split
 from edge_node.wakeword.twin import embeddings_of
 from tests.unit.edge_node.training.test_second import network
@@ -225,12 +227,18 @@ class Cache:
 
     def __init__(self) -> None:
         self.rows_read = 0
+        self.joined: set[str] = set()
+
+    def join(self, _cache: Path, sources: Sequence[Source]) -> None:
+        self.joined |= {source.name for source in sources}
 
     def rows(self, clips: list[Clip], *_: object) -> Floats:
         self.rows_read += 1
         return self._rows(len(clips))
 
     def heard(self, clips: list[Clip], *_: object) -> Floats:
+        noises = {name for names in measure._NOISES["test"].values() for name in names}
+        assert noises <= self.joined, "in an empty cache scenes would have no noise to take"
         return np.stack([embeddings_of(one) for one in self._rows(len(clips))])
 
     def recordings(self, *_: object) -> dict[str, Floats]:
@@ -250,6 +258,7 @@ def test_a_model_is_heard_with_its_second_stage_and_rows_are_read_for_that_only(
 ) -> None:
     with_second(model, tmp_path / "second.onnx", 0.0)
     cache = Cache()
+    monkeypatch.setattr("edge_node.wakeword.training.hearing.join_recordings", cache.join)
     monkeypatch.setattr(measure, "heard", cache.heard)
     monkeypatch.setattr(measure, "heard_rows", cache.rows)
     monkeypatch.setattr(measure, "measured_recordings", cache.recordings)
