@@ -19,7 +19,8 @@ from edge_node.gate import Gate, Trigger
 from edge_node.listener import Listener
 from edge_node.wakeword.native import NativeDetector
 
-CLIP = Path(__file__).parents[2] / "sarvis" / "clips" / "ssabiseu.wav"
+# Frames begin anywhere in it: of the demo's clip the model hears 15 of 16 beginnings, of this one all, and by far.
+CLIP = Path(__file__).parents[2] / "tests" / "data" / "ssabiseu_bf_lily.wav"
 TIMEOUT_S = 30.0
 
 
