@@ -268,6 +268,7 @@ class EdgeSettings(Section):
     refractory_s: float = Field(default=2.0, ge=0)
     wake_ttl_ms: int = Field(default=10_000, ge=100, le=60_000)
     light_command: str | None = Field(default=None, min_length=1)
+    sound_command: str | None = Field(default=None, min_length=1)
     gpio_lights: dict[str, int] = {}
     gpio_mute: int | None = None
     http_host: str = "127.0.0.1"

@@ -2,16 +2,18 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from typing import Protocol
 
 from contract.clock import Clock
 from contract.settings import EdgeSettings
 from edge_node.audio import SourceOptions, open_source
-from edge_node.capture import Change
+from edge_node.capture import Capture, Change
 from edge_node.events import Alarm
 from edge_node.gate import Gate, Trigger
 from edge_node.gpio import Pins
 from edge_node.listener import Listener
+from edge_node.metrics import Numbers
 from edge_node.microphone import MicrophoneOptions
 from edge_node.mute import Mute, Switch
 from edge_node.wakeword.detector import Detector
@@ -63,8 +65,8 @@ class Ears:
             on_change=self._changed,
         )
         self._kind = edge.source.partition(":")[0]
-        source = open_source(edge.source, options)
-        self._listener = Listener(source, self.detector, gate, self._triggered, self._ended, self._silent)
+        self._source = open_source(edge.source, options)
+        self._listener = Listener(self._source, self.detector, gate, self._triggered, self._ended, self._silent)
         self._clock = clock
         # Who plays files or feeds standard input may pause; a lost microphone has its own time.
         deaf_s = edge.microphone_return_s + DEAF_S if self._kind in _NEVER_PAUSE else None
@@ -92,6 +94,14 @@ class Ears:
         """Mute by software; whether the node is muted now, which a switch may have decided. OSError as `Mute.set`."""
         self._mute.set(muted)
         return self._look_at_mute(self._hearer) if self._hearer is not None else bool(self._mute)
+
+    def numbers(self) -> Numbers:
+        """What was counted so far, of this half."""
+        counted = Numbers(frames=self._listener.frames, scored=self._listener.scored)
+        source = self._source
+        if not isinstance(source, Capture):
+            return counted
+        return replace(counted, gaps=source.gaps, lost_s=source.lost_s, ring=source.waiting, returns=source.returns)
 
     async def stop(self) -> None:
         """Close the source and let the thread end, if it does."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from edge_node.audio import AudioSource
 from edge_node.gate import Gate, Trigger
+from edge_node.metrics import SCORES
 from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ, Detector, Frame
 
 SILENT_S = 30.0
@@ -85,7 +86,9 @@ class Listener:
                 self.frames += 1
                 self._watch_silence(frame)
                 score = self._detector.feed(_SILENCE if self.muted else frame)
-                self.scored += score is not None
+                if score is not None:
+                    self.scored += 1
+                    SCORES.observe(score)
                 trigger = self._gate.feed(score, self.frames * FRAME_SAMPLES / SAMPLE_RATE_HZ)
                 if trigger is not None:
                     self._on_trigger(trigger)

@@ -13,6 +13,7 @@ from contract.telemetry import get_logger
 from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, LOGIN, LOGOUT, OUTCOME, WAKE
 from edge_node.events import Alarm, Events, Indicator, Light
 from edge_node.gate import Trigger
+from edge_node.metrics import OUTCOMES, WAKES
 from edge_node.outbox import WakeOutbox
 from edge_node.session import Decision, EdgeSession
 from edge_node.state import StateFile
@@ -123,8 +124,19 @@ class EdgeNode:
             model=self._model,
         )
         self._outbox.add(wake, heard_at)
+        WAKES.inc()
         self._events.emit("wake", id=wake.id, uid=uid, score=wake.score, at_s=round(trigger.at_s, 2))
         self._do_what_is_due()
+
+    @property
+    def waiting(self) -> int:
+        """Wakes whose fate is not known."""
+        return len(self._outbox)
+
+    @property
+    def dropped(self) -> int:
+        """Wakes that were dropped: too old, too many, or of a user who was logged out."""
+        return self._outbox.dropped
 
     def mute(self, muted: bool) -> None:
         """The node listens no more, or again."""
@@ -199,6 +211,7 @@ class EdgeNode:
     def _take_outcome(self, outcome: Outcome, now: float) -> None:
         heard_at = self._outbox.settled(outcome.id)
         self._fate.set()
+        OUTCOMES.labels(outcome.status).inc()
         if heard_at is None and outcome.status not in {"acked", "pushed"}:
             return
         took_ms = None if heard_at is None else round((now - heard_at) * 1000, 1)

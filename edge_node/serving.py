@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
@@ -17,6 +18,7 @@ from contract.web import Server, address, listen
 from edge_node.ears import Ears
 from edge_node.events import Events
 from edge_node.lights import open_indicator
+from edge_node.metrics import Numbers, exposition
 from edge_node.node import EdgeNode
 from edge_node.state import StateFile
 from edge_node.wakeword import selftest
@@ -53,7 +55,11 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
     PunctualProtocol.room = Room.all_there_is()
-    server = Server(endpoint(node, ears.set_mute, edge))
+
+    def numbers() -> Numbers:
+        return replace(ears.numbers(), waiting=node.waiting, dropped=node.dropped)
+
+    server = Server(endpoint(node, ears.set_mute, exposition(numbers), edge))
     tasks: list[asyncio.Task[None]] = [
         asyncio.create_task(server.serve(sockets=[listening]), name="http"),
         asyncio.create_task(node.run(), name="node"),
@@ -76,10 +82,14 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
     _raise_failure(ears.end.result() if ears.end.done() else None, results)
 
 
-def endpoint(node: Node, set_mute: Callable[[bool], bool], edge: EdgeSettings) -> uvicorn.Config:
+def endpoint(
+    node: Node, set_mute: Callable[[bool], bool], metrics: Callable[[], bytes], edge: EdgeSettings
+) -> uvicorn.Config:
     """The local endpoint, ready to be served."""
     name = socket.gethostname()
-    app = create_app(node, set_mute, allow=networks(edge.http_allow), hosts=[edge.http_host, name, f"{name}.local"])
+    app = create_app(
+        node, set_mute, metrics, allow=networks(edge.http_allow), hosts=[edge.http_host, name, f"{name}.local"]
+    )
     return uvicorn.Config(
         app,
         log_config=None,

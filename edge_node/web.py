@@ -5,6 +5,8 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from fastapi import FastAPI, HTTPException
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, StrictBool
 
 from contract.guards import AllowedNetworks, OriginGuard
@@ -43,11 +45,17 @@ PROBLEMS = problems(
 
 
 def create_app(
-    node: Node, set_mute: Callable[[bool], bool], *, allow: Iterable[IPv4Network | IPv6Network], hosts: Collection[str]
+    node: Node,
+    set_mute: Callable[[bool], bool],
+    metrics: Callable[[], bytes],
+    *,
+    allow: Iterable[IPv4Network | IPv6Network],
+    hosts: Collection[str],
 ) -> FastAPI:
     """The application that answers for this node, to callers from the networks `allow`, by its address or `hosts`.
 
     `set_mute` is told to mute or not, and says whether the node is muted then; OSError if that could not be stored.
+    `metrics` gives what a scrape of Prometheus's gets.
     """
     app = FastAPI(title="SARVIS edge", docs_url=None, redoc_url=None, strict_content_type=False)
 
@@ -76,6 +84,11 @@ def create_app(
         except OSError:
             raise HTTPException(503, "this could not be stored on this device; try again") from None
         return Result(success=muted == body.muted, message="Muted" if muted else "Listening")
+
+    @app.get("/metrics", include_in_schema=False)
+    def numbers() -> PlainTextResponse:
+        """What the node has counted."""
+        return PlainTextResponse(metrics(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/livez", include_in_schema=False)
     async def livez() -> dict[str, str]:

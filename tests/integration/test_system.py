@@ -232,6 +232,26 @@ def test_the_word_rings_the_app_while_its_user_is_logged_in(edge: Edge, bridge: 
         assert mqtt.messages(f"devices/{edge.device_id}/wake")[0]["uid"] == edge.uid
 
 
+def test_a_scrape_of_the_edge_tells_what_it_heard_and_what_came_of_it(edge: Edge, bridge: Bridge) -> None:
+    assert edge.uid is not None
+    with bridge.app(edge.uid):
+        edge.event("logged_in")
+        before = edge.metrics()
+        edge.hear_word()
+        edge.event("outcome", lambda outcome: outcome["status"] == "acked")
+
+    def grown(name: str) -> float:
+        return edge.metrics().get(name, 0.0) - before.get(name, 0.0)
+
+    assert grown("sarvis_edge_frames_total") >= 37, "three seconds before the word alone"
+    assert grown("sarvis_edge_score_count") == grown("sarvis_edge_scored_total") > 0
+    assert grown('sarvis_edge_score_bucket{le="+Inf"}') > grown('sarvis_edge_score_bucket{le="0.4"}')
+    assert grown("sarvis_edge_wakes_total") == 1
+    assert grown('sarvis_edge_outcomes_total{status="acked"}') == 1
+    after = edge.metrics()
+    assert (after["sarvis_edge_wakes_waiting"], after["sarvis_mqtt_connected"]) == (0, 1)
+
+
 def test_a_log_out_by_the_app_ends_it_and_the_word_is_ignored(edge: Edge, bridge: Bridge, mqtt: Mqtt) -> None:
     began = edge.mark()
     with logged_in(edge, bridge) as app:

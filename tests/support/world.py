@@ -447,6 +447,12 @@ class Edge:
         except AssertionError as error:
             raise AssertionError("\n".join([str(error), *self.sarvis.out[since:], *self.sarvis.err])) from None
 
+    def metrics(self) -> dict[str, float]:
+        """What a scrape of it gives, by name and labels."""
+        told = httpx2.get(f"{self.url}/metrics", trust_env=False).raise_for_status().text
+        values = (line.rsplit(" ", 1) for line in told.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, value in values}
+
     def hear_word(self) -> None:
         """Three seconds of silence, the word and a second of silence, as fast as it listens."""
         word, rate = soundfile.read(WORD, dtype="int16")

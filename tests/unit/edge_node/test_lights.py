@@ -7,15 +7,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from contract.errors import SettingsError, StartError
 from contract.settings import EdgeSettings
+from edge_node import sounds
 from edge_node.events import Events, Light
 from edge_node.gpio import Pins
 from edge_node.lights import LIGHTS, CommandIndicator, open_indicator
 from edge_node.mute import Mute, Switch
 from tests.support.waiting import wait_for
+
+NAMES = {light: str(light) for light in LIGHTS}
 
 
 class Board(ModuleType):
@@ -129,7 +134,8 @@ def test_a_command_is_run_with_the_name_of_the_light(tmp_path: Path) -> None:
 
 def test_a_slow_command_is_told_the_newest_light_and_holds_up_nobody(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    lamp = CommandIndicator(command(tmp_path, f"open({str(log)!r}, 'a').write(sys.argv[1] + ' ')\ntime.sleep(1)"))
+    line = command(tmp_path, f"open({str(log)!r}, 'a').write(sys.argv[1] + ' ')\ntime.sleep(1)")
+    lamp = CommandIndicator("edge.light_command", line, NAMES)
     lamp.show("starting")
     wait_for("the first", log.exists)
     for light in LIGHTS:
@@ -142,9 +148,10 @@ def test_a_command_that_fails_is_logged_and_run_again_for_the_next_light(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warned: list[str] = []
-    monkeypatch.setattr("edge_node.lights.log.warning", lambda _event, light, error: warned.append(f"{light} {error}"))
+    monkeypatch.setattr("edge_node.lights.log.warning", lambda _event, **told: warned.append(str(told)))
     log = tmp_path / "log"
-    lamp = CommandIndicator(command(tmp_path, f"open({str(log)!r}, 'a').write(sys.argv[1] + ' ')\nsys.exit(1)"))
+    line = command(tmp_path, f"open({str(log)!r}, 'a').write(sys.argv[1] + ' ')\nsys.exit(1)")
+    lamp = CommandIndicator("edge.light_command", line, NAMES)
     lights: list[Light] = ["starting", "active"]
     for light in lights:
         lamp.show(light)
@@ -154,9 +161,57 @@ def test_a_command_that_fails_is_logged_and_run_again_for_the_next_light(
 
 
 @pytest.mark.parametrize("line", ["no-such-program-anywhere", "  ", "'unfinished"])
-def test_a_command_that_is_none_is_refused_at_the_start(line: str) -> None:
-    with pytest.raises(SettingsError, match=r"edge\.light_command"):
-        CommandIndicator(line)
+@pytest.mark.parametrize("setting", ["light_command", "sound_command"])
+def test_a_command_that_is_none_is_refused_at_the_start(tmp_path: Path, setting: str, line: str) -> None:
+    with pytest.raises(SettingsError, match=rf"edge\.{setting}"):
+        open_indicator(settings(**{setting: line}, state_dir=tmp_path), events())
+
+
+def player(folder: Path) -> tuple[Path, str]:
+    """A log, and a command that writes into it which file it was given, if that is one."""
+    log = folder / "log"
+    code = f"import pathlib\nfile = pathlib.Path(sys.argv[1])\nassert file.read_bytes()\nlog = open({str(log)!r}, 'a')"
+    return log, command(folder, f"{code}\nlog.write(file.stem + ' ')")
+
+
+def holds(log: Path, text: str) -> bool:
+    return (log.read_text() if log.exists() else "") == text
+
+
+def test_what_happens_is_heard_each_time_and_what_is_so_only_when_it_is_new(tmp_path: Path) -> None:
+    log, line = player(tmp_path)
+    lamp = open_indicator(settings(sound_command=line, state_dir=tmp_path), events())
+    shown: list[Light] = ["starting", "active", "active", "nobody_there", "nobody_there", "offline"]
+    for number, light in enumerate(shown):
+        lamp.show(light)
+        heard = [sound for sound in shown[1 : number + 1] if sound != "active"]
+        expected = "".join(f"{sound} " for sound in (["active"] if number else []) + heard)
+        wait_for(light, partial(holds, log, expected))
+
+
+@pytest.mark.parametrize("light", sounds.TONES)
+def test_each_sound_is_a_wav_file_that_begins_and_ends_softly_and_is_not_too_loud(tmp_path: Path, light: Light) -> None:
+    samples, rate = soundfile.read(sounds.lay_out(tmp_path)[light], dtype="float32")
+    assert rate == sounds.RATE_HZ
+    assert abs(samples[[0, -1]]).max() < 0.01
+    assert 0.2 < abs(samples).max() < 0.3
+    spectrum = abs(np.fft.rfft(samples[: rate // 10] * np.hanning(rate // 10)))
+    assert spectrum.argmax() * 10 == pytest.approx(sounds.TONES[light][0], abs=10)
+
+
+def test_a_sound_that_people_have_put_there_stays(tmp_path: Path) -> None:
+    files = sounds.lay_out(tmp_path)
+    files["active"].write_bytes(b"mine")
+    files["standby"].unlink()
+    assert sounds.lay_out(tmp_path) == files
+    assert files["active"].read_bytes() == b"mine"
+    assert files["standby"].stat().st_size > 1000
+
+
+def test_sounds_that_cannot_be_kept_are_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "sounds").write_text("no folder")
+    with pytest.raises(StartError, match="sounds cannot be kept"):
+        open_indicator(settings(sound_command="true", state_dir=tmp_path), events())
 
 
 def test_software_mutes_and_unmutes_and_a_restart_changes_nothing(tmp_path: Path) -> None:

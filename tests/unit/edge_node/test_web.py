@@ -52,12 +52,16 @@ class Caller:
         answer = await self._client.post(path, content=body, headers=dict(headers))
         return answer.status_code, answer.json()
 
+    async def get(self, path: str) -> tuple[int, str]:
+        answer = await self._client.get(path)
+        return answer.status_code, answer.text
+
 
 @asynccontextmanager
 async def serving(**settings: Any) -> AsyncIterator[Caller]:
     node = FakeNode()
     with listen("the test", HOST, 0, option="--http-port") as listening:
-        server = Server(endpoint(node, node.set_mute, EdgeSettings(**settings)))
+        server = Server(endpoint(node, node.set_mute, lambda: b"counted 1\n", EdgeSettings(**settings)))
         task = asyncio.create_task(server.serve(sockets=[listening]))
         url = f"http://{HOST}:{listening.getsockname()[1]}"
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
@@ -73,6 +77,13 @@ async def test_a_log_out_from_this_machine_is_obeyed_as_documented() -> None:
             {"success": True, "message": "Logged out successfully"},
         )
         assert caller.node.uid is None
+
+
+async def test_whoever_may_call_may_scrape_and_nobody_else() -> None:
+    async with serving() as caller:
+        assert await caller.get("/metrics") == (200, "counted 1\n")
+    async with serving(http_allow=["192.0.2.0/24"]) as caller:
+        assert (await caller.get("/metrics"))[0] == 403
 
 
 async def test_a_legacy_caller_that_names_no_content_type_is_understood() -> None:

@@ -1,0 +1,60 @@
+"""What a node lets people hear: a short tone for what happens, played by any program that plays WAV files."""
+
+import io
+import wave
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from contract.errors import StartError
+from edge_node.events import Light
+
+RATE_HZ = 48_000
+_NOTE_S = 0.11
+_EDGE_S = 0.012
+_LOUDNESS = 0.25
+
+TONES: Mapping[Light, Sequence[float]] = {
+    "wake_sent": (660.0,),
+    "app_answered": (660.0, 880.0),
+    "nobody_there": (440.0, 330.0),
+    "active": (440.0, 550.0, 660.0),
+    "standby": (660.0, 550.0, 440.0),
+    "muted": (330.0,),
+    "microphone_lost": (220.0, 220.0, 220.0),
+    "offline": (330.0, 247.0),
+}
+"""Pitches in Hz, one after the other: up is good, down is not."""
+
+
+def tone(pitches: Sequence[float]) -> bytes:
+    """A WAV file, mono."""
+    time_s = np.arange(round(_NOTE_S * RATE_HZ)) / RATE_HZ
+    # Without soft edges each note would begin and end with a click.
+    edge = np.minimum(1.0, np.minimum(time_s, _NOTE_S - time_s) / _EDGE_S)
+    notes = [np.sin(2 * np.pi * pitch * time_s) * edge for pitch in pitches]
+    samples = np.rint(np.concatenate(notes) * _LOUDNESS * 32767).astype("<i2")
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes(samples.tobytes())
+    return content.getvalue()
+
+
+def lay_out(folder: Path) -> dict[Light, Path]:
+    """Files to play, by light, in `folder`; what is there already stays, so that people can put their own.
+
+    StartError if they cannot be written.
+    """
+    files = {light: folder / f"{light}.wav" for light in TONES}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for light, file in files.items():
+            if not file.exists():
+                file.write_bytes(tone(TONES[light]))
+    except OSError as error:
+        raise StartError(f"the sounds cannot be kept in {folder}: {error.strerror}") from None
+    return files
