@@ -11,25 +11,17 @@ from contract.mqtt import Incoming, MqttSession, Outgoing, Subscription
 from contract.settings import Settings
 from contract.telemetry import get_logger
 from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, LOGIN, LOGOUT, OUTCOME, WAKE
-from edge_node.events import Alarm, Events, Indicator, Light
+from edge_node.events import Alarm, Events, Indicator
 from edge_node.gate import Trigger
 from edge_node.metrics import OUTCOMES, WAKES
 from edge_node.outbox import WakeOutbox
+from edge_node.panel import Panel
 from edge_node.session import Decision, EdgeSession
 from edge_node.state import StateFile
 
 VERSION = version("sarvis")
 LOOK_EVERY_S = 0.25
 MAX_BRIDGES = 100
-
-LIGHTS: dict[str, Light] = {
-    "sent": "wake_sent",
-    "acked": "app_answered",
-    "pushed": "wake_sent",
-    "user_not_connected": "nobody_there",
-    "expired": "nobody_there",
-    "rejected": "nobody_there",
-}
 
 log = get_logger("edge")
 
@@ -54,7 +46,7 @@ class EdgeNode:
         self._clock = clock
         self._state_file = state_file
         self._events = events
-        self._indicator = indicator
+        self._panel = Panel(events, indicator)
         self._session = EdgeSession(
             state_file.open(), settings.edge.uid, clock.monotonic(), new_id=new_id, jitter=random.random
         )
@@ -62,8 +54,6 @@ class EdgeNode:
         self._look = asyncio.Event()
         self._fate = asyncio.Event()
         self._bridges: set[str] = set()
-        self._alarms: set[Alarm] = set()
-        self._muted = False
         self._mqtt = MqttSession(
             settings.mqtt,
             f"sarvis-{device_id}",
@@ -82,7 +72,7 @@ class EdgeNode:
 
     async def run(self) -> None:
         """Live until cancelled; raises what ended the connection, if that was a fault of ours."""
-        self._indicator.show("starting")
+        self._panel.start()
         connection = asyncio.create_task(self._mqtt.run(), name="mqtt")
         try:
             self._show_session()
@@ -108,8 +98,8 @@ class EdgeNode:
     def heard(self, trigger: Trigger, heard_at: float) -> None:
         """The wake word; `heard_at` is monotonic."""
         uid = self._session.active_uid
-        if uid is None or self._muted:
-            reason = "muted" if self._muted else "standby"
+        if uid is None or self._panel.muted:
+            reason = "muted" if self._panel.muted else "standby"
             self._events.emit("ignored", reason=reason, score=round(trigger.score, 4))
             return
         wake = Wake(
@@ -140,21 +130,15 @@ class EdgeNode:
 
     def mute(self, muted: bool) -> None:
         """The node listens no more, or again."""
-        if muted == self._muted:
-            return
-        self._muted = muted
-        self._events.emit("muted" if muted else "unmuted")
-        self._show_session()
-        self._publish_status()
+        if self._panel.mute(muted):
+            self._show_session()
+            self._publish_status()
 
     def alarm(self, name: Alarm, raised: bool) -> None:
         """Something keeps the node from hearing, or does not any more: for the light and for whoever watches topics."""
-        if raised == (name in self._alarms):
-            return
-        self._alarms ^= {name}
-        self._events.emit("alarm", name=name, raised=raised)
-        self._show_session()
-        self._publish_status()
+        if self._panel.alarm(name, raised):
+            self._show_session()
+            self._publish_status()
 
     # The local HTTP endpoint
 
@@ -218,9 +202,7 @@ class EdgeNode:
         self._events.emit(
             "outcome", id=outcome.id, status=outcome.status, bridge_ms=outcome.latency_ms, round_trip_ms=took_ms
         )
-        # A late one lights no lamp that a log-out has put out, and hides no trouble.
-        if self._session.active_uid is not None and self._trouble() is None:
-            self._indicator.show(LIGHTS[outcome.status])
+        self._panel.show_fate(outcome.status, self._session.mode, reached=self._mqtt.connected)
 
     def _take_bridge_status(self, instance: str, status: BridgeStatus, now: float) -> None:
         born = f"{instance} {status.started_at}"
@@ -268,15 +250,7 @@ class EdgeNode:
         return True
 
     def _show_session(self) -> None:
-        self._indicator.show(self._trouble() or self._session.mode)
-
-    def _trouble(self) -> Light | None:
-        """Why nothing would come of the wake word now, though somebody may be logged in."""
-        if "microphone_lost" in self._alarms:
-            return "microphone_lost"
-        if self._muted:
-            return "muted"
-        return "offline" if self._session.active_uid is not None and not self._mqtt.connected else None
+        self._panel.show(self._session.mode, reached=self._mqtt.connected)
 
     def _publish_status(self) -> None:
         status = self._status("online")
@@ -290,8 +264,8 @@ class EdgeNode:
                 "seq": self._session.next_seq(),
                 "session": self._session.mode,
                 "version": VERSION,
-                "muted": self._muted,
-                "alarms": sorted(self._alarms),
+                "muted": self._panel.muted,
+                "alarms": sorted(self._panel.alarms),
             }
         )
         return Outgoing(DEVICE_STATUS, self._device_id, message)
