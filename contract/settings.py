@@ -255,6 +255,11 @@ class EdgeSettings(Section):
 
     device_id: DeviceId | None = None
     uid: Uid | None = None
+    uplink: Literal["mqtt", "http"] = "mqtt"
+    bridge_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+    ca_file: Path | None = None
     source: str = "mic"
     rate_hz: int | None = Field(default=None, ge=8_000, le=192_000)
     channel: int = Field(default=1, ge=1, le=64)
@@ -275,6 +280,16 @@ class EdgeSettings(Section):
     http_port: Port = 5000
     http_allow: list[Network] = ["127.0.0.0/8", "::1"]
     state_dir: Path = Path("~/.local/state/sarvis/edge")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.uplink == "http" and self.bridge_url is None:
+            raise ValueError('edge.uplink = "http" needs edge.bridge_url: where triggers are posted to')
+        if self.api_key is not None and self.api_key_file is not None:
+            raise ValueError("edge.api_key and edge.api_key_file exclude each other")
+        if self.ca_file is not None and not (self.bridge_url or "").startswith("https://"):
+            raise ValueError("edge.ca_file needs an edge.bridge_url that begins with https://")
+        return self
 
 
 class AppSettings(Section):

@@ -13,6 +13,7 @@ from contract.telemetry import get_logger
 from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, LOGIN, LOGOUT, OUTCOME, WAKE
 from edge_node.events import Alarm, Events, Indicator
 from edge_node.gate import Trigger
+from edge_node.keeping import Keeper
 from edge_node.metrics import OUTCOMES, WAKES
 from edge_node.outbox import WakeOutbox
 from edge_node.panel import Panel
@@ -44,13 +45,13 @@ class EdgeNode:
         self._device_id = device_id
         self._model = model
         self._clock = clock
-        self._state_file = state_file
         self._events = events
         self._panel = Panel(events, indicator)
         self._session = EdgeSession(
             state_file.open(), settings.edge.uid, clock.monotonic(), new_id=new_id, jitter=random.random
         )
         self._outbox = WakeOutbox()
+        self._keeper = Keeper(self._session, state_file, self._outbox, events)
         self._look = asyncio.Event()
         self._fate = asyncio.Event()
         self._bridges: set[str] = set()
@@ -227,23 +228,9 @@ class EdgeNode:
 
     def _carry_out(self, decision: Decision) -> bool:
         """Durable first, then visible (E1); False when it could not be stored: then the device is switched off."""
-        if decision.save is not None:
-            try:
-                self._state_file.save(decision.save)
-            except OSError as error:
-                log.error("state_not_stored", error=error.strerror)
-                self._session.suspend()
-                self._outbox.clear()
-                self._show_session()
-                return False
-            self._session.stored()
-        if decision.ended is not None:
-            self._outbox.clear()
-            session_id = decision.save.ended[-1].session_id if decision.save is not None else None
-            self._events.emit("logged_out", reason=decision.ended, session_id=session_id)
-        if decision.began is not None:
-            held = self._session.state.held
-            self._events.emit("logged_in", uid=decision.began, session_id=held.session_id if held else None)
+        if not self._keeper.keep(decision):
+            self._show_session()
+            return False
         if decision.ended is not None or decision.began is not None:
             self._show_session()
             self._publish_status()

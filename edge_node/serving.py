@@ -17,6 +17,7 @@ from contract.settings import EdgeSettings, Settings, networks
 from contract.web import Server, address, listen
 from edge_node.ears import Ears
 from edge_node.events import Events
+from edge_node.http_node import HttpNode
 from edge_node.lights import open_indicator
 from edge_node.metrics import Numbers, exposition
 from edge_node.node import EdgeNode
@@ -35,21 +36,21 @@ async def serve(settings: Settings, device_id: str, events: Events) -> None:
     """Run the node; raises SettingsError or StartError before it listens, ListenerFailedError when it turns deaf."""
     edge = settings.edge
     clock = SystemClock()
-    mqtt.check(settings.mqtt)
+    if edge.uplink == "mqtt":
+        mqtt.check(settings.mqtt)
     selftest.check()
     ears = Ears(edge, device_id, clock)
     listening = listen("the edge's log-out endpoint", edge.http_host, edge.http_port, option="--http-port")
     state_file = StateFile(edge.state_dir, device_id)
     model = ears.detector.model
-    node = EdgeNode(
-        settings,
-        device_id,
-        model,
-        clock=clock,
-        state_file=state_file,
-        events=events,
-        indicator=open_indicator(edge, events),
-    )
+    indicator = open_indicator(edge, events)
+    node: EdgeNode | HttpNode
+    if edge.uplink == "mqtt":
+        node = EdgeNode(
+            settings, device_id, model, clock=clock, state_file=state_file, events=events, indicator=indicator
+        )
+    else:
+        node = HttpNode(edge, clock=clock, state_file=state_file, events=events, indicator=indicator)
     stopping = asyncio.Event()
     # Before the line that says it listens: whoever reads that may send a signal at once.
     for signum in (signal.SIGINT, signal.SIGTERM):

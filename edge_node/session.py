@@ -150,7 +150,7 @@ class EdgeSession:
         begins = held is None or held.session_id != login.session_id
         ended = self.state.ended
         if begins and held is not None:
-            ended = _add(ended, held.session_id, "replaced")
+            ended = with_ended(ended, held.session_id, "replaced")
         was_active = self.active_uid is not None and not begins
         self.state = replace(
             self.state,
@@ -182,7 +182,7 @@ class EdgeSession:
             return self._end("done", now, ack=(logout.id, "done"))
         if any(entry.session_id == logout.session_id for entry in self.state.ended):
             return Decision(ack=(logout.id, "duplicate"))
-        self.state = replace(self.state, ended=_add(self.state.ended, logout.session_id, "done"))
+        self.state = replace(self.state, ended=with_ended(self.state.ended, logout.session_id, "done"))
         return Decision(save=self.state, ack=(logout.id, "duplicate"))
 
     def tick(self, now: float) -> Decision:
@@ -220,7 +220,7 @@ class EdgeSession:
     def _end(self, reason: EndReason, now: float, ack: tuple[str, AckStatus] | None = None) -> Decision:
         held = self.state.held
         assert held is not None  # noqa: S101 - callers checked
-        self.state = replace(self.state, held=None, ended=_add(self.state.ended, held.session_id, reason))
+        self.state = replace(self.state, held=None, ended=with_ended(self.state.ended, held.session_id, reason))
         self._granted = False
         self._hello_by(now)
         return Decision(save=self.state, ended=reason, ack=ack)
@@ -244,5 +244,6 @@ class EdgeSession:
         }
 
 
-def _add(ended: tuple[EndedSession, ...], session_id: str, reason: EndReason) -> tuple[EndedSession, ...]:
+def with_ended(ended: tuple[EndedSession, ...], session_id: str, reason: EndReason) -> tuple[EndedSession, ...]:
+    """The list with one more, of which only the newest are kept."""
     return (*ended, EndedSession(session_id=session_id, reason=reason))[-ENDED_KEPT:]

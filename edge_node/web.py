@@ -23,7 +23,7 @@ class Node(Protocol):
         ...
 
     def local_login(self, uid: str) -> None:
-        """Wish for a session; the bridge decides."""
+        """Wish for a session; the bridge decides, if there is one. Raises OSError when it could not be stored."""
         ...
 
 
@@ -72,8 +72,11 @@ def create_app(
 
     @app.post("/api/auth/login", responses=PROBLEMS)
     async def login(body: UserRequest) -> Result:
-        """Ask the bridge for a session."""
-        node.local_login(body.uid)
+        """Ask the bridge for a session; a device that speaks only HTTP logs in by itself."""
+        try:
+            node.local_login(body.uid)
+        except OSError:
+            raise HTTPException(503, "the log-in could not be stored on this device; try again") from None
         return Result(success=True, message="Login requested")
 
     @app.post("/api/mute", responses=PROBLEMS)

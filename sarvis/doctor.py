@@ -11,19 +11,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import httpx2
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from contract import mqtt
+from contract import mqtt, tls
 from contract.checkup import Finding
 from contract.clock import SystemClock
 from contract.errors import SarvisError
 from contract.mqtt import MqttSession
-from contract.settings import Settings, load
+from contract.secrets import secret_of
+from contract.settings import EdgeSettings, Settings, load
 from contract.telemetry import configure_logging
 
 _CONNECT_S = 5.0
+_REFUSED, _NO_BODY = (401, 403), 422
 _BUILT = datetime(2026, 11, 1, tzinfo=UTC)
 """No clock that is right shows an earlier time."""
 _STYLES = {"fine": "green", "warning": "yellow", "failed": "red"}
@@ -55,7 +58,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     """Of everything that can be looked at from here."""
     yield Finding("Python", "fine", f"{platform.python_version()} on {platform.machine()}")
     yield _clock(datetime.now(UTC), _synchronised())
-    yield asyncio.run(_broker(settings))
+    yield asyncio.run(_broker(settings)) if settings.edge.uplink == "mqtt" else _bridge(settings.edge)
     try:
         from edge_node.checks import checks  # noqa: PLC0415 an edge's libraries are an extra
     except ModuleNotFoundError as error:
@@ -86,6 +89,31 @@ def _synchronised() -> bool | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return {"yes": True, "no": False}.get(done.stdout.strip())
+
+
+def _bridge(edge: EdgeSettings) -> Finding:
+    """Of a device that speaks only HTTP: is there one, and does it take this device's key? Nothing is triggered."""
+    what = f"bridge {edge.bridge_url}"
+    advice = "start it, or set edge.bridge_url"
+    try:
+        key = secret_of(edge.api_key, edge.api_key_file, "edge.api_key_file")
+        https = (edge.bridge_url or "").startswith("https:")
+        verify = tls.client_context(edge.ca_file, who="edge") if https else False
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        with httpx2.Client(trust_env=False, timeout=_CONNECT_S, verify=verify, headers=headers) as client:
+            # No body: it is refused before anybody is called, but only to those who may call.
+            status = client.post(f"{edge.bridge_url}/api/voice-command/trigger", content=b"").status_code
+    except SarvisError as error:
+        return Finding(what, "failed", "cannot be used", str(error))
+    except httpx2.HTTPError as error:
+        return Finding(what, "failed", str(error) or type(error).__name__, advice)
+    if status in _REFUSED:
+        return Finding(
+            what, "failed", f"refuses this device ({status})", "sarvis token api NAME, for edge.api_key_file"
+        )
+    if status != _NO_BODY:
+        return Finding(what, "warning", f"answers {status}", "is it a bridge? " + advice)
+    return Finding(what, "fine", "answers, and takes this device's requests")
 
 
 async def _broker(settings: Settings) -> Finding:
