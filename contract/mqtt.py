@@ -128,6 +128,7 @@ class MqttSession:
     problem: str | None = field(default="not connected yet", init=False)
     _client: paho.Client | None = field(default=None, init=False)
     _was_up: bool = field(default=False, init=False)
+    _been_up: bool = field(default=False, init=False)
     _quiet_until: dict[str, float] = field(default_factory=dict, init=False)
 
     def send(self, topic: Topic, owner: str, message: Message) -> bool:
@@ -168,7 +169,6 @@ class MqttSession:
                     self.on_disconnected()
             stood = self.clock.monotonic() - started
             attempt = 0 if stood > STABLE_AFTER_S else attempt + 1
-            MQTT_RECONNECTS.inc()
             ceiling = min(self.settings.reconnect_max_s, BACKOFF_FIRST_S * 2 ** min(attempt, 16))
             await asyncio.sleep(random.uniform(ceiling / 10, ceiling))  # noqa: S311 - jitter is no secret
 
@@ -197,6 +197,9 @@ class MqttSession:
                 fate.lost.result()
             self._client, self.connected, self._was_up, self.problem = client, True, True, None
             MQTT_CONNECTED.set(1)
+            if self._been_up:
+                MQTT_RECONNECTS.inc()
+            self._been_up = True
             log.info("mqtt_connected", host=self.settings.host, port=self.settings.port, client_id=self.client_id)
             self.on_connected()
             await keep_alive(client, fate.lost)

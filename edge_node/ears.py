@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
 from contract.clock import Clock
 from contract.settings import EdgeSettings
-from edge_node.audio import SourceOptions, open_source
+from edge_node.audio import AudioSource, SourceOptions
 from edge_node.capture import Capture, Change
 from edge_node.events import Alarm
 from edge_node.gate import Gate, Trigger
@@ -27,6 +28,10 @@ WATCH_EVERY_S = 0.25
 _NEVER_SILENT = ("mic", "exec", "stdin")
 """Sources that give nothing but zeros only by mistake."""
 _NEVER_PAUSE = ("mic", "exec")
+
+
+OpenSource = Callable[[str, SourceOptions], AudioSource]
+"""As `edge_node.audio.open_source`."""
 
 
 class Hearer(Protocol):
@@ -52,7 +57,7 @@ class Ears:
         detector: what tells the wake word.
     """
 
-    def __init__(self, edge: EdgeSettings, device_id: str, clock: Clock) -> None:
+    def __init__(self, edge: EdgeSettings, device_id: str, clock: Clock, open_source: OpenSource) -> None:
         self.detector: Detector
         self.detector = NativeDetector(edge.model) if edge.engine == "native" else OpenWakeWordDetector(edge.model)
         advice = self.detector.advice

@@ -15,7 +15,8 @@ from contract.errors import SarvisError
 from contract.http_protocol import PunctualProtocol, Room
 from contract.settings import EdgeSettings, Settings, networks
 from contract.web import Server, address, listen
-from edge_node.ears import Ears
+from edge_node.audio import open_source
+from edge_node.ears import Ears, OpenSource
 from edge_node.events import Events
 from edge_node.http_node import HttpNode
 from edge_node.lights import open_indicator
@@ -32,14 +33,14 @@ class ListenerFailedError(SarvisError):
     """The node hears nothing any more; whoever supervises the process should start it again."""
 
 
-async def serve(settings: Settings, device_id: str, events: Events) -> None:
+async def serve(settings: Settings, device_id: str, events: Events, *, open_source: OpenSource = open_source) -> None:
     """Run the node; raises SettingsError or StartError before it listens, ListenerFailedError when it turns deaf."""
     edge = settings.edge
     clock = SystemClock()
     if edge.uplink == "mqtt":
         mqtt.check(settings.mqtt)
     selftest.check()
-    ears = Ears(edge, device_id, clock)
+    ears = Ears(edge, device_id, clock, open_source)
     listening = listen("the edge's log-out endpoint", edge.http_host, edge.http_port, option="--http-port")
     state_file = StateFile(edge.state_dir, device_id)
     model = ears.detector.model

@@ -1,0 +1,1 @@
+"""A node that listens for hours, faster than real time, while its broker and its microphone come and go."""
