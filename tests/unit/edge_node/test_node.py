@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contract.messages import DeviceStatus, Logout, Message, Outcome, Wake
+from contract.messages import DeviceStatus, Hello, Logout, Message, Outcome, Wake
 from contract.mqtt import Incoming
 from contract.settings import EdgeSettings, Settings
 from contract.topics import LOGOUT, OUTCOME, Topic
@@ -27,6 +27,8 @@ class House:
         self.out = io.StringIO()
         self.sent: list[Message] = []
         self.acked: list[str] = []
+        self.lost = False
+        """The network takes nothing."""
         self.file = StateFile(folder, DEVICE)
         events = Events(self.out, as_json=True)
         self.node = EdgeNode(
@@ -43,8 +45,9 @@ class House:
         self.node._connected()
 
     def _send(self, _topic: Topic, _owner: str, message: Message) -> bool:
-        self.sent.append(message)
-        return True
+        if not self.lost:
+            self.sent.append(message)
+        return not self.lost
 
     def hears(self, topic: Topic, message: Message) -> None:
         self.node._received(
@@ -94,6 +97,19 @@ def test_a_log_out_that_cannot_be_stored_switches_off_and_acknowledges_nothing(
     house.hears(LOGOUT, Logout(uid="alice", session_id="s1"))
     assert house.acked == ["logout"]
     assert not house.holds_a_session()
+    house.file.close()
+
+
+def test_a_log_out_whose_ack_was_lost_is_told_at_each_hello(house: House) -> None:
+    house.lost = True
+    house.hears(LOGOUT, Logout(uid="alice", session_id="s1"))
+    assert house.acked == ["logout"]
+    house.lost = False
+    for _ in range(2):
+        house.node._disconnected()
+        house.node._connected()
+        hello = next(message for message in reversed(house.sent) if isinstance(message, Hello))
+        assert [(entry.session_id, entry.reason) for entry in hello.ended] == [("s1", "done")]
     house.file.close()
 
 
