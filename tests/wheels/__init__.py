@@ -1,0 +1,1 @@
+"""Which wheels another machine would get: `scripts/wheels`."""
