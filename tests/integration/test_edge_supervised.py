@@ -2,43 +2,22 @@
 
 import json
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.notify import NotifySocket
 from tests.support.processes import Sarvis, free_port
 from tests.support.waiting import wait_for
 from tests.support.world import WORD
 
 
-class Systemd:
-    """The socket that a unit of Type=notify is given."""
-
-    def __init__(self, folder: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(str(folder / "notify"))
-        self.socket.setblocking(False)
-        self.lines: list[str] = []
-
-    def settings(self) -> dict[str, str]:
-        return {"NOTIFY_SOCKET": self.socket.getsockname(), "WATCHDOG_USEC": "2000000"}
-
-    def told(self, word: str) -> int:
-        """How often, until now."""
-        try:
-            while True:
-                self.lines += self.socket.recv(1000).decode().splitlines()
-        except BlockingIOError:
-            return self.lines.count(word)
-
-
 @pytest.fixture
-def systemd(tmp_path: Path) -> Iterator[Systemd]:
-    it = Systemd(tmp_path)
+def systemd(tmp_path: Path) -> Iterator[NotifySocket]:
+    it = NotifySocket(tmp_path)
     yield it
-    it.socket.close()
+    it.close()
 
 
 def edge(folder: Path, source: str, settings: dict[str, str]) -> Sarvis:
@@ -47,7 +26,7 @@ def edge(folder: Path, source: str, settings: dict[str, str]) -> Sarvis:
     return Sarvis("edge", *arguments, "--mqtt-url", mqtt_url, cwd=folder, settings={**settings, "HOME": str(folder)})
 
 
-def test_systemd_is_told_that_the_node_hears_and_that_it_ends(tmp_path: Path, systemd: Systemd) -> None:
+def test_systemd_is_told_that_the_node_hears_and_that_it_ends(tmp_path: Path, systemd: NotifySocket) -> None:
     with edge(tmp_path, f"wav:{WORD}", systemd.settings()) as node:
         wait_for("READY", lambda: systemd.told("READY=1"))
         wait_for("the watchdog's food", lambda: systemd.told("WATCHDOG=1") >= 3)
@@ -57,7 +36,7 @@ def test_systemd_is_told_that_the_node_hears_and_that_it_ends(tmp_path: Path, sy
 
 
 def test_a_node_whose_microphone_says_nothing_is_never_ready_and_ends_with_an_error(
-    tmp_path: Path, systemd: Systemd
+    tmp_path: Path, systemd: NotifySocket
 ) -> None:
     settings = {**systemd.settings(), "SARVIS_EDGE__MICROPHONE_RETURN_S": "0"}
     node = edge(tmp_path, "exec:sleep 1000", settings)
