@@ -146,9 +146,14 @@ def test_the_edge_as_the_unit_starts_and_confines_it_is_ready_and_feeds_the_watc
         encoding="utf-8",
     )
     watchdog_s = unit.seconds("WatchdogSec")
-    with start(unit, tmp_path, config, systemd.settings(watchdog_s)):
-        wait_for("READY", lambda: systemd.told("READY=1"), min(unit.seconds("TimeoutStartSec"), 60))
-        wait_for("the watchdog's food", lambda: systemd.told("WATCHDOG=1"), min(watchdog_s, 60))
+    with start(unit, tmp_path, config, systemd.settings(watchdog_s)) as node:
+
+        def told(word: str) -> bool:
+            assert node.process.poll() is None, "\n".join(node.err)
+            return systemd.told(word) > 0
+
+        wait_for("READY", lambda: told("READY=1"), unit.seconds("TimeoutStartSec"))
+        wait_for("the watchdog's food", lambda: told("WATCHDOG=1"), watchdog_s)
     assert (tmp_path / ".local/state/sarvis/edge/jetson-1.json").is_file()
 
 
