@@ -104,6 +104,16 @@ def test_it_is_started_again_for_ever_and_runs_as_its_own_user(name: str) -> Non
     assert (unit.one("User"), unit.one("Group"), unit.one("StateDirectory")) == ("sarvis", "sarvis", Path(STATE).name)
 
 
+def test_only_the_edge_reaches_devices_and_only_sound_and_pins() -> None:
+    devices = {name: (unit.one("DevicePolicy"), unit.all("DeviceAllow")) for name, unit in UNITS.items()}
+    assert devices == {
+        "sarvis-edge": ("closed", ["char-alsa rw", "char-gpiochip rw"]),
+        "sarvis-bridge": ("closed", []),
+        "sarvis-broker": ("closed", []),
+    }
+    assert UNITS["sarvis-edge"].words("SupplementaryGroups") == ["audio"]
+
+
 @every_unit
 def test_settings_know_its_variables_and_all_state_lands_in_its_own_folder(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
