@@ -1,4 +1,4 @@
-"""On a Jetson, with nothing but a lamp on the pin; docs/install-jetson.md says how. Elsewhere they fail, as they should."""
+"""On a Jetson, with nothing but a lamp on the pin; docs/install-jetson.md says how. Elsewhere they fail."""
 
 import importlib
 import os

@@ -107,4 +107,4 @@ if __name__ == "__main__":
     from sarvis.cli import main
 
     sys.argv = ["sarvis", *sys.argv[2:]]
-    sys.exit(main())
+    main()

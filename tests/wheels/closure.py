@@ -63,7 +63,7 @@ class Closure:
         needs: dict[str, list[Requirement]] = {}
         while wave:
             asked = {canonicalize_name(one.name): one for one in wave}
-            new = {name: self.pins[name] for name in asked if name not in self.wheels}
+            new: dict[str, str] = {name: self.pins[name] for name in asked if name not in self.wheels}
             for name, (wheel, required) in fetch(new).items():
                 self.wheels[name], needs[name] = wheel, required
             wave = [need for one in wave for need in self._needed(one, needs[canonicalize_name(one.name)])]
