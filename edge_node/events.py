@@ -23,6 +23,14 @@ Alarm = Literal["microphone_lost", "digital_silence"]
 """Why a node that runs may hear nothing."""
 
 
+class Told(Protocol):
+    """Whoever is told what happens on a node."""
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Something happened; must return at once."""
+        ...
+
+
 class Events:
     """Prints events: for people, or as JSON for programs.
 

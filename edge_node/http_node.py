@@ -13,7 +13,7 @@ from contract.messages import Wake, new_id
 from contract.secrets import secret_of
 from contract.settings import EdgeSettings
 from contract.telemetry import get_logger
-from edge_node.events import Alarm, Events, Indicator
+from edge_node.events import Alarm, Indicator, Told
 from edge_node.gate import Trigger
 from edge_node.keeping import Keeper
 from edge_node.local_session import LocalSession
@@ -47,7 +47,7 @@ class HttpNode:
         *,
         clock: Clock,
         state_file: StateFile,
-        events: Events,
+        events: Told,
         indicator: Indicator,
     ) -> None:
         """Raises SettingsError if a credential or certificate cannot be read, StartError as `StateFile.open`."""

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from contract.telemetry import get_logger
-from edge_node.events import Events
+from edge_node.events import Told
 from edge_node.outbox import WakeOutbox
 from edge_node.session import Decision, EdgeState
 from edge_node.state import StateFile
@@ -28,7 +28,7 @@ class Session(Protocol):
 class Keeper:
     """Carries out decisions of one session; wakes of a session that is over are dropped."""
 
-    def __init__(self, session: Session, state_file: StateFile, outbox: WakeOutbox, events: Events) -> None:
+    def __init__(self, session: Session, state_file: StateFile, outbox: WakeOutbox, events: Told) -> None:
         self._session = session
         self._state_file = state_file
         self._outbox = outbox

@@ -11,7 +11,7 @@ from contract.mqtt import Incoming, MqttSession, Outgoing, Subscription
 from contract.settings import Settings
 from contract.telemetry import get_logger
 from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, LOGIN, LOGOUT, OUTCOME, WAKE
-from edge_node.events import Alarm, Events, Indicator
+from edge_node.events import Alarm, Indicator, Told
 from edge_node.gate import Trigger
 from edge_node.keeping import Keeper
 from edge_node.metrics import OUTCOMES, WAKES
@@ -38,7 +38,7 @@ class EdgeNode:
         *,
         clock: Clock,
         state_file: StateFile,
-        events: Events,
+        events: Told,
         indicator: Indicator,
     ) -> None:
         self._settings = settings.edge
@@ -128,6 +128,11 @@ class EdgeNode:
     def dropped(self) -> int:
         """Wakes that were dropped: too old, too many, or of a user who was logged out."""
         return self._outbox.dropped
+
+    @property
+    def problem(self) -> str | None:
+        """Why the broker is not reached; None while it is."""
+        return self._mqtt.problem
 
     def mute(self, muted: bool) -> None:
         """The node listens no more, or again."""

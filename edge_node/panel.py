@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from edge_node.events import Alarm, Events, Indicator, Light
+from edge_node.events import Alarm, Indicator, Light, Told
 
 LIGHTS: dict[str, Light] = {
     "sent": "wake_sent",
@@ -26,7 +26,7 @@ class Panel:
         alarms: what keeps the node from hearing.
     """
 
-    def __init__(self, events: Events, indicator: Indicator) -> None:
+    def __init__(self, events: Told, indicator: Indicator) -> None:
         self.muted = False
         self.alarms: set[Alarm] = set()
         self._events = events

@@ -19,6 +19,7 @@ HELP = {
     "certs": "Certificates for the broker and its clients.",
     "device": "Add, list and remove devices.",
     "edge": "The node on the Jetson.",
+    "fleet": "Many simulated devices and apps, for load and for your eyes.",
     "token": "Tokens for apps, keys for HTTP callers and operators.",
     "sessions": "Who is logged in where; log somebody out.",
     "wakeword": "Judge recordings with a wake-word model.",

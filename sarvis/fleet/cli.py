@@ -1,0 +1,78 @@
+"""The command `sarvis fleet`."""
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contract.clock import SystemClock
+from contract.errors import SarvisError
+from contract.settings import load
+from contract.telemetry import configure_logging
+from sarvis.fleet.files import make_room
+from sarvis.fleet.plan import Plan, members, tokens_of
+from sarvis.fleet.report import complaint
+from sarvis.fleet.run import Fleet
+from sarvis.fleet.show import chosen
+
+MAX_APPS = 8
+"""A bridge closes a user's ninth socket, unless bridge.max_sockets_per_user says otherwise."""
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def fleet(
+    *,
+    devices: Annotated[int, typer.Option(min=1, max=100_000, help="how many; each claims a user of its own")] = 10,
+    rate: Annotated[
+        float, typer.Option(min=0, max=100_000, help="wakes per second over the whole fleet (Poisson)")
+    ] = 1.0,
+    run_s: Annotated[
+        float | None, typer.Option("--for", min=0.1, help="make wakes for so many seconds; until Ctrl-C if not given")
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="names of devices and users: PREFIX-1, PREFIX-2, ...")] = "fleet",
+    apps_per_user: Annotated[int, typer.Option(min=1, max=MAX_APPS, help="each user's apps")] = 1,
+    connect_per_s: Annotated[float, typer.Option(min=0.1, help="so many devices begin to connect per second")] = 100.0,
+    seed: Annotated[int, typer.Option(help="the same seed: the same intervals and devices")] = 1,
+    mqtt_url: Annotated[str | None, typer.Option(help="the broker, mqtt://HOST:PORT")] = None,
+    url: Annotated[str | None, typer.Option(help="the bridge, ws://HOST:PORT or wss://HOST")] = None,
+    ca_file: Annotated[Path | None, typer.Option(help="the authority that signed the bridge's certificate")] = None,
+    kits: Annotated[
+        Path | None, typer.Option(help="a folder of kits, one per device, as `sarvis device add --kit DIR/NAME` writes")
+    ] = None,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(help="a folder of the apps' tokens, USER.token; without it auth.key_file signs them if required"),
+    ] = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(help="keep the devices' state here, and do not remove it at the end")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="settings file instead of ./sarvis.toml")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per second, and a last one")] = False,
+) -> None:
+    """Many simulated devices and apps against a broker and a running bridge: for load, and to see that it works.
+
+    Ends with 0 when each wake has a fate and each acked one rang once, else with 1.
+    """
+    settings = load(config, mqtt__url=mqtt_url, app__url=url, app__ca_file=ca_file)
+    # A line for each of a thousand devices helps nobody; what goes wrong is counted.
+    configure_logging(settings.log.model_copy(update={"level": "error"}))
+    make_room(devices, devices * apps_per_user)
+    plan = Plan(rate, run_s, apps_per_user, connect_per_s, seed)
+    with tempfile.TemporaryDirectory(prefix="sarvis-fleet-") as temporary:
+        people = members(settings, prefix, devices, kits=kits, mqtt_url=mqtt_url)
+        token = tokens_of(settings, tokens, SystemClock())
+        with chosen(sys.stdout, as_json=as_json) as shown:
+            it = Fleet(
+                plan, people, settings.app, token,
+                state_dir=state_dir or Path(temporary), clock=SystemClock(), teller=shown,
+            )  # fmt: skip
+            told = asyncio.run(it.run())
+            shown.summary(told)
+    wrong = complaint(told.wakes.missing, told.wakes.made)
+    if wrong is not None:
+        raise SarvisError(wrong)

@@ -1,0 +1,193 @@
+"""The life of a fleet: all connect, words are said, the last fates come, all leave."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from contract.clock import Clock
+from contract.errors import SarvisError, StartError
+from contract.settings import AppSettings
+from sarvis.fleet.pace import Pace
+from sarvis.fleet.people import App, Books, Device, end
+from sarvis.fleet.plan import Member, Plan, Token
+from sarvis.fleet.report import Effort, Phase, Report, report
+
+START_S = 15.0
+"""So long may pass until the first device has a session, and after the last one began to connect until all have."""
+LOOK_EVERY_S = 0.05
+SECOND_S = 1.0
+
+
+class Teller(Protocol):
+    """Shows a fleet to somebody."""
+
+    def second(self, now: Report) -> None:
+        """Called every second."""
+        ...
+
+    def warn(self, words: str) -> None:
+        """Something that whoever looks should know."""
+        ...
+
+
+class Stop:
+    """SIGINT and SIGTERM: the first asks for the end, the second for haste."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.in_haste = asyncio.Event()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(signum, self._came)
+
+    def _came(self) -> None:
+        (self.in_haste if self.asked.is_set() else self.asked).set()
+
+
+async def wait(event: asyncio.Event, within_s: float) -> None:
+    """Until the event, or until the time is over."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await event.wait()
+
+
+class Fleet:
+    """Everybody, on one event loop.
+
+    Args:
+        people: at least one.
+        app: how apps reach the bridge.
+        state_dir: an existing folder for the devices' state.
+    """
+
+    def __init__(
+        self, plan: Plan, people: Sequence[Member], app: AppSettings, token: Token, *,
+        state_dir: Path, clock: Clock, teller: Teller,
+    ) -> None:  # fmt: skip
+        self._plan = plan
+        self._people = people
+        self._app = app
+        self._token = token
+        self._state_dir = state_dir
+        self._clock = clock
+        self._teller = teller
+        self._life_s = max(member.settings.edge.wake_ttl_ms for member in people) / 1000
+        self._books = Books(clock, self._life_s)
+        self._devices: list[Device] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._effort = Effort(clock.monotonic(), time.process_time())
+        self._phase: Phase = "connecting"
+        self._running_since: float | None = None
+
+    async def run(self) -> Report:
+        """Until the plan's time is over or a signal comes; the sum of it all, with everybody still there.
+
+        Raises StartError when broker or bridge are not reached, SettingsError when a token or file is unusable.
+        """
+        stop = Stop()
+        try:
+            async with asyncio.TaskGroup() as group:
+                ticking = group.create_task(self._tick(), name="every second")
+                connecting = group.create_task(self._connect(group), name="connecting")
+                await self._all_are_there(stop)
+                connecting.cancel()
+                await self._say_words(stop)
+                await self._last_fates(stop)
+                told = self._report()
+                ticking.cancel()
+                await end(self._tasks)
+        except ExceptionGroup as faults:
+            expected = faults.subgroup(SarvisError)
+            if expected is None:
+                raise
+            raise expected.exceptions[0] from None
+        finally:
+            for device in self._devices:
+                device.close()
+        return told
+
+    async def _connect(self, group: asyncio.TaskGroup) -> None:
+        """One user after the other, the apps first: a device may log in only whose app lives."""
+        began = self._clock.monotonic()
+        for number, member in enumerate(self._people):
+            await asyncio.sleep(began + number / self._plan.connect_per_s - self._clock.monotonic())
+            for which in range(1, self._plan.apps_per_user + 1):
+                app = App(member.uid, which, self._app, self._token, self._books)
+                self._tasks.append(group.create_task(app.run(), name=f"app {which} of {member.uid}"))
+            device = Device(member, self._state_dir, self._books)
+            self._devices.append(device)
+            self._tasks.append(group.create_task(device.run(), name=member.device_id))
+
+    async def _all_are_there(self, stop: Stop) -> None:
+        began = self._clock.monotonic()
+        patience_s = len(self._people) / self._plan.connect_per_s + START_S
+        here = self._books.attendance
+        apps = self._plan.apps_per_user * len(self._people)
+        while not stop.asked.is_set():
+            if len(here.active) == len(self._people) and len(here.apps.here) + len(here.stopped) == apps:
+                return
+            if len(here.stopped) == apps:
+                raise StartError(f"the bridge sent every app away: {next(iter(here.stopped.values()))}")
+            waited_s = self._clock.monotonic() - began
+            if waited_s > START_S and not here.active:
+                raise StartError(self._why_nobody())
+            if waited_s > patience_s:
+                self._teller.warn(
+                    f"{len(here.active)} of {len(self._people)} devices have a session and {len(here.apps.here)} of "
+                    f"{apps} apps are connected; it goes on with those"
+                )
+                return
+            await wait(stop.asked, LOOK_EVERY_S)
+
+    def _why_nobody(self) -> str:
+        here, mqtt = self._books.attendance, self._people[0].settings.mqtt
+        if not here.devices.here:
+            return (
+                f"no device reached the broker {mqtt.url} within {START_S:g} s: {self._devices[0].node.problem}; "
+                f"start it, or set --mqtt-url; if it asks for credentials, give --kits"
+            )
+        if not here.apps.here:
+            return (
+                f"no app reached the bridge {self._app.url} within {START_S:g} s: {here.app_problem or 'no answer'}; "
+                f"start it, or set --url"
+            )
+        return (
+            f"devices reached the broker and apps the bridge, but no device got a session within {START_S:g} s: is the "
+            f"bridge {self._app.url} on the broker {mqtt.url} with mqtt.prefix {mqtt.prefix}, and, if it asks for "
+            f"credentials, was each device added for its user (sarvis device add ID --uid UID)?"
+        )
+
+    async def _say_words(self, stop: Stop) -> None:
+        if stop.asked.is_set():
+            return
+        began = self._clock.monotonic()
+        self._effort.begin(began, time.process_time())
+        self._phase, self._running_since = "running", began
+        pace = Pace(self._plan.rate_per_s, len(self._devices), self._plan.seed, began)
+        ends = began + self._plan.run_s if self._plan.run_s is not None else float("inf")
+        while not stop.asked.is_set() and (now := self._clock.monotonic()) < ends:
+            for due_at, number in pace.due(now):
+                self._effort.late(self._clock.monotonic() - due_at)
+                self._devices[number].hear()
+            await wait(stop.asked, min(pace.next_at, ends, now + SECOND_S) - self._clock.monotonic())
+
+    async def _last_fates(self, stop: Stop) -> None:
+        self._phase = "settling"
+        while not stop.in_haste.is_set() and self._books.tally.unsettled(self._clock.monotonic()):
+            await wait(stop.in_haste, LOOK_EVERY_S)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(SECOND_S)
+            self._books.tally.forget(self._clock.monotonic())
+            self._teller.second(self._report())
+
+    def _report(self) -> Report:
+        now = self._clock.monotonic()
+        self._effort.look(now, time.process_time())
+        ran_s = 0.0 if self._running_since is None else now - self._running_since
+        sizes = len(self._people), len(self._people) * self._plan.apps_per_user
+        return report(self._phase, ran_s, sizes, self._books.attendance, self._books.tally.wakes(), self._effort)
