@@ -37,6 +37,9 @@ def fleet(
     prefix: Annotated[str, typer.Option(help="names of devices and users: PREFIX-1, PREFIX-2, ...")] = "fleet",
     apps_per_user: Annotated[int, typer.Option(min=1, max=MAX_APPS, help="each user's apps")] = 1,
     connect_per_s: Annotated[float, typer.Option(min=0.1, help="so many devices begin to connect per second")] = 100.0,
+    give_up_s: Annotated[
+        float, typer.Option(min=0.1, help="give up when after so many seconds no device has a session")
+    ] = 15.0,
     seed: Annotated[int, typer.Option(help="the same seed: the same intervals and devices")] = 1,
     mqtt_url: Annotated[str | None, typer.Option(help="the broker, mqtt://HOST:PORT")] = None,
     url: Annotated[str | None, typer.Option(help="the bridge, ws://HOST:PORT or wss://HOST")] = None,
@@ -44,7 +47,7 @@ def fleet(
     kits: Annotated[
         Path | None, typer.Option(help="a folder of kits, one per device, as `sarvis device add --kit DIR/NAME` writes")
     ] = None,
-    tokens: Annotated[
+    token_dir: Annotated[
         Path | None,
         typer.Option(help="a folder of the apps' tokens, USER.token; without it auth.key_file signs them if required"),
     ] = None,
@@ -62,10 +65,10 @@ def fleet(
     # A line for each of a thousand devices helps nobody; what goes wrong is counted.
     configure_logging(settings.log.model_copy(update={"level": "error"}))
     make_room(devices, devices * apps_per_user)
-    plan = Plan(rate, run_s, apps_per_user, connect_per_s, seed)
+    plan = Plan(rate, run_s, apps_per_user, connect_per_s, give_up_s, seed)
     with tempfile.TemporaryDirectory(prefix="sarvis-fleet-") as temporary:
         people = members(settings, prefix, devices, kits=kits, mqtt_url=mqtt_url)
-        token = tokens_of(settings, tokens, SystemClock())
+        token = tokens_of(settings, token_dir, SystemClock())
         with chosen(sys.stdout, as_json=as_json) as shown:
             it = Fleet(
                 plan, people, settings.app, token,

@@ -29,12 +29,14 @@ class Plan:
         rate_per_s: wakes over the whole fleet.
         run_s: for how long wakes are made; None until a signal.
         connect_per_s: how many devices, each with its user's apps, begin to connect.
+        patience_s: for so long nobody may have a session; then, for so long after the last one, some may not.
     """
 
     rate_per_s: float
     run_s: float | None
     apps_per_user: int
     connect_per_s: float
+    patience_s: float
     seed: int
 
 
@@ -78,7 +80,7 @@ def tokens_of(settings: Settings, folder: Path | None, clock: Clock) -> Token:
     Raises StartError when the bridge asks for them and the key cannot be read.
     """
     if folder is not None:
-        return lambda uid: read_secret(folder / f"{uid}.token", "--tokens")
+        return lambda uid: read_secret(folder / f"{uid}.token", "--token-dir")
     if settings.auth.mode == "open":
         return lambda _uid: None
     path = settings.auth.key_file.expanduser()

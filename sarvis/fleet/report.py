@@ -4,11 +4,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sarvis.fleet.attendance import Attendance
+from sarvis.fleet.latencies import Latencies, Spread
 from sarvis.fleet.tally import Missing, Wakes
 
 Phase = Literal["connecting", "running", "settling", "over"]
 BUSY = 0.8
 """From this share of a core on, what is measured is this process and not the system."""
+LATE_MS = 20.0
+"""The same, when one wake in a hundred is made so late."""
 
 
 class Effort:
@@ -18,8 +21,8 @@ class Effort:
         self._began = self._looked = (now, cpu_s)
         self.peak = 0.0
         self.mean = 0.0
-        self.behind_s = 0.0
-        """How late a wake was made at most."""
+        self.late = Latencies()
+        """How late wakes were made."""
 
     def look(self, now: float, cpu_s: float) -> None:
         """Call it every second; the share of one core since the last call counts for the peak."""
@@ -32,19 +35,15 @@ class Effort:
         self._began = self._looked = (now, cpu_s)
         self.peak = self.mean = 0.0
 
-    def late(self, behind_s: float) -> None:
-        """A wake was made so long after its time."""
-        self.behind_s = max(self.behind_s, behind_s)
-
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """One moment of a fleet.
 
     Attributes:
-        ran_s: since the first wake could be made.
-        cpu: of one core, since the wakes began; `cpu_peak` in the busiest second.
-        behind_ms: how late a wake was made at most: above some milliseconds this process was in the way.
+        ran_s: since the wakes began; before, since the start.
+        cpu: of one core, over the same time; `cpu_peak` in the busiest second.
+        late: how long after its time a wake was made: above some milliseconds this process was in the way.
     """
 
     phase: Phase
@@ -61,20 +60,21 @@ class Report:
     wakes: Wakes
     cpu: float
     cpu_peak: float
-    behind_ms: float
+    late: Spread
 
     @property
     def bottleneck(self) -> bool:
         """Was this process so busy that its figures are its own?"""
-        return self.cpu > BUSY
+        return self.cpu > BUSY or (self.late.p99 or 0.0) > LATE_MS
 
     def to_json(self, event: str) -> dict[str, Any]:
         """One line for programs; what is missing is known only at the end."""
         told = asdict(self)
         wakes = told.pop("wakes")
         app, outcome, missing = wakes.pop("app"), wakes.pop("outcome"), wakes.pop("missing")
-        told = {"event": event, **told, "wakes": wakes, "app_ms": app, "outcome_ms": outcome}
-        return {**told, "bottleneck": self.bottleneck, "missing": missing} if event == "summary" else told
+        spreads = {"app_ms": app, "outcome_ms": outcome, "late_ms": told.pop("late")}
+        told = {"event": event, **told, "bottleneck": self.bottleneck, "wakes": wakes, **spreads}
+        return {**told, "missing": missing} if event == "summary" else told
 
 
 def report(
@@ -96,7 +96,7 @@ def report(
         wakes=wakes,
         cpu=round(effort.mean, 3),
         cpu_peak=round(effort.peak, 3),
-        behind_ms=round(effort.behind_s * 1000, 2),
+        late=effort.late.spread(),
     )
 
 

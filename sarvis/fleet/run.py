@@ -16,8 +16,6 @@ from sarvis.fleet.people import App, Books, Device, end
 from sarvis.fleet.plan import Member, Plan, Token
 from sarvis.fleet.report import Effort, Phase, Report, report
 
-START_S = 15.0
-"""So long may pass until the first device has a session, and after the last one began to connect until all have."""
 LOOK_EVERY_S = 0.05
 SECOND_S = 1.0
 
@@ -74,13 +72,13 @@ class Fleet:
         self._state_dir = state_dir
         self._clock = clock
         self._teller = teller
-        self._life_s = max(member.settings.edge.wake_ttl_ms for member in people) / 1000
-        self._books = Books(clock, self._life_s)
+        self._books = Books(clock, max(member.settings.edge.wake_ttl_ms for member in people) / 1000)
+        self._apps = plan.apps_per_user * len({member.uid for member in people})
         self._devices: list[Device] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._effort = Effort(clock.monotonic(), time.process_time())
         self._phase: Phase = "connecting"
-        self._running_since: float | None = None
+        self._began = clock.monotonic()
 
     async def run(self) -> Report:
         """Until the plan's time is over or a signal comes; the sum of it all, with everybody still there.
@@ -96,6 +94,7 @@ class Fleet:
                 connecting.cancel()
                 await self._say_words(stop)
                 await self._last_fates(stop)
+                self._phase = "over"
                 told = self._report()
                 ticking.cancel()
                 await end(self._tasks)
@@ -112,9 +111,13 @@ class Fleet:
     async def _connect(self, group: asyncio.TaskGroup) -> None:
         """One user after the other, the apps first: a device may log in only whose app lives."""
         began = self._clock.monotonic()
+        users: set[str] = set()
         for number, member in enumerate(self._people):
             await asyncio.sleep(began + number / self._plan.connect_per_s - self._clock.monotonic())
-            for which in range(1, self._plan.apps_per_user + 1):
+            # By their kits, two devices may have one user.
+            new = member.uid not in users
+            users.add(member.uid)
+            for which in range(1, self._plan.apps_per_user + 1) if new else ():
                 app = App(member.uid, which, self._app, self._token, self._books)
                 self._tasks.append(group.create_task(app.run(), name=f"app {which} of {member.uid}"))
             device = Device(member, self._state_dir, self._books)
@@ -123,39 +126,39 @@ class Fleet:
 
     async def _all_are_there(self, stop: Stop) -> None:
         began = self._clock.monotonic()
-        patience_s = len(self._people) / self._plan.connect_per_s + START_S
+        all_by_s = len(self._people) / self._plan.connect_per_s + self._plan.patience_s
         here = self._books.attendance
-        apps = self._plan.apps_per_user * len(self._people)
         while not stop.asked.is_set():
-            if len(here.active) == len(self._people) and len(here.apps.here) + len(here.stopped) == apps:
+            if len(here.active) == len(self._people) and len(here.apps.here) + len(here.stopped) == self._apps:
                 return
-            if len(here.stopped) == apps:
+            if len(here.stopped) == self._apps:
                 raise StartError(f"the bridge sent every app away: {next(iter(here.stopped.values()))}")
             waited_s = self._clock.monotonic() - began
-            if waited_s > START_S and not here.active:
+            if waited_s > self._plan.patience_s and not here.active:
                 raise StartError(self._why_nobody())
-            if waited_s > patience_s:
+            if waited_s > all_by_s:
                 self._teller.warn(
                     f"{len(here.active)} of {len(self._people)} devices have a session and {len(here.apps.here)} of "
-                    f"{apps} apps are connected; it goes on with those"
+                    f"{self._apps} apps are connected; it goes on with those"
                 )
                 return
             await wait(stop.asked, LOOK_EVERY_S)
 
     def _why_nobody(self) -> str:
         here, mqtt = self._books.attendance, self._people[0].settings.mqtt
+        within = f"within {self._plan.patience_s:g} s"
         if not here.devices.here:
             return (
-                f"no device reached the broker {mqtt.url} within {START_S:g} s: {self._devices[0].node.problem}; "
+                f"no device reached the broker {mqtt.url} {within}: {self._devices[0].node.problem}; "
                 f"start it, or set --mqtt-url; if it asks for credentials, give --kits"
             )
         if not here.apps.here:
             return (
-                f"no app reached the bridge {self._app.url} within {START_S:g} s: {here.app_problem or 'no answer'}; "
+                f"no app reached the bridge {self._app.url} {within}: {here.app_problem or 'no answer'}; "
                 f"start it, or set --url"
             )
         return (
-            f"devices reached the broker and apps the bridge, but no device got a session within {START_S:g} s: is the "
+            f"devices reached the broker and apps the bridge, but no device got a session {within}: is the "
             f"bridge {self._app.url} on the broker {mqtt.url} with mqtt.prefix {mqtt.prefix}, and, if it asks for "
             f"credentials, was each device added for its user (sarvis device add ID --uid UID)?"
         )
@@ -165,12 +168,12 @@ class Fleet:
             return
         began = self._clock.monotonic()
         self._effort.begin(began, time.process_time())
-        self._phase, self._running_since = "running", began
+        self._phase, self._began = "running", began
         pace = Pace(self._plan.rate_per_s, len(self._devices), self._plan.seed, began)
         ends = began + self._plan.run_s if self._plan.run_s is not None else float("inf")
         while not stop.asked.is_set() and (now := self._clock.monotonic()) < ends:
             for due_at, number in pace.due(now):
-                self._effort.late(self._clock.monotonic() - due_at)
+                self._effort.late.add(self._clock.monotonic() - due_at)
                 self._devices[number].hear()
             await wait(stop.asked, min(pace.next_at, ends, now + SECOND_S) - self._clock.monotonic())
 
@@ -188,6 +191,7 @@ class Fleet:
     def _report(self) -> Report:
         now = self._clock.monotonic()
         self._effort.look(now, time.process_time())
-        ran_s = 0.0 if self._running_since is None else now - self._running_since
-        sizes = len(self._people), len(self._people) * self._plan.apps_per_user
-        return report(self._phase, ran_s, sizes, self._books.attendance, self._books.tally.wakes(), self._effort)
+        sizes = len(self._people), self._apps
+        return report(
+            self._phase, now - self._began, sizes, self._books.attendance, self._books.tally.wakes(), self._effort
+        )

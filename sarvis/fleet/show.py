@@ -11,7 +11,7 @@ from rich.table import Table
 
 from contract.telemetry import Unbreakable
 from sarvis.fleet.latencies import Spread
-from sarvis.fleet.report import BUSY, Report
+from sarvis.fleet.report import Report
 
 LINE_EVERY = 5
 """Seconds between the lines where nobody watches a table."""
@@ -136,7 +136,7 @@ def rows(told: Report) -> list[tuple[str, str]]:
     rang = f"{wakes.received} received, {wakes.duplicates} duplicates"
     others = ((wakes.repeats, "came again and were silent"), (wakes.foreign, "of others"))
     rang += "".join(f", {count} {what}" for count, what in others if count)
-    busy = f"; busier than {BUSY:.0%}: these figures are its own, not the system's" if told.bottleneck else ""
+    busy = "; it was too busy: these figures are its own, not the system's" if told.bottleneck else ""
     return [
         (told.phase, f"{told.ran_s:.0f} s"),
         ("devices", f"{told.devices_connected} of {told.devices} connected, {told.devices_active} with a session"),
@@ -152,10 +152,8 @@ def rows(told: Report) -> list[tuple[str, str]]:
         ("word to fate", _spread(wakes.outcome)),
         ("log-outs", str(told.log_outs)),
         ("reconnects", f"{told.device_reconnects} devices, {told.app_reconnects} apps"),
-        (
-            "this process",
-            f"{told.cpu:.0%} of a core, at most {told.cpu_peak:.0%}; wakes at most {told.behind_ms:.0f} ms late{busy}",
-        ),
+        ("this process", f"{told.cpu:.0%} of a core, at most {told.cpu_peak:.0%}{busy}"),
+        ("wakes late by", _spread(told.late)),
     ]
 
 
