@@ -129,17 +129,18 @@ class Fleet:
         all_by_s = len(self._people) / self._plan.connect_per_s + self._plan.patience_s
         here = self._books.attendance
         while not stop.asked.is_set():
-            if len(here.active) == len(self._people) and len(here.apps.here) + len(here.stopped) == self._apps:
-                return
             if len(here.stopped) == self._apps:
                 raise StartError(f"the bridge sent every app away: {next(iter(here.stopped.values()))}")
+            if len(here.active) == len(self._people) and len(here.apps.here) == self._apps:
+                return
             waited_s = self._clock.monotonic() - began
             if waited_s > self._plan.patience_s and not here.active:
                 raise StartError(self._why_nobody())
             if waited_s > all_by_s:
+                away = f" ({next(iter(here.stopped.values()))})" if here.stopped else ""
                 self._teller.warn(
                     f"{len(here.active)} of {len(self._people)} devices have a session and {len(here.apps.here)} of "
-                    f"{self._apps} apps are connected; it goes on with those"
+                    f"{self._apps} apps are connected{away}; it goes on with those"
                 )
                 return
             await wait(stop.asked, LOOK_EVERY_S)
