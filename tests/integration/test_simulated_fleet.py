@@ -145,6 +145,24 @@ def test_wakes_that_no_bridge_takes_are_missing_and_it_says_how_many(
     assert summary["wakes"]["made"] == sum(summary["wakes"]["fates"].values())
 
 
+def test_a_fleet_that_is_told_to_stop_waits_for_the_fates_that_are_on_their_way(
+    broker: Broker, own_bridge: Bridge, tmp_path: Path
+) -> None:
+    settings = {
+        "SARVIS_MQTT__PREFIX": "sarvis/mortal",
+        "SARVIS_EDGE__WAKE_TTL_MS": "15000",
+        "SARVIS_APP__RECONNECT_MAX_S": "0.5",
+    }
+    with running(tmp_path, "--devices", "2", "--rate", "5", *way(broker, own_bridge), **settings) as fleet:
+        second(fleet, "wakes", lambda line: line["wakes"]["received"] > 2)
+        own_bridge.kill()
+        second(fleet, "a wake without a fate", lambda line: line["wakes"]["fates"]["none"])
+        fleet.process.send_signal(signal.SIGINT)
+        second(fleet, "it waits", lambda line: line["phase"] == "settling")
+        own_bridge.start()
+        assert fleet.process.wait(PATIENCE_S) == 0, "\n".join(fleet.err)
+
+
 # --- what is not there ---
 
 

@@ -1,3 +1,5 @@
+import io
+import json
 import math
 from random import Random
 
@@ -7,7 +9,7 @@ from sarvis.fleet.attendance import Attendance
 from sarvis.fleet.latencies import STEPS_PER_DOUBLING, Latencies, Spread
 from sarvis.fleet.pace import Pace
 from sarvis.fleet.report import Effort, Report, report
-from sarvis.fleet.show import rows
+from sarvis.fleet.show import LINE_EVERY, chosen, rows
 from sarvis.fleet.tally import Tally
 
 # --- latencies ---
@@ -143,3 +145,38 @@ def test_programs_read_everything_and_what_is_missing_only_at_the_end() -> None:
     assert second["app_ms"] == second["late_ms"] == {"p50": None, "p99": None, "max": None}
     assert "missing" not in second
     assert summary["missing"] == {"without_fate": 0, "not_received": 0, "rang_twice": 0, "astray": 0}
+
+
+# --- what is shown ---
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(out: io.StringIO, *, as_json: bool, seconds: int) -> str:
+    told = made_report(Effort(100.0, 0.0))
+    with chosen(out, as_json=as_json) as it:
+        for _ in range(seconds):
+            it.second(told)
+        it.summary(told)
+    return out.getvalue()
+
+
+def test_a_terminal_gets_one_table_that_is_renewed_in_its_place() -> None:
+    text = shown(Terminal(), as_json=False, seconds=2)
+    assert "1 of 2 connected" in text
+    assert "\x1b[1A" in text, "the cursor goes up again"
+
+
+def test_a_file_gets_a_line_now_and_then_and_the_figures_at_the_end() -> None:
+    text = shown(io.StringIO(), as_json=False, seconds=2 * LINE_EVERY)
+    assert text.count("devices: 1 of 2 connected") == 2
+    assert text.splitlines()[3].split(maxsplit=1) == ["devices", "1 of 2 connected, 0 with a session"]
+    assert "\x1b" not in text
+
+
+def test_a_program_gets_one_object_per_line_on_a_terminal_too() -> None:
+    text = shown(Terminal(), as_json=True, seconds=2)
+    assert [json.loads(line)["event"] for line in text.splitlines()] == ["second", "second", "summary"]
