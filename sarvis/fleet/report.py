@@ -11,7 +11,7 @@ Phase = Literal["connecting", "running", "settling", "over"]
 BUSY = 0.8
 """From this share of a core on, what is measured is this process and not the system."""
 LATE_MS = 20.0
-"""The same, when one wake in a hundred is made so late."""
+"""The same, when one wake in a hundred is made so late: others had the core, or a disk kept it waiting."""
 
 
 class Effort:
@@ -64,7 +64,7 @@ class Report:
 
     @property
     def bottleneck(self) -> bool:
-        """Was this process so busy that its figures are its own?"""
+        """Was this process so busy, or kept waiting so long, that its figures are not the system's alone?"""
         return self.cpu > BUSY or (self.late.p99 or 0.0) > LATE_MS
 
     def to_json(self, event: str) -> dict[str, Any]:

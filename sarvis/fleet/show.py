@@ -136,7 +136,7 @@ def rows(told: Report) -> list[tuple[str, str]]:
     rang = f"{wakes.received} received, {wakes.duplicates} duplicates"
     others = ((wakes.repeats, "came again and were silent"), (wakes.foreign, "of others"))
     rang += "".join(f", {count} {what}" for count, what in others if count)
-    busy = "; it was too busy: these figures are its own, not the system's" if told.bottleneck else ""
+    busy = "; too busy or kept waiting: these figures are not the system's alone" if told.bottleneck else ""
     return [
         (told.phase, f"{told.ran_s:.0f} s"),
         ("devices", f"{told.devices_connected} of {told.devices} connected, {told.devices_active} with a session"),

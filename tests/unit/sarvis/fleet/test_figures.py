@@ -128,7 +128,7 @@ def test_a_busy_process_says_that_it_is_the_bottleneck() -> None:
     effort = Effort(100.0, 0.0)
     effort.look(110.0, 8.1)
     assert made_report(effort).bottleneck
-    assert "figures are its own" in dict(rows(made_report(effort)))["this process"]
+    assert "not the system's alone" in dict(rows(made_report(effort)))["this process"]
 
 
 def test_a_process_that_makes_its_wakes_late_says_that_it_is_the_bottleneck() -> None:
