@@ -99,6 +99,20 @@ def test_a_log_out_is_seen_and_its_device_makes_no_more_wakes(broker: Broker, br
         end(fleet)
 
 
+def test_two_devices_of_one_user_have_one_app(broker: Broker, bridge: Bridge, tmp_path: Path) -> None:
+    prefix, uid = unique("shared"), unique("user")
+    for number in (1, 2):
+        kit = tmp_path / f"{prefix}-{number}"
+        kit.mkdir()
+        (kit / "sarvis.toml").write_text(f'[mqtt]\nurl = "{broker.url}"\n[edge]\nuid = "{uid}"\n')
+    options = ["--devices", "2", "--rate", "20", "--for", "2", "--json", "--prefix", prefix, "--kits", str(tmp_path)]
+    done = run_sarvis("fleet", *options, "--url", f"ws://{HOST}:{bridge.port}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = lines(done.stdout)[-1]
+    assert (summary["devices_active"], summary["apps"], summary["apps_connected"]) == (2, 1, 1)
+    assert summary["wakes"]["received"] == summary["wakes"]["made"] > 5
+
+
 def test_a_broker_that_comes_back_is_counted_as_reconnects(broker: Broker, bridge: Bridge, tmp_path: Path) -> None:
     options = ["--devices", "3", "--rate", "10", "--prefix", unique("back")]
     with running(tmp_path, *options, *way(broker, bridge)) as fleet:

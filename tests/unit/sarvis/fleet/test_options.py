@@ -1,6 +1,7 @@
 """What is wrong with the options is said before anything connects."""
 
 import resource
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,15 +41,11 @@ def test_it_needs_none_of_the_libraries_of_an_edge() -> None:
         "import sys, sarvis.fleet.cli\n"
         "print([name for name in ('numpy', 'onnxruntime', 'sounddevice', 'soundfile', 'soxr') if name in sys.modules])"
     )
-    import subprocess  # noqa: PLC0415 - the only use
-
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_other_commands_do_not_load_it() -> None:
-    import subprocess  # noqa: PLC0415 - the only use
-
     script = "import sys, sarvis.cli\nprint([name for name in sys.modules if name.startswith('sarvis.fleet')])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
