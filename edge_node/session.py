@@ -143,7 +143,8 @@ class EdgeSession:
         lease_ends = self._nonce_at + lease_s
         over = {entry.session_id for entry in self.state.ended}
         if login.re != self._nonce or login.session_id is None or login.session_id in over or lease_ends <= now:
-            self._hello_by(now + HELLO_AFTER_REFUSAL_S)
+            if not self._is_late(login):
+                self._hello_by(now + HELLO_AFTER_REFUSAL_S)
             return Decision()
         self._nonce = None
         self._unanswered = 0
@@ -166,6 +167,17 @@ class EdgeSession:
             began=None if was_active else login.uid,
             ended="replaced" if begins and held is not None else None,
         )
+
+    def _is_late(self, login: Login) -> bool:
+        """An answer to an older hello that tells nothing new: a newer hello is on its way, or was answered alike.
+
+        Another hello for it would let a bridge that is slow get the more of them, or two bridges that answer both.
+        """
+        if login.re == self._nonce:
+            return False
+        held = self.state.held
+        answered_alike = self._granted and held is not None and held.session_id == login.session_id
+        return self._nonce is not None or answered_alike
 
     def logout(self, logout: Logout, now: float) -> Decision:
         """A log-out of the held session is done, of any other a duplicate; both are remembered (E3)."""

@@ -233,12 +233,10 @@ def test_the_word_rings_the_app_while_its_user_is_logged_in(edge: Edge, bridge: 
 
 
 def test_a_scrape_of_the_edge_tells_what_it_heard_and_what_came_of_it(edge: Edge, bridge: Bridge) -> None:
-    assert edge.uid is not None
-    with bridge.app(edge.uid):
-        edge.event("logged_in")
-        before = edge.metrics()
+    with logged_in(edge, bridge):
+        before, began = edge.metrics(), edge.mark()
         edge.hear_word()
-        edge.event("outcome", lambda outcome: outcome["status"] == "acked")
+        edge.event("outcome", lambda outcome: outcome["status"] == "acked", since=began)
 
     def grown(name: str) -> float:
         return edge.metrics().get(name, 0.0) - before.get(name, 0.0)

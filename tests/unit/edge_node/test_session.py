@@ -233,6 +233,45 @@ def test_an_unanswered_hello_is_said_again_ever_more_rarely() -> None:
     assert gaps[-1] <= 300
 
 
+def test_a_slow_bridge_does_not_get_the_more_hellos_the_slower_it_is() -> None:
+    """Each answer takes 5 s, longer than the device waits at first; it must not be asked twice a second for that."""
+    it = edge()
+    it.connected(0)
+    under_way: list[tuple[float, str]] = []
+    said = 0
+    for tenth in range(600):
+        now = tenth / 10
+        if it.hello_due(now):
+            said += 1
+            under_way.append((now + 5, say_hello(it, now)))
+        while under_way and under_way[0][0] <= now:
+            it.login(grant(under_way.pop(0)[1]), now)
+    assert it.active_uid == "alice"
+    assert said <= 4
+
+
+def test_the_same_answer_from_a_second_bridge_asks_for_nothing() -> None:
+    it = edge()
+    it.connected(0)
+    nonce = say_hello(it, 0)
+    it.login(grant(nonce), 1)
+    it.login(grant(nonce), 2)
+    assert not it.hello_due(60)
+    it.login(grant(nonce, "s2"), 61)
+    assert it.hello_due(62), "another session is news"
+
+
+def test_an_answer_whose_lease_is_over_or_whose_session_has_ended_is_told_at_once() -> None:
+    it = edge()
+    it.connected(0)
+    it.login(grant(say_hello(it, 0), lease_s=5.0), 6)
+    assert it.hello_due(7)
+    it.login(grant(say_hello(it, 7)), 7)
+    it.logout(Logout(id="c", uid="alice", session_id="s1"), 8)
+    it.login(grant(say_hello(it, 8)), 9)
+    assert it.hello_due(10)
+
+
 def test_without_a_connection_no_hello_is_due() -> None:
     it = edge()
     it.connected(0)
