@@ -140,7 +140,7 @@ class Fleet:
                 away = f" ({next(iter(here.stopped.values()))})" if here.stopped else ""
                 self._teller.warn(
                     f"{len(here.active)} of {len(self._people)} devices have a session and {len(here.apps.here)} of "
-                    f"{self._apps} apps are connected{away}; it goes on with those"
+                    f"{self._apps} apps are connected{away}; it goes on with those; a lower --connect-per-s may help"
                 )
                 return
             await wait(stop.asked, LOOK_EVERY_S)
