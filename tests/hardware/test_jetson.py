@@ -3,17 +3,16 @@
 import importlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from edge_node.gpio import Pins
 from edge_node.lights import PinIndicator
+from edge_node.metrics import THERMAL, temperatures
 
 pytestmark = pytest.mark.hardware
 
 LAMP = int(os.environ.get("HARDWARE_LAMP_PIN", "12"))
-ZONES = Path("/sys/class/thermal")
 COLDEST_C, HOTTEST_C = -20.0, 125.0
 
 
@@ -34,12 +33,6 @@ def test_the_pin_of_a_light_is_high_while_it_is_on_and_low_before_and_after(pins
 
 
 def test_thermal_zones_give_plausible_temperatures() -> None:
-    told: dict[str, float] = {}
-    for zone in sorted(ZONES.glob("thermal_zone*")):
-        try:
-            thousandths = int((zone / "temp").read_text())
-        except OSError:
-            continue  # a zone whose part of the chip is switched off cannot be read
-        told[f"{zone.name} {(zone / 'type').read_text().strip()}"] = thousandths / 1000
-    assert told, f"no zone in {ZONES} can be read"
+    told = dict(temperatures(THERMAL))
+    assert told, f"no zone in {THERMAL} can be read"
     assert {name: celsius for name, celsius in told.items() if not COLDEST_C < celsius < HOTTEST_C} == {}

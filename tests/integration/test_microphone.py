@@ -1,6 +1,7 @@
 """A real sound server with a virtual microphone, recorded through PortAudio."""
 
 import importlib
+import io
 import os
 import shutil
 import signal
@@ -11,12 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import pytest
 
+from contract.settings import EdgeSettings
 from edge_node.audio import SourceOptions, open_source
 from edge_node.capture import Change, MicrophoneLostError
+from edge_node.events import Events, Light
 from edge_node.gate import Gate, Trigger
+from edge_node.lights import open_indicator
 from edge_node.listener import Listener
+from edge_node.wakeword.detector import SAMPLE_RATE_HZ
 from edge_node.wakeword.native import NativeDetector
 
 # Frames begin anywhere in it: of the demo's clip the model hears 15 of 16 beginnings, of this one all, and by far.
@@ -151,11 +157,36 @@ def test_a_sound_server_that_is_gone_for_good_ends_the_listener_with_an_error(
 
 
 @pytest.mark.usefixtures("sound_server")
-def test_a_program_that_records_does_as_well() -> None:
-    with Ear(source="exec:parec --raw --format=s16le --rate=16000 --channels=1 --latency-msec=20") as ear:
+@pytest.mark.parametrize(
+    "command",
+    [
+        "parec --raw --format=s16le --rate=16000 --channels=1 --latency-msec=20",
+        "arecord -q -D pulse -t raw -f S16_LE -r 16000 -c 1",
+    ],
+)
+def test_a_program_that_records_does_as_well(command: str) -> None:
+    program = command.partition(" ")[0]
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    with Ear(source=f"exec:{command}") as ear:
         subprocess.run(["paplay", str(CLIP)], check=True, timeout=TIMEOUT_S)
         assert ear.triggered.wait(TIMEOUT_S)
     assert ear.ends == [None]
+
+
+@pytest.mark.usefixtures("sound_server")
+@pytest.mark.parametrize(("light", "hz"), [("wake_sent", 660), ("microphone_lost", 220)])
+def test_what_the_node_lets_people_hear_is_in_the_room(tmp_path: Path, light: Light, hz: int) -> None:
+    edge = EdgeSettings(sound_command="paplay", state_dir=tmp_path)
+    indicator = open_indicator(edge, Events(io.StringIO(), as_json=True))
+    with open_source("mic:pulse") as frames:
+        iterator = iter(frames)
+        next(iterator)
+        indicator.show(light)
+        loud = next(frame for frame in iterator if abs(frame.astype(int)).max() > 3000)
+        tone = np.concatenate((loud, next(iterator)))
+    spectrum = abs(np.fft.rfft(tone * np.hanning(len(tone))))
+    assert spectrum.argmax() * SAMPLE_RATE_HZ / len(tone) == pytest.approx(hz, abs=15)
 
 
 def pactl(*arguments: str) -> None:
