@@ -39,6 +39,9 @@ class HttpNode:
 
     A wake is posted again only if the bridge surely has not taken it, so that no phone rings twice, and not beyond its
     life. Who is logged in is known here alone, see `LocalSession`.
+
+    Attributes:
+        outbox: wakes whose fate is not known.
     """
 
     def __init__(
@@ -58,12 +61,11 @@ class HttpNode:
         self._events = events
         self._url = settings.bridge_url + TRIGGER
         self._panel = Panel(events, indicator)
-        self._outbox = WakeOutbox()
+        self.outbox = WakeOutbox()
         self._session = LocalSession(state_file.open(), settings.uid, new_id=new_id)
-        self._keeper = Keeper(self._session, state_file, self._outbox, events)
+        self._keeper = Keeper(self._session, state_file, self.outbox, events)
         self._reached = True
         self._look = asyncio.Event()
-        self._fate = asyncio.Event()
         verify = tls.client_context(settings.ca_file, who="edge") if self._url.startswith("https:") else False
         self._client = httpx2.AsyncClient(
             trust_env=False, verify=verify, timeout=httpx2.Timeout(ANSWER_S, connect=CONNECT_S)
@@ -75,7 +77,7 @@ class HttpNode:
         self._carry_out(self._session.begin())
         try:
             while True:
-                for wake in self._outbox.due(self._clock.monotonic()):
+                for wake in self.outbox.due(self._clock.monotonic()):
                     await self._post(wake)
                 self._look.clear()
                 with contextlib.suppress(TimeoutError):
@@ -83,24 +85,6 @@ class HttpNode:
                         await self._look.wait()
         finally:
             await self._client.aclose()
-
-    async def settle(self, within_s: float) -> None:
-        """Wait until the fate of every wake is known, or the time is over."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                while len(self._outbox):
-                    self._fate.clear()
-                    await self._fate.wait()
-
-    @property
-    def waiting(self) -> int:
-        """Wakes whose fate is not known."""
-        return len(self._outbox)
-
-    @property
-    def dropped(self) -> int:
-        """Wakes that were dropped: too old, too many, or of a user who was logged out."""
-        return self._outbox.dropped
 
     def heard(self, trigger: Trigger, heard_at: float) -> None:
         """The wake word; `heard_at` is monotonic."""
@@ -116,7 +100,7 @@ class HttpNode:
             ttl_ms=self._settings.wake_ttl_ms,
             score=round(trigger.score, 4),
         )
-        self._outbox.add(wake, heard_at)
+        self.outbox.add(wake, heard_at)
         WAKES.inc()
         self._events.emit("wake", id=wake.id, uid=uid, score=wake.score, at_s=round(trigger.at_s, 2))
         self._look.set()
@@ -182,13 +166,12 @@ class HttpNode:
 
     def _again(self, wake: Wake, why: str) -> None:
         """The bridge has not taken it."""
-        self._outbox.sent(wake.id, self._clock.monotonic())
+        self.outbox.sent(wake.id, self._clock.monotonic())
         self._note(reached=False)
         log.warning("trigger_not_taken", url=self._url, why=why)
 
     def _settle(self, wake: Wake, status: str, *, reached: bool, why: str | None = None) -> None:
-        heard_at = self._outbox.settled(wake.id)
-        self._fate.set()
+        heard_at = self.outbox.settled(wake.id)
         OUTCOMES.labels(status).inc()
         if why is not None:
             log.warning("trigger_failed", url=self._url, status=status, why=why)

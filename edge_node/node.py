@@ -28,7 +28,11 @@ log = get_logger("edge")
 
 
 class EdgeNode:
-    """One device. Everything here runs on the event loop; `heard` is what the audio thread calls through it."""
+    """One device. Everything here runs on the event loop; `heard` is what the audio thread calls through it.
+
+    Attributes:
+        outbox: wakes whose fate is not known.
+    """
 
     def __init__(
         self,
@@ -50,10 +54,9 @@ class EdgeNode:
         self._session = EdgeSession(
             state_file.open(), settings.edge.uid, clock.monotonic(), new_id=new_id, jitter=random.random
         )
-        self._outbox = WakeOutbox()
-        self._keeper = Keeper(self._session, state_file, self._outbox, events)
+        self.outbox = WakeOutbox()
+        self._keeper = Keeper(self._session, state_file, self.outbox, events)
         self._look = asyncio.Event()
-        self._fate = asyncio.Event()
         self._bridges: set[str] = set()
         self._mqtt = MqttSession(
             settings.mqtt,
@@ -88,14 +91,6 @@ class EdgeNode:
             connection.cancel()
             await asyncio.gather(connection, return_exceptions=True)
 
-    async def settle(self, within_s: float) -> None:
-        """Wait until the fate of every wake is known, or the time is over."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                while len(self._outbox):
-                    self._fate.clear()
-                    await self._fate.wait()
-
     def heard(self, trigger: Trigger, heard_at: float) -> None:
         """The wake word; `heard_at` is monotonic."""
         uid = self._session.active_uid
@@ -114,20 +109,10 @@ class EdgeNode:
             score=round(trigger.score, 4),
             model=self._model,
         )
-        self._outbox.add(wake, heard_at)
+        self.outbox.add(wake, heard_at)
         WAKES.inc()
         self._events.emit("wake", id=wake.id, uid=uid, score=wake.score, at_s=round(trigger.at_s, 2))
         self._do_what_is_due()
-
-    @property
-    def waiting(self) -> int:
-        """Wakes whose fate is not known."""
-        return len(self._outbox)
-
-    @property
-    def dropped(self) -> int:
-        """Wakes that were dropped: too old, too many, or of a user who was logged out."""
-        return self._outbox.dropped
 
     @property
     def problem(self) -> str | None:
@@ -199,8 +184,7 @@ class EdgeNode:
         self._do_what_is_due()
 
     def _take_outcome(self, outcome: Outcome, now: float) -> None:
-        heard_at = self._outbox.settled(outcome.id)
-        self._fate.set()
+        heard_at = self.outbox.settled(outcome.id)
         OUTCOMES.labels(outcome.status).inc()
         if heard_at is None and outcome.status not in {"acked", "pushed"}:
             return
@@ -225,9 +209,9 @@ class EdgeNode:
         self._carry_out(self._session.tick(now))
         if not self._mqtt.connected:
             return
-        for wake in self._outbox.due(now):
+        for wake in self.outbox.due(now):
             if self._mqtt.send(WAKE, self._device_id, wake):
-                self._outbox.sent(wake.id, now)
+                self.outbox.sent(wake.id, now)
         if self._session.hello_due(now):
             self._mqtt.send(HELLO, self._device_id, self._session.hello(now, version=VERSION, model=self._model))
 

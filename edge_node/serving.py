@@ -1,6 +1,7 @@
 """A node as a process: ears, session and local endpoint together, until a signal, the end of the source or a fault."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 from collections.abc import Callable
@@ -22,11 +23,13 @@ from edge_node.http_node import HttpNode
 from edge_node.lights import open_indicator
 from edge_node.metrics import Numbers, exposition
 from edge_node.node import EdgeNode
+from edge_node.outbox import WakeOutbox
 from edge_node.state import StateFile
 from edge_node.wakeword import selftest
 from edge_node.web import Node, create_app
 
 SETTLE_S = 5.0
+SETTLE_LOOK_S = 0.05
 
 
 class ListenerFailedError(SarvisError):
@@ -59,7 +62,7 @@ async def serve(settings: Settings, device_id: str, events: Events, *, open_sour
     PunctualProtocol.room = Room.all_there_is()
 
     def numbers() -> Numbers:
-        return replace(ears.numbers(), waiting=node.waiting, dropped=node.dropped)
+        return replace(ears.numbers(), waiting=len(node.outbox), dropped=node.outbox.dropped)
 
     server = Server(endpoint(node, ears.set_mute, exposition(numbers), edge))
     tasks: list[asyncio.Task[None]] = [
@@ -73,7 +76,7 @@ async def serve(settings: Settings, device_id: str, events: Events, *, open_sour
     ends: list[asyncio.Future[Any]] = [ears.end, *tasks]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if ears.end.done() and ears.end.result() is None:
-        await node.settle(SETTLE_S)
+        await _settle(node.outbox)
     await ears.stop()
     server.should_exit = True
     await asyncio.wait(tasks[:1])
@@ -111,6 +114,14 @@ def _raise_failure(why_deaf: BaseException | None, results: list[BaseException |
     for result in results:
         if isinstance(result, Exception):
             raise result
+
+
+async def _settle(outbox: WakeOutbox) -> None:
+    """A source has ended: give what was heard at its end the time to arrive."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SETTLE_S):
+            while len(outbox):  # noqa: ASYNC110 - once in a process's life
+                await asyncio.sleep(SETTLE_LOOK_S)
 
 
 async def _set(event: asyncio.Event) -> None:
