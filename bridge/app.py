@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.cors import CORSMiddleware
 
 from bridge.auth.doorkeeper import Doorkeeper
+from bridge.page import PATH, page
 from bridge.service import VERSION, Bridge
 from bridge.shim import router
 from bridge.sockets import app_socket
@@ -34,6 +35,7 @@ def create_app(bridge: Bridge) -> FastAPI:
     app.include_router(router)
     app.add_api_websocket_route(SOCKET_PATH, app_socket)
     app.add_api_websocket_route(SOCKET_PATH + "/", app_socket)
+    app.mount(PATH, page(bridge.settings.bridge.app_dir))
     app.add_api_route("/livez", livez, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     app.add_api_route("/metrics", metrics, include_in_schema=False)

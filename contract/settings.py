@@ -224,6 +224,7 @@ class BridgeSettings(Section):
     host: str = "127.0.0.1"
     port: Port = 8000
     instance: DeviceId = "bridge-1"
+    app_dir: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
     trusted_proxies: list[Network] = []

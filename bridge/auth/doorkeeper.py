@@ -5,7 +5,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bridge.auth.doors import UNAUTHORISED, Doors, Refusal
-from bridge.auth.principals import BARE, FREE, Principal
+from bridge.auth.principals import BARE, Principal, is_free
 from bridge.store import StoreError
 
 UNAVAILABLE = 503
@@ -33,7 +33,7 @@ class Doorkeeper:
         address = address_of(scope)
         try:
             self._doors.count(address)
-            if scope["path"] in FREE:
+            if is_free(scope["path"]):
                 return None
             state["principal"] = await self._doors.enter(
                 scope["path"], address, scope["headers"], scope["query_string"]

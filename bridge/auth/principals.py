@@ -29,9 +29,16 @@ DOORS: Mapping[str, frozenset[Kind]] = {
 """Every endpoint but the free ones, and who may use it."""
 
 MAX_FIELDS = 100
-FREE = frozenset({"/livez"})
+_FREE = frozenset({"/livez"})
+_FREE_BELOW = "/app"
+"""The page: files without secrets, which must be there before anybody can log in."""
 BARE = frozenset({"/readyz"})
 """Answers everybody, and says more to whom it knows."""
+
+
+def is_free(path: str) -> bool:
+    """Does this path answer everybody?"""
+    return path in _FREE or path == _FREE_BELOW or path.startswith(f"{_FREE_BELOW}/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ def rejected_with(house: House, uid: str, token: str | None, query: str = "") ->
 # --- HTTP ---
 
 
-def test_every_endpoint_but_livez_and_a_bare_readyz_wants_a_credential(house: House) -> None:
+def test_every_endpoint_but_livez_the_page_and_a_bare_readyz_wants_a_credential(house: House) -> None:
     app = create_app(TheBridge(load(), MemoryStore()))
     paths = {getattr(route, "path", "") for route in app.routes} | set(app.openapi()["paths"]) | {"/nothing-here"}
     asked = {path for path in paths if path.startswith("/") and not path.startswith("/ws/")}
@@ -110,7 +110,11 @@ def test_every_endpoint_but_livez_and_a_bare_readyz_wants_a_credential(house: Ho
         statuses = {house.get(path).status_code, house.bridge.http.post(house.bridge.url + path).status_code}
         if statuses != {401}:
             open_to_all.add(path)
-    assert open_to_all == {"/livez", "/readyz"}
+    assert open_to_all == {"/livez", "/readyz", "/app"}
+    for path in ("/app/../metrics", "/app/..%2fmetrics", "/app/%2e%2e/metrics", "/apple", "/app/none"):
+        answer = house.bridge.http.build_request("GET", house.bridge.url + path)
+        status = house.bridge.http.send(answer).status_code
+        assert status in {401, 404}, path
     bare = house.get("/readyz")
     assert (bare.status_code, bare.json()) == (503, {"status": "not ready"})
     assert house.get("/readyz", house.operator).json()["reason"].startswith("mqtt: ")
