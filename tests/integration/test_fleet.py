@@ -2,22 +2,18 @@
 
 import json
 import ssl
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bridge.auth import tokens
 from broker.kit import Door
-from contract.settings import StoreSettings
-from sarvis import devices
+from tests.support.fleet import Fleet
 from tests.support.processes import Sarvis, run_sarvis
-from tests.support.secure import HOST, KINDS, Client, SecureBroker
+from tests.support.secure import KINDS, Client
 from tests.support.waiting import PATIENCE_S, wait_for
-from tests.support.world import PREFIX, App, Bridge, Edge, Json, unique
+from tests.support.world import PREFIX, Json, unique
 
 DOORS = [
     pytest.param((kind, certificates), id=f"{kind}-{'certificates' if certificates else 'passwords'}")
@@ -27,77 +23,6 @@ DOORS = [
 
 by_passwords_alone = pytest.mark.parametrize("fleet", DOORS[::2], indirect=True)
 """What does not depend on the kind of credential is tested with one."""
-
-
-class Fleet:
-    """A broker, a bridge over HTTPS, an operator, and whatever devices and apps a test wants."""
-
-    def __init__(self, folder: Path, kind: str, *, certificates: bool) -> None:
-        self.folder = folder
-        self.broker = SecureBroker(kind, folder, certificates=certificates)
-        self.config = self.broker.bridge_kit / "sarvis.toml"
-        # What tests set elsewhere, and what a kit has: the environment would win.
-        self.settings = {"SARVIS_BROKER__DIR": str(self.broker.path)}
-        self.broker.start()
-        operator_key = self.broker.bridge_kit / "operator.key"
-        self.sarvis("token", "api", "me", "--role", "operator", "--out", str(operator_key))
-        self.tls = ssl.create_default_context(cafile=self.broker.ca_file)
-        key = operator_key.read_text().strip()
-        self.bridge = Bridge(folder, None, self.settings, key=key, tls=self.tls, config=self.config)
-        self.bridge.start()
-        self.settings["SARVIS_OPERATOR__URL"] = f"https://{HOST}:{self.bridge.port}"
-
-    def close(self) -> None:
-        self.bridge.stop()
-        self.broker.stop()
-
-    def sarvis(self, *arguments: str) -> str:
-        done = run_sarvis(*arguments, "--config", str(self.config), cwd=self.folder, settings=self.settings)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def add(self, uid: str | None = None) -> tuple[str, Path]:
-        """A device with its kit, and its user if it may claim one."""
-        device_id = unique("jetson")
-        kit = self.folder / device_id
-        # What `sarvis device add` does, which test_operations.py types.
-        devices.put(StoreSettings(url=f"sqlite:///{self.folder / 'ledger.db'}"), device_id, uid, None)
-        told = self.broker.folder.describe()
-        assert told is not None
-        devices.write_kit(kit, devices.let_in(self.broker.folder, told, device_id), uid)
-        self.broker.reload()
-        wait_for("the broker lets it in", lambda: self.broker.lets_in(self.door(device_id)))
-        return device_id, kit
-
-    def door(self, device_id: str) -> Door:
-        return self.broker.kept(self.folder / device_id, device_id)
-
-    @contextmanager
-    def edge(self, uid: str | None = None, *, device: tuple[str, Path] | None = None) -> Iterator[Edge]:
-        """A running edge, of a device that is added now or was before."""
-        device_id, kit = device or self.add(uid)
-        with Edge(self.folder / device_id, None, device_id=device_id, config=kit / "sarvis.toml") as edge:
-            edge.event("connected")
-            yield edge
-
-    @contextmanager
-    def thief(self) -> Iterator[Client]:
-        """Somebody who has taken a device apart and speaks with its credential."""
-        device_id, _ = self.add()
-        with Client(self.broker, self.door(device_id)) as client:
-            client.subscribe(*(f"{PREFIX}/devices/{device_id}/{kind}" for kind in ("outcome", "login", "logout")))
-            yield client
-
-    @contextmanager
-    def operator(self) -> Iterator[Client]:
-        """Somebody who watches. Not while devices are added: NATS may close a connection in the moment of a reload."""
-        with Client(self.broker, self.broker.operator_door()) as client:
-            client.subscribe(f"{PREFIX}/#")
-            yield client
-
-    def app(self, uid: str, **more: Any) -> App:
-        newest = tokens.read(self.broker.bridge_kit / "signing.keys")[0]
-        return self.bridge.app(uid, token=tokens.issue(newest, uid, now=time.time(), valid_s=600), **more)
 
 
 @pytest.fixture(scope="module", params=DOORS)

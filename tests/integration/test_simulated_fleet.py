@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_fleet import Fleet
+from tests.support.fleet import Fleet
 from tests.support.processes import Sarvis, free_port, run_sarvis
 from tests.support.secure import HOST as NAME
 from tests.support.waiting import PATIENCE_S, wait_for
