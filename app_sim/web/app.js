@@ -38,6 +38,8 @@ tabs.onmessage = ({ data }) => {
     user ? enter() : leave(data.notice);
   } else if (connection && data.wanted) {
     actions[data.wanted](...data.with);
+  } else if (connection && data.newcomer) {
+    tabs.postMessage({ state });
   }
 };
 
@@ -57,6 +59,7 @@ function enter() {
   render();
   const lead = () => new Promise((over) => { release = over; connect(); });
   navigator.locks ? navigator.locks.request("sarvis", () => (user ? lead() : undefined)) : lead();
+  if (!connection) tabs.postMessage({ newcomer: true });
   offerPush();
 }
 
