@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from bridge.abortable import abort
-from bridge.app_protocol import CloseCode, Frames, Mode, close_reason
+from bridge.app_protocol import SUBPROTOCOL_V2, CloseCode, Frames, Mode, close_reason
 from bridge.auth.principals import EVERYBODY, Principal
 from contract.telemetry import get_logger
 
@@ -120,5 +120,6 @@ def _is_end(error: Exception) -> bool:
 async def refuse(websocket: WebSocket, code: CloseCode, text: str) -> None:
     """Accept and close at once: only so does the app learn why."""
     if websocket.client_state is WebSocketState.CONNECTING:
-        await websocket.accept()
+        # A browser that offers subprotocols and gets none takes it for a failed handshake, and its app sees 1006.
+        await websocket.accept(SUBPROTOCOL_V2 if SUBPROTOCOL_V2 in websocket.scope["subprotocols"] else None)
     await websocket.close(code, close_reason(code, text))

