@@ -3,6 +3,7 @@
 import { SUBPROTOCOL, address, comesBack, waitMs } from "./protocol.js";
 
 const PROBE_MS = 4000;
+const UNANSWERED = 3;
 
 export class Connection {
   // `on` is told: {kind: "connecting" | "open" | "waiting" (ms) | "closed" (code, reason) | "message" (message)}.
@@ -64,6 +65,7 @@ export class Connection {
 
   #hear(message) {
     clearTimeout(this.timers.probe);
+    this.unanswered = 0;
     if (message.type === "connection_established") {
       this.attempt = 0;
       this.interval_ms = message.heartbeat_interval_s * 1000;
@@ -75,6 +77,12 @@ export class Connection {
 
   #beat() {
     clearTimeout(this.timers.beat);
+    // A connection can be dead without anybody saying so; a page cannot ping.
+    if (this.unanswered >= UNANSWERED) {
+      this.#open();
+      return;
+    }
+    this.unanswered += 1;
     this.send({ type: "heartbeat", seq: (this.seq += 1) });
     this.timers.beat = setTimeout(() => this.#beat(), this.interval_ms);
   }

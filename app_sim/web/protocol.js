@@ -4,9 +4,9 @@ export const SUBPROTOCOL = "sarvis.v2";
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 30_000;
 
-// 4500 to 4599: whoever comes back by itself would be sent away again.
+// 4500 to 4999: whoever comes back by itself would be sent away again.
 export function comesBack(code) {
-  return code < 4500 || code > 4599;
+  return code < 4500 || code > 4999;
 }
 
 // Full jitter: after a restart of the bridge not all apps are back in the same moment.

@@ -258,18 +258,45 @@ def test_every_control_has_a_name_and_can_be_reached_by_keyboard(fleet: Fleet, h
     assert all(names), controls()
 
 
+def test_a_connection_that_answers_no_heartbeat_any_more_is_made_anew(handset: Phone) -> None:
+    page = handset.open()
+    told = page.evaluate("""async () => {
+        const made = [];
+        globalThis.WebSocket = class {
+            static OPEN = 1;
+            readyState = 1;
+            sent = 0;
+            constructor() { made.push(this); }
+            send() { this.sent += 1; }
+            close() {}
+        };
+        const { Connection } = await import('/app/connection.js');
+        new Connection({ origin: 'http://x', uid: 'u', client: 'c', on: () => {} }).start();
+        const established = JSON.stringify({ type: 'connection_established', heartbeat_interval_s: 0.02 });
+        const answer = JSON.stringify({ type: 'heartbeat_ack' });
+        made[0].onmessage({ data: established });
+        const answering = setInterval(() => made[0].onmessage?.({ data: answer }), 10);
+        await new Promise((over) => setTimeout(over, 300));
+        const kept = made.length;
+        clearInterval(answering);
+        while (made.length < 2) await new Promise((over) => setTimeout(over, 10));
+        return [kept, made[0].sent > 5];
+    }""")
+    assert told == [1, True]
+
+
 def test_the_wait_before_the_next_try_is_by_chance_and_bounded_and_some_codes_are_final(handset: Phone) -> None:
     page = handset.open()
     told = page.evaluate("""async () => {
         const { waitMs, comesBack, uidOf, address } = await import('/app/protocol.js');
         return {
             waits: [waitMs(0, 0), waitMs(0, 1), waitMs(3, 0.5), waitMs(50, 1)],
-            back: [1001, 1006, 1009, 4000, 4001, 4008, 4500, 4501, 4502, 4503, 4504, 4505].map(comesBack),
+            back: [1001, 1006, 1009, 4000, 4001, 4008, 4500, 4501, 4502, 4503, 4504, 4505, 4999].map(comesBack),
             uids: [uidOf('a.b'), uidOf(''), uidOf(`x.${btoa('{"uid":"alice"}')}.y`)],
             address: address('https://hub.home:8000', '앨리스 #1', 'web-1'),
         };
     }""")
     assert told["waits"] == [0, 500, 2000, 30_000]
-    assert told["back"] == [True] * 6 + [False] * 6
+    assert told["back"] == [True] * 6 + [False] * 7
     assert told["uids"] == [None, None, "alice"]
     assert told["address"] == ("wss://hub.home:8000/ws/app/%EC%95%A8%EB%A6%AC%EC%8A%A4%20%231/?client=web-1")
