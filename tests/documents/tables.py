@@ -107,6 +107,18 @@ CLOSES: Mapping[int, tuple[str, str]] = {
 }
 """By close code: what it means, and what to do besides."""
 
+REASONS: Mapping[str, str] = {
+    "heartbeat_timeout": "no heartbeat for too long",
+    "app": "an app said `logout`",
+    "http": "somebody called `POST /api/auth/logout`",
+    "operator": "an operator said so",
+    "replaced": "another session began on the device",
+    "done": "the device reports that a log-out ended it",
+    "lapsed": "the device was cut off for too long",
+    "local": "somebody logged out at the device",
+}
+"""Why a session ended."""
+
 REFUSALS: Mapping[int, str] = {
     403: "the path is wrong; a page of an origin that is not in `auth.origins`; or an open bridge that was called by a "
     "foreign name or through a proxy",
@@ -367,7 +379,8 @@ def delivery() -> str:
 
 def reasons() -> str:
     """Why a session ended."""
-    return ", ".join(dict.fromkeys(f"`{word}`" for words in get_args(SessionEnd) for word in get_args(words)))
+    assert REASONS.keys() == {word for words in get_args(SessionEnd) for word in get_args(words)}
+    return table(["`reason`", "meaning"], [[f"`{word}`", meaning] for word, meaning in REASONS.items()])
 
 
 def tokens() -> str:

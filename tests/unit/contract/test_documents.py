@@ -1,6 +1,7 @@
 import re
 from pathlib import Path
 
+from bridge.app_protocol import CloseCode
 from contract.topics import TABLE, Topic
 from tests.documents.tables import PAGE, TABLES, filled, named
 
@@ -52,3 +53,8 @@ def test_the_clients_for_app_developers_fit_on_a_page() -> None:
         lines = [line for line in client.splitlines() if line.strip()]
         assert len(lines) <= 20
         assert max(map(len, lines)) <= 120
+
+
+def test_each_close_code_that_app_developers_read_of_is_one() -> None:
+    codes = set(re.findall(r"\b4\d{3}\b", PAGE.read_text(encoding="utf-8")))
+    assert codes == {str(int(code)) for code in CloseCode if code >= CloseCode.DRAIN} | {"4999"}
