@@ -8,6 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from bridge.auth.doorkeeper import Doorkeeper
 from bridge.page import PATH, page
+from bridge.push_endpoints import router as push_router
 from bridge.service import VERSION, Bridge
 from bridge.shim import router
 from bridge.sockets import app_socket
@@ -33,6 +34,7 @@ def create_app(bridge: Bridge) -> FastAPI:
     )
     app.state.bridge = bridge
     app.include_router(router)
+    app.include_router(push_router)
     app.add_api_websocket_route(SOCKET_PATH, app_socket)
     app.add_api_websocket_route(SOCKET_PATH + "/", app_socket)
     app.mount(PATH, page(bridge.settings.bridge.app_dir))

@@ -16,6 +16,7 @@ from contract.telemetry import REGISTRY, get_logger
 from contract.topics import OUTCOME, WAKE, Topic
 
 WAKES = Counter("sarvis_wakes_total", "Wakes by their first fate", ["status"], registry=REGISTRY)
+PUSHED = Counter("sarvis_wakes_pushed_total", "Wakes that a push service took for a phone", registry=REGISTRY)
 ACKED = Counter("sarvis_wakes_acked_total", "Wakes that an app confirmed", registry=REGISTRY)
 
 log = get_logger("relay")
@@ -31,6 +32,7 @@ class Relay:
         send: publishes a message to a device; False when no broker is reached.
         user_of: the user logged in on a device, if any.
         strict: credentials are required: a device rings nobody but the user who is logged in there.
+        push: begins to push a wake to the user's sleeping phones; ends with `pushed` when that went well.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class Relay:
         send: Callable[[Topic, str, Message], bool],
         user_of: Callable[[str], str | None],
         strict: bool = False,
+        push: Callable[[Fate], None] | None = None,
     ) -> None:
         self._hub = hub
         self._clock = clock
         self._send = send
         self._user_of = user_of
         self._strict = strict
+        self._push = push
         self._wakes = Wakes()
 
     def wake(self, device_id: str, wake: Wake) -> None:
@@ -70,11 +74,19 @@ class Relay:
     def acked(self, uid: str, wake_id: str) -> None:
         """An app of this user rang for the wake; the first one counts."""
         fate = self._wakes.known(wake_id)
-        if fate is None or fate.wake.uid != uid or fate.status != "sent":
+        if fate is None or fate.wake.uid != uid or fate.status not in {"sent", "pushed"}:
             return
         self._wakes.settled(fate)
         self._change(fate, "acked")
         ACKED.inc()
+        self._tell_device(fate)
+
+    def pushed(self, fate: Fate) -> None:
+        """A push service took the wake for a phone of the user; told once, and not after somebody took it."""
+        if fate.taken or fate.status == "pushed":
+            return
+        self._change(fate, "pushed")
+        PUSHED.inc()
         self._tell_device(fate)
 
     def connected(self, connection: AppConnection) -> None:
@@ -103,9 +115,13 @@ class Relay:
             self._wakes.settled(fate)
 
     def tick(self) -> None:
-        """Ring again where nobody has confirmed; call at least every second."""
-        for fate in self._wakes.due_again(self._clock.monotonic()):
+        """Ring again where nobody has confirmed, push where nobody took it; call at least every second."""
+        now = self._clock.monotonic()
+        for fate in self._wakes.due_again(now):
             self._deliver(fate, _can_repeat(self._hub.of(fate.wake.uid)))
+        if self._push is not None:
+            for fate in self._wakes.due_for_push(now):
+                self._push(fate)
 
     def _begin(self, device_id: str, wake: Wake) -> Fate:
         now = self._clock.monotonic()

@@ -141,6 +141,33 @@ class MissedTold:
 
 
 @dataclass(frozen=True, slots=True)
+class PushSubscription:
+    """Where a sleeping phone of the user can be rung. An endpoint is one browser: it is whose who subscribed it last.
+
+    Attributes:
+        p256dh: the phone's public key, base64url.
+        auth: the secret it shares with us, base64url.
+    """
+
+    uid: str
+    endpoint: str
+    p256dh: str
+    auth: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribed:
+    """The user's phone behind this endpoint is not rung any more; without an endpoint none of them is."""
+
+    uid: str
+    endpoint: str | None = None
+
+    def is_of(self, subscription: PushSubscription) -> bool:
+        """Is it this one that ends?"""
+        return subscription.uid == self.uid and self.endpoint in {None, subscription.endpoint}
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """Who, why, when: one line per session change."""
 
@@ -152,4 +179,17 @@ class Audit:
     reason: str
 
 
-Change = Device | Session | PendingLogout | Settled | Promise | Departed | ServiceSeconds | Missed | MissedTold | Audit
+Change = (
+    Device
+    | Session
+    | PendingLogout
+    | Settled
+    | Promise
+    | Departed
+    | ServiceSeconds
+    | Missed
+    | MissedTold
+    | PushSubscription
+    | Unsubscribed
+    | Audit
+)

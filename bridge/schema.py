@@ -69,6 +69,15 @@ MISSED = Table(
     Column("device_id", String),
     Column("timestamp", String),
 )
+PUSH_SUBSCRIPTIONS = Table(
+    "push_subscriptions",
+    METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("uid", String),
+    Column("endpoint", String),
+    Column("p256dh", String),
+    Column("auth", String),
+)
 AUDIT = Table(
     "audit",
     METADATA,

@@ -14,10 +14,12 @@ from bridge.auth.rates import Budgets
 from bridge.connection import AppConnection
 from bridge.hub import Hub
 from bridge.poster import Poster
+from bridge.pushing import Pushing
 from bridge.relay import Relay
 from bridge.rows import PendingLogout, Session
 from bridge.sessions import Sessions
 from bridge.store import Store, StoreError
+from bridge.wakes import Fate
 from contract.clock import Clock, SystemClock, iso
 from contract.errors import StartError
 from contract.messages import (
@@ -97,28 +99,42 @@ class Bridge:
             legacy_url=settings.legacy.logout_url,
             strict=self.doors.required,
         )
+        self.pushing = Pushing(
+            settings.push,
+            store,
+            self.clock,
+            alive=self.sessions.alive,
+            on_accepted=self._pushed,
+        )
         self.relay = Relay(
-            self.hub, self.clock, send=self.mqtt.send, user_of=self.sessions.user_of, strict=self.doors.required
+            self.hub,
+            self.clock,
+            send=self.mqtt.send,
+            user_of=self.sessions.user_of,
+            strict=self.doors.required,
+            push=self.pushing.wake if settings.push.enabled else None,
         )
         self._reports: asyncio.Queue[Incoming] = asyncio.Queue(MAX_WAITING_REPORTS)
 
     @asynccontextmanager
     async def running(self, *, restored: bool = False) -> AsyncIterator[None]:
-        """MQTT, deadlines and reports are looked after inside this block; raises StartError before it begins.
+        """MQTT, deadlines and reports are looked after inside this block; raises SarvisError before it begins.
 
         Args:
             restored: the ledger is a back-up.
         """
         try:
             self.doors.open()
-            self.relay.load_missed(await self.sessions.load(restored=restored))
+            loaded = await self.sessions.load(restored=restored)
+            self.relay.load_missed(loaded.missed)
+            self.pushing.load(loaded.subscriptions)
             self._removed = set(await self.store.removed())
         except StoreError as error:
             raise StartError(str(error)) from None
         CONNECTIONS.set_function(lambda: len(self.hub))
         RUNNING.set_function(lambda: self.sessions.running)
         WAITING.set_function(lambda: self.sessions.waiting)
-        async with self._poster.running():
+        async with self._poster.running(), self.pushing.running():
             self.tasks = tasks = [
                 asyncio.create_task(self.mqtt.run(), name="mqtt"),
                 asyncio.create_task(self._tick(), name="tick"),
@@ -263,6 +279,9 @@ class Bridge:
     async def _posted(self, row: PendingLogout, problem: str | None) -> None:
         await self.sessions.posted(row, problem)
 
+    def _pushed(self, fate: Fate) -> None:
+        self.relay.pushed(fate)
+
     async def _tick(self) -> None:
         while True:
             try:
@@ -305,6 +324,8 @@ class Bridge:
         timestamp = iso(self.clock.utc_now())
         timed_out = reason == "heartbeat_timeout"
         self.relay.left(uid)
+        if not timed_out:
+            self.pushing.left(uid)
         for connection in self.hub.of(uid):
             if reason == "app":
                 connection.send(connection.frames.logout_ack(timestamp, reason))

@@ -10,8 +10,8 @@ from bridge.outbox import Outbox
 from bridge.people import People
 from bridge.presence import Presence
 from bridge.promises import Promises
-from bridge.rows import AuditEvent, Change, Departed, Missed, PendingLogout, Promise, Session
-from bridge.store import Store, Transaction
+from bridge.rows import AuditEvent, Change, Departed, PendingLogout, Promise, Session, Unsubscribed
+from bridge.store import Loaded, Store, Transaction
 from contract.clock import Clock, iso
 from contract.errors import SarvisError
 from contract.messages import Ack, DeviceStatus, Hello, LogoutReason, Message, new_id
@@ -99,8 +99,8 @@ class Sessions:
         self._announce = Announcer(clock, self._holders, self._outbox, send=send, on_ended=on_ended)
         self._one = asyncio.Lock()
 
-    async def load(self, *, restored: bool = False) -> Sequence[Missed]:
-        """Go on where an earlier run ended; returns the wakes that nobody took. `restored`: from a back-up (B6)."""
+    async def load(self, *, restored: bool = False) -> Loaded:
+        """Go on where an earlier run ended; returns what was on disk. `restored`: from a back-up (B6)."""
         loaded = await self._store.load()
         self._holders.load(loaded.sessions)
         now = self._clock.monotonic()
@@ -112,7 +112,7 @@ class Sessions:
             async with self._store.transaction() as transaction:
                 await transaction.save(raised)
         log.info("ledger_loaded", sessions=len(loaded.sessions), pending=len(loaded.pending), users=len(self.people))
-        return loaded.missed
+        return loaded
 
     @property
     def running(self) -> int:
@@ -353,6 +353,8 @@ class Sessions:
                 if not mine:
                     changes += without_session(uid, reason, self._legacy_url, at, self.people.now(), new_id)
                 changes.append(Departed(uid))
+                if reason != "heartbeat_timeout":
+                    changes.append(Unsubscribed(uid))  # silence is what a sleeping phone does: it stays subscribed
             await transaction.save(changes)
         return desks, changes
 

@@ -100,7 +100,7 @@ async def trigger_voice_command(body: Trigger, request: Request) -> Result:
 async def logout(body: UserRequest, request: Request) -> Result:
     """End all sessions of the user; answered after the ledger has committed."""
     bridge: Bridge = request.app.state.bridge
-    _speak_for(request, body.uid)
+    speak_for(request, body.uid)
     await bridge.sessions.logout(body.uid, "http")
     return Result(success=True, message="Logged out successfully")
 
@@ -127,7 +127,7 @@ async def remove_device(body: RemoveBody, request: Request) -> RemoveResult:
 async def login(body: LoginBody, request: Request) -> LoginResult:
     """Open a session of the user on the device; whoever was in is logged out."""
     bridge: Bridge = request.app.state.bridge
-    _speak_for(request, body.uid)
+    speak_for(request, body.uid)
     if body.device_id == LEGACY_DEVICE:
         raise HTTPException(422, f"device_id: {LEGACY_DEVICE} is reserved")
     if not principal_of(request).may_log_in_on(body.device_id):
@@ -145,13 +145,14 @@ async def login(body: LoginBody, request: Request) -> LoginResult:
 async def heartbeat(body: UserRequest, request: Request) -> HeartbeatResult:
     """The heartbeat of a phone that cannot hold a socket."""
     bridge: Bridge = request.app.state.bridge
-    _speak_for(request, body.uid)
+    speak_for(request, body.uid)
     expires_in_s = await bridge.sessions.heartbeat(body.uid)
     if expires_in_s is None:
         raise HTTPException(409, "this user is not logged in: connect or log in first")
     return HeartbeatResult(status="active", expires_in_s=expires_in_s)
 
 
-def _speak_for(request: Request, uid: str) -> None:
+def speak_for(request: Request, uid: str) -> None:
+    """Raises HTTPException when whoever asks may not act for this user."""
     if not principal_of(request).speaks_for(uid):
         raise HTTPException(403, "this token is not for this uid")

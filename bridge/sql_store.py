@@ -22,9 +22,10 @@ from bridge.rows import (
     Missed,
     PendingLogout,
     Promise,
+    PushSubscription,
     Session,
 )
-from bridge.schema import API_KEYS, AUDIT, DEVICES, MISSED, OUTBOX, PROMISES, SERVICE, SESSIONS
+from bridge.schema import API_KEYS, AUDIT, DEVICES, MISSED, OUTBOX, PROMISES, PUSH_SUBSCRIPTIONS, SERVICE, SESSIONS
 from bridge.sql_transaction import SqlTransaction, device_of, pending_of, session_of
 from bridge.store import Loaded, StoreError, Transaction
 from contract.errors import StartError
@@ -208,12 +209,14 @@ async def _load(connection: AsyncConnection) -> Loaded:
     pending = await connection.execute(select(OUTBOX).order_by(OUTBOX.c.number))
     promises = await connection.execute(select(PROMISES))
     missed = await connection.execute(select(MISSED).order_by(MISSED.c.number))
+    subscribed = await connection.execute(select(PUSH_SUBSCRIPTIONS).order_by(PUSH_SUBSCRIPTIONS.c.number))
     return Loaded(
         seconds=seconds or 0.0,
         sessions=[session_of(row) for row in sessions],
         pending=[pending_of(row) for row in pending],
         promises=[Promise(row.uid, row.until_s, row.floored) for row in promises],
         missed=[Missed(row.id, row.uid, row.command, row.device_id, row.timestamp) for row in missed],
+        subscriptions=tuple(PushSubscription(row.uid, row.endpoint, row.p256dh, row.auth) for row in subscribed),
     )
 
 

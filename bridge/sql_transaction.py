@@ -17,11 +17,13 @@ from bridge.rows import (
     MissedTold,
     PendingLogout,
     Promise,
+    PushSubscription,
     ServiceSeconds,
     Session,
     Settled,
+    Unsubscribed,
 )
-from bridge.schema import AUDIT, DEVICES, MISSED, OUTBOX, PROMISES, SERVICE, SESSIONS
+from bridge.schema import AUDIT, DEVICES, MISSED, OUTBOX, PROMISES, PUSH_SUBSCRIPTIONS, SERVICE, SESSIONS
 from bridge.store import StoreError
 
 MISSED_PER_USER = 20
@@ -96,6 +98,10 @@ class SqlTransaction:
             case Missed():
                 await self._run(MISSED.insert(), change)
                 await self._trim_missed(change.uid)
+            case PushSubscription():
+                await self._subscribe(change)
+            case Unsubscribed():
+                await self._unsubscribe(change)
             case Audit():
                 await self._run(AUDIT.insert(), change)
             case _:
@@ -109,7 +115,7 @@ class SqlTransaction:
         new = {name: statement.excluded[name] for name in values if name not in key}
         await self._connection.execute(statement.on_conflict_do_update(index_elements=key, set_=new))
 
-    async def _run(self, statement: Any, row: Session | Missed | Audit) -> None:
+    async def _run(self, statement: Any, row: Session | Missed | PushSubscription | Audit) -> None:
         await self._connection.execute(statement, asdict(row))
 
     async def _end(self, session: Session) -> None:
@@ -127,6 +133,18 @@ class SqlTransaction:
             select(MISSED.c.number).where(MISSED.c.uid == uid).order_by(MISSED.c.number.desc()).limit(MISSED_PER_USER)
         )
         await self._connection.execute(delete(MISSED).where(MISSED.c.uid == uid, MISSED.c.number.not_in(newest)))
+
+    async def _subscribe(self, subscription: PushSubscription) -> None:
+        """Whoever subscribes again is the newest again."""
+        same = PUSH_SUBSCRIPTIONS.c.endpoint == subscription.endpoint
+        await self._connection.execute(delete(PUSH_SUBSCRIPTIONS).where(same))
+        await self._run(PUSH_SUBSCRIPTIONS.insert(), subscription)
+
+    async def _unsubscribe(self, gone: Unsubscribed) -> None:
+        statement = delete(PUSH_SUBSCRIPTIONS).where(PUSH_SUBSCRIPTIONS.c.uid == gone.uid)
+        if gone.endpoint is not None:
+            statement = statement.where(PUSH_SUBSCRIPTIONS.c.endpoint == gone.endpoint)
+        await self._connection.execute(statement)
 
     async def _first(self, query: Any) -> Any:
         return (await self._connection.execute(query)).first()

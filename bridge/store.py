@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from bridge.rows import ApiKey, Change, Device, Missed, PendingLogout, Promise, Session
+from bridge.rows import ApiKey, Change, Device, Missed, PendingLogout, Promise, PushSubscription, Session
 from contract.errors import SarvisError
 
 
@@ -23,6 +23,8 @@ class Loaded:
     pending: Sequence[PendingLogout]
     promises: Sequence[Promise]
     missed: Sequence[Missed]
+    """Oldest first."""
+    subscriptions: Sequence[PushSubscription] = ()
     """Oldest first."""
 
 

@@ -1,4 +1,4 @@
-"""The life of wakes: which are known, which still ring, which nobody took. Decides, sends nothing."""
+"""The life of wakes: which are known, which still ring, are due for a push, nobody took. Decides, sends nothing."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
@@ -9,6 +9,9 @@ from contract.messages import OutcomeStatus, Wake
 
 REMEMBERED_WAKES = 10_000
 AGAIN_S = 2.0
+PUSH_AFTER_S = 1.5
+"""How long a socket has to take a wake: a half-open one of a sleeping phone swallows it and says nothing."""
+
 MISSED_PER_USER = 20
 USERS_WITH_MISSED = 10_000
 MAX_UNSAVED = 10_000
@@ -27,6 +30,8 @@ class Fate:
     again_at: float = 0.0
     taken: bool = False
     """A socket that cannot confirm got it, or one that can has confirmed."""
+    push_due: bool = True
+    """No push has been asked for yet."""
 
 
 class Wakes:
@@ -80,6 +85,18 @@ class Wakes:
             self._bury(fate)
             if not fate.taken:
                 self._miss(fate)
+        return due
+
+    def due_for_push(self, now: float) -> list[Fate]:
+        """Living wakes that no socket took in time; each of them once."""
+        due = [
+            fate
+            for fates in self._living.values()
+            for fate in fates.values()
+            if fate.push_due and not fate.taken and fate.received_at + PUSH_AFTER_S <= now < fate.expires_at
+        ]
+        for fate in due:
+            fate.push_due = False
         return due
 
     def load_missed(self, missed: Iterable[Missed]) -> None:

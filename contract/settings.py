@@ -1,6 +1,7 @@
 """The settings of all processes: arguments > environment > sarvis.toml > defaults; an unknown one is an error."""
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -35,6 +36,10 @@ CONFIG_FILE = Path("sarvis.toml")
 CONFIG_VARIABLE = "SARVIS_CONFIG"
 SQLITE = "sqlite:///"
 MAX_RATE = 10_000_000
+_NAME = r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"
+CONTACT = rf"^(mailto:[^\s@]+@{_NAME}|https://{_NAME})$"
+"""Nothing behind the host: push services are not agreed on more."""
+PUSH_SERVICE = r"[a-z0-9-]+(\.[a-z0-9-]+)+|https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
 
 
 class Section(BaseModel):
@@ -97,6 +102,39 @@ class AuthSettings(Section):
             if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
                 raise ValueError(f"{origin!r} is no origin; write https://app.example or http://192.168.0.2:8080")
         return origins
+
+
+class PushSettings(Section):
+    """Pushes to phones that sleep."""
+
+    enabled: bool = False
+    contact: str | None = Field(default=None, pattern=CONTACT)
+    key_file: Path = Path("~/.local/state/sarvis/push/vapid.pem")
+    services: list[str] = [
+        "fcm.googleapis.com",
+        "updates.push.services.mozilla.com",
+        "web.push.apple.com",
+        "notify.windows.com",
+    ]
+
+    @field_validator("services")
+    @classmethod
+    def _are_services(cls, services: list[str]) -> list[str]:
+        for service in services:
+            if not re.fullmatch(PUSH_SERVICE, service):
+                raise ValueError(
+                    f"{service!r} is no push service; write its host as push.example.com (https, also all names below "
+                    f"it), or one address as http://127.0.0.1:8080"
+                )
+        return services
+
+    @model_validator(mode="after")
+    def _says_whom_push_services_may_write_to(self) -> Self:
+        if self.enabled and self.contact is None:
+            raise ValueError(
+                "push.enabled needs push.contact: whom a push service may write to, mailto:NAME@HOST or https://HOST"
+            )
+        return self
 
 
 class OperatorSettings(Section):
@@ -360,6 +398,7 @@ class Settings(BaseSettings):
 
     auth: AuthSettings = AuthSettings()
     limits: LimitsSettings = LimitsSettings()
+    push: PushSettings = PushSettings()
     operator: OperatorSettings = OperatorSettings()
     mqtt: MqttSettings = MqttSettings()
     broker: BrokerSettings = BrokerSettings()

@@ -30,6 +30,8 @@ BODIES = {
     "/api/auth/logout": {"uid": "u"},
     "/api/auth/login": {"uid": "u", "device_id": "jetson"},
     "/api/app/heartbeat": {"uid": "u"},
+    "/api/push/subscribe": {"uid": "u", "subscription": {"endpoint": "e", "keys": {"p256dh": "p", "auth": "a"}}},
+    "/api/push/unsubscribe": {"uid": "u", "endpoint": "e"},
     "/api/sessions/logout": {"uid": "u"},
     "/api/devices/remove": {"device_id": "jetson"},
 }
@@ -159,17 +161,20 @@ def test_each_credential_opens_its_own_doors(house: House) -> None:
         who: {path for path in BODIES if house.post(path, key, mine).status_code not in {401, 403}}
         for who, key in (("caller", house.caller), ("operator", house.operator), ("app", token))
     }
-    users = {"/api/auth/logout", "/api/auth/login", "/api/app/heartbeat"}
+    pushes = {"/api/push/subscribe", "/api/push/unsubscribe"}
+    users = {"/api/auth/logout", "/api/auth/login", "/api/app/heartbeat", *pushes}
     assert opened == {
         "caller": users | {TRIGGER},
         "operator": {"/api/sessions/logout", "/api/devices/remove"},
         "app": users,
     }
+    reading = ("/metrics", "/docs", "/openapi.json", "/api/push/key")
     reads = {
-        who: {path for path in ("/metrics", "/docs", "/openapi.json") if house.get(path, key).status_code == 200}
+        who: {path for path in reading if house.get(path, key).status_code in {200, 404}}
         for who, key in (("caller", house.caller), ("operator", house.operator), ("app", token))
     }
-    assert reads == {"caller": set(), "operator": {"/metrics", "/docs", "/openapi.json"}, "app": set()}
+    operators = {"/metrics", "/docs", "/openapi.json"}
+    assert reads == {"caller": {"/api/push/key"}, "operator": operators, "app": {"/api/push/key"}}
 
 
 def test_an_apps_token_moves_nobody_elses_deadline_and_ends_nobody_elses_sessions(house: House) -> None:

@@ -16,9 +16,11 @@ from bridge.rows import (
     MissedTold,
     PendingLogout,
     Promise,
+    PushSubscription,
     ServiceSeconds,
     Session,
     Settled,
+    Unsubscribed,
 )
 from bridge.store import Loaded, StoreError, Transaction
 
@@ -34,6 +36,7 @@ class Tables:
     pending: dict[tuple[str, str], PendingLogout] = field(default_factory=dict)
     promises: dict[str, Promise] = field(default_factory=dict)
     missed: list[Missed] = field(default_factory=list)
+    subscriptions: list[PushSubscription] = field(default_factory=list)
     audit: deque[Audit] = field(default_factory=lambda: deque(maxlen=10_000))
     seconds: float = 0.0
 
@@ -44,11 +47,12 @@ class Tables:
             dict(self.pending),
             dict(self.promises),
             list(self.missed),
+            list(self.subscriptions),
             self.audit.copy(),
             self.seconds,
         )
 
-    def apply(self, change: Change) -> None:  # noqa: C901 - one line for each kind of row
+    def apply(self, change: Change) -> None:  # noqa: C901, PLR0912 - one line for each kind of row
         match change:
             case Device():
                 self.devices[change.device_id] = change
@@ -71,6 +75,10 @@ class Tables:
                     self.missed.remove(old)
             case MissedTold():
                 self.missed = [missed for missed in self.missed if missed.uid != change.uid]
+            case PushSubscription():
+                self.subscriptions = [one for one in self.subscriptions if one.endpoint != change.endpoint] + [change]
+            case Unsubscribed():
+                self.subscriptions = [one for one in self.subscriptions if not change.is_of(one)]
             case Audit():
                 self.audit.append(change)
 
@@ -125,6 +133,7 @@ class MemoryStore:
             list(tables.pending.values()),
             list(tables.promises.values()),
             list(tables.missed),
+            tuple(tables.subscriptions),
         )
 
     async def api_keys(self) -> list[ApiKey]:

@@ -59,7 +59,8 @@ def test_every_kind_enters_its_own_doors_only() -> None:
         kind: {path for path in DOORS if may_enter(Principal(kind), path)}
         for kind in ("app", "caller", "network", "operator", "open")
     }
-    users = {"/api/auth/login", "/api/auth/logout", "/api/app/heartbeat"}
+    pushes = {"/api/push/key", "/api/push/subscribe", "/api/push/unsubscribe"}
+    users = {"/api/auth/login", "/api/auth/logout", "/api/app/heartbeat", *pushes}
     operators = {"/api/sessions/logout", "/api/devices/remove", "/metrics", "/docs", "/openapi.json"}
     assert entered == {
         "app": users,
