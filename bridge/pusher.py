@@ -28,7 +28,7 @@ log = get_logger("pusher")
 
 
 class Pusher:
-    """Pushes while `running`. A service that does not answer holds up nobody: what finds no room is counted and dropped.
+    """Pushes while `running`. A service that does not answer holds up nobody; what finds no room is only counted.
 
     Args:
         on_accepted: a push service took the wake.

@@ -123,7 +123,8 @@ class Subscribers:
     def changes(self, new: PushSubscription) -> list[PushSubscription | Unsubscribed]:
         """What is to be written so that this one is subscribed."""
         mine = [one for one in self._users.get(new.uid, ()) if one.endpoint != new.endpoint]
-        gone = [Unsubscribed(one.uid, one.endpoint) for one in mine[: len(mine) + 1 - SUBSCRIPTIONS_PER_USER]]
+        too_many = max(0, len(mine) + 1 - SUBSCRIPTIONS_PER_USER)
+        gone = [Unsubscribed(one.uid, one.endpoint) for one in mine[:too_many]]
         if new.uid not in self._users and len(self._users) >= USERS:
             gone.append(Unsubscribed(next(iter(self._users))))
         return [*gone, new]

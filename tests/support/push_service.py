@@ -1,4 +1,4 @@
-"""A push service and the phones behind it: checks who calls, decrypts as a browser would, answers as a test tells it to.
+"""A push service and the phones behind it: checks who calls, decrypts as a browser would, answers as it is told.
 
 It follows RFC 8030, 8188, 8291 and 8292 by itself, with none of the code that it checks.
 """
@@ -102,6 +102,43 @@ class Phone:
         return data
 
 
+class _Handler(BaseHTTPRequestHandler):
+    service: "PushService"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        phone = self.service.phones.get(self.service.origin + self.path)
+        if phone is None:
+            self.service.elsewhere.append(self.path)
+            self.send_error(404)
+        elif not self.service.take(phone, body, dict(self.headers.items())):
+            self.send_error(400)
+        else:
+            self._answer_in_time(phone)
+
+    def _answer_in_time(self, phone: Phone) -> None:
+        if phone.hangs:
+            self.service.free.wait(PATIENCE_S)
+        try:
+            self._answer(phone)
+        except OSError:  # it did not wait so long
+            return
+
+    def _answer(self, phone: Phone) -> None:
+        self.send_response(phone.answers.pop(0) if len(phone.answers) > 1 else phone.answers[0])
+        self.send_header("location", "/elsewhere")
+        if phone.retry_after is not None:
+            self.send_header("retry-after", phone.retry_after)
+        if not phone.endless:
+            self.send_header("content-length", "0")
+        self.end_headers()
+        while phone.endless:
+            self.wfile.write(b" " * 65536)
+
+    def log_message(self, *_: Any) -> None:
+        """In silence."""
+
+
 class PushService:
     """Use it in a `with` block. A push that breaks a rule is answered with 400, and told in `faults`."""
 
@@ -109,9 +146,9 @@ class PushService:
         self.faults: list[str] = []
         self.elsewhere: list[str] = []
         """Requests for no phone: nobody follows redirects to here."""
-        self._phones: dict[str, Phone] = {}
-        self._free = threading.Event()
-        self._server = ThreadingHTTPServer((HOST, 0), self._handler())
+        self.phones: dict[str, Phone] = {}
+        self.free = threading.Event()
+        self._server = ThreadingHTTPServer((HOST, 0), type("Handler", (_Handler,), {"service": self}))
         self._server.daemon_threads = True
         self.origin = f"http://{HOST}:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -119,48 +156,17 @@ class PushService:
     def phone(self) -> Phone:
         """A browser that subscribes."""
         phone = Phone(f"{self.origin}/push/{uuid4().hex}")
-        self._phones[phone.endpoint] = phone
+        self.phones[phone.endpoint] = phone
         return phone
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        service = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                phone = service._phones.get(service.origin + self.path)
-                if phone is None:
-                    service.elsewhere.append(self.path)
-                    self.send_error(404)
-                    return
-                try:
-                    phone.pushes.append(service._read(phone, body, dict(self.headers.items())))
-                except Exception as error:  # noqa: BLE001 - whatever is wrong is told
-                    service.faults.append(repr(error))
-                    self.send_error(400)
-                    return
-                if phone.hangs:
-                    service._free.wait(PATIENCE_S)
-                try:
-                    self._answer(phone)
-                except OSError:  # it did not wait so long
-                    return
-
-            def _answer(self, phone: Phone) -> None:
-                self.send_response(phone.answers.pop(0) if len(phone.answers) > 1 else phone.answers[0])
-                self.send_header("location", "/elsewhere")
-                if phone.retry_after is not None:
-                    self.send_header("retry-after", phone.retry_after)
-                if not phone.endless:
-                    self.send_header("content-length", "0")
-                self.end_headers()
-                while phone.endless:
-                    self.wfile.write(b" " * 65536)
-
-            def log_message(self, *_: Any) -> None:
-                """In silence."""
-
-        return Handler
+    def take(self, phone: Phone, body: bytes, headers: dict[str, str]) -> bool:
+        try:
+            push = self._read(phone, body, headers)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong is told
+            self.faults.append(repr(error))
+            return False
+        phone.pushes.append(push)
+        return True
 
     def _read(self, phone: Phone, body: bytes, headers: dict[str, str]) -> Push:
         told = {name.lower(): value for name, value in headers.items()}
@@ -183,9 +189,9 @@ class PushService:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for phone in self._phones.values():
+        for phone in self.phones.values():
             phone.endless = False
-        self._free.set()
+        self.free.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

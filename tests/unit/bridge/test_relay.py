@@ -7,7 +7,7 @@ from bridge.app_protocol import Mode
 from bridge.connection import AppConnection
 from bridge.hub import Hub
 from bridge.relay import Relay
-from bridge.wakes import AGAIN_S, MISSED_PER_USER, REMEMBERED_WAKES
+from bridge.wakes import AGAIN_S, MISSED_PER_USER, PUSH_AFTER_S, REMEMBERED_WAKES, Fate
 from contract.messages import LEGACY_DEVICE, Message, Outcome, Wake
 from contract.topics import OUTCOME, WAKE, Topic
 from tests.support.clock import ManualClock
@@ -35,7 +35,8 @@ class House:
         self.sent: list[tuple[Topic, str, Message]] = []
         self.users = users
         self.clock = ManualClock()
-        self.relay = Relay(self.hub, self.clock, send=self._send, user_of=self.users.get)
+        self.pushes: list[Fate] = []
+        self.relay = Relay(self.hub, self.clock, send=self._send, user_of=self.users.get, push=self.pushes.append)
 
     def _send(self, topic: Topic, owner: str, message: Message) -> bool:
         self.sent.append((topic, owner, message))
@@ -261,3 +262,96 @@ def test_where_credentials_are_required_a_device_rings_only_whom_it_has_logged_i
     house.relay.wake("jetson", Wake(uid=uid, command="c", timestamp="t"))
     assert house.outcomes() == [("jetson", fate)]
     assert len(phone.frames) == (fate == "sent")
+
+
+# --- pushes ---
+
+
+def test_a_wake_that_no_socket_took_is_pushed_once_and_not_before_its_time() -> None:
+    house = House()
+    house.relay.wake("jetson", wake())
+    house.clock.advance(PUSH_AFTER_S - 0.01)
+    house.relay.tick()
+    assert house.pushes == []
+    house.clock.advance(0.01)
+    house.relay.tick()
+    assert [fate.wake for fate in house.pushes] == [wake()]
+    house.relay.wake("jetson", wake(age_ms=2000))
+    house.live(10)
+    assert len(house.pushes) == 1
+
+
+def test_what_a_half_open_socket_swallowed_is_pushed() -> None:
+    house = House()
+    house.phone("alice")
+    house.relay.wake("jetson", wake())
+    house.live(PUSH_AFTER_S)
+    assert [fate.status for fate in house.pushes] == ["sent"]
+
+
+def test_what_an_app_confirmed_or_an_old_app_got_is_not_pushed() -> None:
+    house = House()
+    house.phone("alice")
+    house.relay.wake("jetson", wake("confirmed"))
+    house.relay.acked("alice", "confirmed")
+    house.phone("bob", "legacy")
+    house.phone("bob")
+    house.relay.wake("jetson", wake("old", uid="bob"))
+    house.live(11)
+    assert house.pushes == []
+
+
+def test_what_is_over_before_its_time_stale_or_rejected_is_not_pushed() -> None:
+    house = House(jetson="bob")
+    house.relay.wake("jetson", wake("rejected"))
+    house.relay.wake("other", wake("stale", age_ms=10_000))
+    house.relay.wake("other", wake("short", age_ms=8_500))
+    house.live(11)
+    assert house.pushes == []
+
+
+def test_nobody_is_pushed_to_after_a_log_out_nor_told_of_it() -> None:
+    house = House()
+    house.relay.wake("jetson", wake("before"))
+    house.live(PUSH_AFTER_S)
+    house.relay.wake("jetson", wake("after"))
+    house.relay.left("alice")
+    house.relay.pushed(house.pushes[0])
+    house.live(11)
+    assert [fate.wake.id for fate in house.pushes] == ["before"]
+    assert ("jetson", "pushed") not in house.outcomes()
+
+
+def test_the_device_hears_once_that_a_push_service_took_it_and_then_that_an_app_did() -> None:
+    house = House()
+    house.relay.wake("jetson", wake())
+    house.live(PUSH_AFTER_S)
+    (fate,) = house.pushes
+    house.relay.pushed(fate)
+    house.relay.pushed(fate)
+    assert house.outcomes() == [("jetson", "user_not_connected"), ("jetson", "pushed")]
+    phone = house.connect("alice")
+    assert [frame["id"] for frame in phone.frames] == ["w1"]
+    house.relay.acked("alice", "w1")
+    house.relay.pushed(fate)
+    house.live(11)
+    assert house.outcomes()[2:] == [("jetson", "acked")]
+    assert house.relay.missed("alice") == []
+
+
+def test_a_wake_that_was_pushed_and_never_confirmed_is_missed() -> None:
+    house = House()
+    house.phone("alice")
+    house.relay.wake("jetson", wake())
+    house.live(PUSH_AFTER_S)
+    house.relay.pushed(house.pushes[0])
+    house.live(11)
+    assert [missed.id for missed in house.relay.missed("alice")] == ["w1"]
+
+
+def test_a_wake_of_the_http_trigger_is_pushed_and_no_device_told() -> None:
+    house = House()
+    assert not house.relay.trigger(wake())
+    house.live(PUSH_AFTER_S)
+    house.relay.pushed(house.pushes[0])
+    assert house.outcomes() == []

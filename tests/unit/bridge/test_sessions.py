@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bridge.ledger import MAX_WAITING
-from bridge.rows import Device, Session
+from bridge.rows import Device, PushSubscription, Session
 from bridge.sessions import DeviceBehindError, NoSuchDeviceError, Sessions
 from bridge.store import Transaction
 from contract.messages import Ack, DeviceStatus, EndedSession, Hello, Login, Logout, LogoutReason, Message
@@ -299,3 +299,23 @@ def test_users_who_take_turns_on_a_device_that_is_away_fill_no_disk() -> None:
     ended = [EndedSession(session_id=row.session_id, reason="done") for row in town.store.tables.pending.values()]
     town.hello(ended=[entry.model_dump() for entry in ended[:8]])
     assert run(town.sessions.login("user-0", "jetson", "app")).uid == "user-0"
+
+
+@pytest.mark.parametrize("reason", ["app", "http", "operator"])
+def test_whoever_logs_out_is_subscribed_to_no_push_any_more(town: Town, reason: LogoutReason) -> None:
+    alice, bob = (PushSubscription(uid, f"https://push.example/{uid}", "p", "a") for uid in ("alice", "bob"))
+    town.store.tables.subscriptions = [alice, bob]
+    run(town.sessions.connected("alice"))
+    run(town.sessions.logout("alice", reason))
+    assert town.store.tables.subscriptions == [bob]
+    run(town.sessions.logout("nobody", reason))
+    assert town.store.tables.subscriptions == [bob]
+
+
+def test_silence_is_what_a_sleeping_phone_does_and_unsubscribes_nobody(town: Town) -> None:
+    alice = PushSubscription("alice", "https://push.example/alice", "p", "a")
+    town.store.tables.subscriptions = [alice]
+    run(town.sessions.connected("alice"))
+    town.live(T + 1)
+    assert town.gone == [("alice", "heartbeat_timeout")]
+    assert town.store.tables.subscriptions == [alice]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge import sqlite_file
-from bridge.rows import Device
+from bridge.rows import Device, PushSubscription
 from bridge.sql_store import SqlStore
 from bridge.store import Loaded
 from contract.errors import StartError
@@ -51,6 +51,17 @@ def test_nor_does_an_operator_who_looks_or_writes_beside_touch_it(path: Path, ki
         with pytest.raises(StartError, match=str(path)):
             asyncio.run(opening)
     assert sums(path) == before
+
+
+def test_a_ledger_of_before_pushes_is_kept_and_grows(path: Path) -> None:
+    keep(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TABLE push_subscriptions")
+        connection.execute("UPDATE alembic_version SET version_num = '0002'")
+    phone = PushSubscription("alice", "https://push.example/1", "p", "a")
+    keep(path, [phone])
+    loaded = load(path)
+    assert (list(loaded.sessions), loaded.subscriptions) == ([ALICE[1]], (phone,))
 
 
 @pytest.mark.parametrize("name", ["ledger.db", "a b.db", "a?mode=ro&b#c%20d.db", "장부.db", ":memory:"])

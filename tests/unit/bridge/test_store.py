@@ -20,9 +20,11 @@ from bridge.rows import (
     MissedTold,
     PendingLogout,
     Promise,
+    PushSubscription,
     ServiceSeconds,
     Session,
     Settled,
+    Unsubscribed,
 )
 from bridge.sql_store import SqlStore
 from bridge.store import Loaded, StoreError
@@ -38,6 +40,7 @@ TWO = Session("s2", "old-1", "싸비스", 1)
 ROW = PendingLogout("c1", "s1", "jetson", "alice", 5, "http", "then", 12.5, None)
 POST = PendingLogout("c2", "s2", "old-1", "싸비스", 2, "heartbeat_timeout", "then", 13.25, OLD.logout_url)
 WAKE = Missed("w1", "alice", "wake_up", "jetson", "then")
+PHONE = PushSubscription("alice", "https://push.example/1", "p", "a")
 LINE = Audit("then", "opened", "s1", "jetson", "alice", "app")
 
 
@@ -79,6 +82,7 @@ async def everything(store: AnyStore) -> list[Any]:
         list(loaded.pending),
         sorted(loaded.promises, key=str),
         list(loaded.missed),
+        list(loaded.subscriptions),
         devices,
         active,
         pending,
@@ -182,6 +186,23 @@ async def test_of_missed_wakes_the_newest_twenty_of_each_user_are_kept(store: An
     assert (await store.load()).missed == wakes[10:]
 
 
+async def test_subscriptions_are_kept_in_order_until_they_or_their_user_leave(store: AnyStore) -> None:
+    second, his = replace(PHONE, endpoint="https://push.example/2"), PushSubscription("싸비스", "https://x/", "q", "b")
+    await save(store, PHONE, second, his)
+    assert (await store.load()).subscriptions == (PHONE, second, his)
+    await save(store, Unsubscribed("alice", second.endpoint), Unsubscribed("싸비스", PHONE.endpoint))
+    assert (await store.load()).subscriptions == (PHONE, his)
+    await save(store, second, Unsubscribed("alice"), Unsubscribed("nobody"))
+    assert (await store.load()).subscriptions == (his,)
+
+
+async def test_an_endpoint_that_is_subscribed_again_is_the_newest_and_the_last_ones(store: AnyStore) -> None:
+    second = replace(PHONE, endpoint="https://push.example/2")
+    again = replace(PHONE, uid="bob", p256dh="other")
+    await save(store, PHONE, second, again)
+    assert (await store.load()).subscriptions == (second, again)
+
+
 async def test_audit_lines_are_found_by_user_device_and_session_in_their_order(store: AnyStore) -> None:
     lines = [LINE, replace(LINE, event="ended", reason="http"), Audit("later", "left", "", "", "bob", "app")]
     await save(store, *lines)
@@ -202,7 +223,7 @@ async def test_only_free_devices_that_claim_a_user_are_his(store: AnyStore) -> N
 
 # --- all or nothing ---
 
-ALL: list[Change] = [JETSON, ONE, ROW, Promise("alice", 10.0), ServiceSeconds(5.0), WAKE, LINE]
+ALL: list[Change] = [JETSON, ONE, ROW, Promise("alice", 10.0), ServiceSeconds(5.0), WAKE, PHONE, LINE]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
@@ -217,7 +238,7 @@ async def test_a_block_that_raises_leaves_nothing(store: AnyStore, error: type[B
     assert await store.load() == Loaded(0.0, [], [], [], [])
     assert await audit(store, "alice") == []
     await save(store, *ALL)
-    assert await store.load() == Loaded(5.0, [ONE], [ROW], [Promise("alice", 10.0)], [WAKE])
+    assert await store.load() == Loaded(5.0, [ONE], [ROW], [Promise("alice", 10.0)], [WAKE], (PHONE,))
 
 
 @pytest.mark.parametrize(
@@ -278,7 +299,8 @@ async def test_who_opens_the_file_again_finds_everything(tmp_path: Path) -> None
     before = await first.load()
     await first.close()
     second = await SqlStore.open(place(tmp_path / "ledger.db"))
-    assert await second.load() == before == Loaded(5.0, [ONE, TWO], [ROW, POST], [Promise("alice", 10.0)], [WAKE])
+    kept = Loaded(5.0, [ONE, TWO], [ROW, POST], [Promise("alice", 10.0)], [WAKE], (PHONE,))
+    assert await second.load() == before == kept
     assert await second.devices(10) == [JETSON, OLD]
     assert await audit(second, "s1") == [LINE]
     await second.close()
@@ -352,6 +374,8 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
     st.floats(0, 1e9).map(ServiceSeconds),
     st.builds(Missed, st.uuids().map(str), UIDS, st.just("wake_up"), DEVICES, st.just("then")),
     UIDS.map(MissedTold),
+    st.builds(PushSubscription, UIDS, NUMBERS.map("https://x/{}".format), st.just("p"), st.just("a")),
+    st.builds(Unsubscribed, UIDS, st.none() | NUMBERS.map("https://x/{}".format)),
     st.builds(Audit, st.just("then"), st.just("opened"), st.just("s"), DEVICES, UIDS, st.just("app")),
 )
 

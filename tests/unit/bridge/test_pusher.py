@@ -1,0 +1,291 @@
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge import pusher as module
+from bridge.pusher import Pusher
+from bridge.pushing import Pushing
+from bridge.rows import PushSubscription
+from bridge.vapid import Vapid
+from bridge.wakes import Fate
+from contract.clock import SystemClock
+from contract.messages import Wake
+from contract.settings import PushSettings
+from contract.telemetry import REGISTRY
+from tests.support.memory_store import MemoryStore
+from tests.support.processes import free_port
+from tests.support.push_service import CONTACT, HOST, Phone, PushService
+from tests.support.waiting import wait_until
+
+QUICK_S = 0.3
+
+
+def counted(result: str) -> float:
+    return REGISTRY.get_sample_value("sarvis_pushes_total", {"result": result}) or 0.0
+
+
+def fate_of(wake_id: str = "w1", uid: str = "alice", lives_s: float = 10.0) -> Fate:
+    now = SystemClock().monotonic()
+    return Fate(Wake(id=wake_id, uid=uid, command="c", timestamp="t"), "jetson", "sent", now, now + lives_s)
+
+
+def subscription(phone: Phone, uid: str = "alice") -> PushSubscription:
+    keys = phone.subscription["keys"]
+    return PushSubscription(uid, phone.endpoint, keys["p256dh"], keys["auth"])
+
+
+class Office:
+    """A running pusher, what it told, and how to know that a push is over."""
+
+    def __init__(self, folder: Path) -> None:
+        self.accepted: list[str] = []
+        self.gone: list[PushSubscription] = []
+        self.vapid = Vapid.open(folder / "vapid.pem", CONTACT, SystemClock())
+        self.pusher = Pusher(
+            self.vapid, SystemClock(), on_accepted=lambda fate: self.accepted.append(fate.wake.id), on_gone=self._gone
+        )
+
+    async def _gone(self, gone: PushSubscription) -> None:
+        self.gone.append(gone)
+
+    async def push(self, phone: Phone, fate: Fate | None = None) -> None:
+        """And wait until it is over."""
+        self.pusher.push(fate or fate_of(), [subscription(phone)])
+        await wait_until("the push is over", lambda: not self.pusher._tasks)
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    office = Office(tmp_path)
+    async with office.pusher.running():
+        yield office
+    assert not office.pusher._tasks
+    assert not office.pusher._under_way
+
+
+@pytest.fixture
+def service() -> Iterator[PushService]:
+    with PushService() as running:
+        yield running
+
+
+async def test_a_push_is_signed_encrypted_and_holds_the_id_only(office: Office, service: PushService) -> None:
+    phone = service.phone()
+    await office.push(phone, fate_of(lives_s=8.9))
+    (push,) = phone.pushes
+    assert (push.payload, push.ttl, push.key) == ({"id": "w1"}, 8, office.vapid.public_key)
+    assert (office.accepted, office.gone) == (["w1"], [])
+
+
+@pytest.mark.parametrize("status", [404, 410])
+async def test_a_subscription_that_the_service_knows_no_more_is_told(
+    office: Office, service: PushService, status: int
+) -> None:
+    phone = service.phone()
+    phone.answers = [status]
+    await office.push(phone)
+    assert (office.accepted, office.gone) == ([], [subscription(phone)])
+    assert len(phone.pushes) == 1
+
+
+@pytest.mark.parametrize("status", [302, 307, 400, 401, 403, 413])
+async def test_a_refusal_is_final_and_no_other_address_is_tried(
+    office: Office, service: PushService, status: int
+) -> None:
+    phone, before = service.phone(), counted("refused")
+    phone.answers = [status]
+    await office.push(phone)
+    assert (len(phone.pushes), office.accepted, office.gone) == (1, [], [])
+    assert counted("refused") == before + 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_service_that_is_busy_is_asked_once_more(
+    office: Office, service: PushService, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.pushes.RETRY_AFTER_S", 0.05)
+    lucky, unlucky, before = service.phone(), service.phone(), counted("given_up")
+    lucky.answers, unlucky.answers = [status, 201], [status]
+    await office.push(lucky, fate_of("lucky"))
+    await office.push(unlucky, fate_of("unlucky"))
+    assert (lucky.ids, unlucky.ids) == (["lucky"] * 2, ["unlucky"] * 2)
+    assert lucky.pushes[0].topic == lucky.pushes[1].topic
+    assert office.accepted == ["lucky"]
+    assert counted("given_up") == before + 1
+
+
+async def test_it_is_not_asked_again_after_the_wakes_life_or_when_an_app_took_it(
+    office: Office, service: PushService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, taken = service.phone(), service.phone()
+    late.answers, late.retry_after = [429, 201], "11"
+    await office.push(late)
+    monkeypatch.setattr("bridge.pushes.RETRY_AFTER_S", 0.05)
+    taken.answers = [500, 201]
+    fate = fate_of()
+    office.pusher.push(fate, [subscription(taken)])
+    await wait_until("it came", lambda: taken.pushes)
+    fate.taken = True
+    await wait_until("it is over", lambda: not office.pusher._tasks)
+    await office.push(late, fate_of("old", lives_s=-1))
+    assert (len(late.pushes), len(taken.pushes), office.accepted) == (1, 1, [])
+
+
+async def test_a_service_that_does_not_answer_is_given_up_within_the_wakes_life(
+    office: Office, service: PushService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_S", QUICK_S)
+    monkeypatch.setattr("bridge.pushes.RETRY_AFTER_S", 0.05)
+    phone = service.phone()
+    phone.hangs = True
+    await office.push(phone)
+    assert (len(phone.pushes), office.accepted) == (2, [])
+    await office.push(phone, fate_of(lives_s=QUICK_S / 2))
+    assert len(phone.pushes) == 3, "its life was over with the first try"
+
+
+async def test_an_answer_without_end_is_not_read(office: Office, service: PushService) -> None:
+    phone = service.phone()
+    phone.endless = True
+    await asyncio.wait_for(office.push(phone), module.TIMEOUT_S / 2)
+    assert office.accepted == ["w1"]
+
+
+async def test_where_nobody_is_it_is_given_up(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.pushes.RETRY_AFTER_S", 0.05)
+    await office.push(Phone(f"http://{HOST}:{free_port()}/push"))
+    assert office.accepted == []
+
+
+async def test_a_hanging_service_delays_no_other_user(office: Office) -> None:
+    with PushService() as dead, PushService() as quick:
+        hanging, phone = dead.phone(), quick.phone()
+        hanging.hangs = True
+        for number in range(100):
+            office.pusher.push(fate_of(f"dead-{number}"), [subscription(hanging, f"u{number}")])
+        office.pusher.push(fate_of(), [subscription(phone)])
+        await wait_until("the other one is rung", lambda: office.accepted == ["w1"])
+        assert len(office.pusher._tasks) == 100
+
+
+@pytest.mark.parametrize("limit", ["MAX_AT_ONCE", "MAX_OF_USER", "MAX_AT_SERVICE"])
+async def test_what_finds_no_room_is_dropped_and_counted(
+    office: Office, service: PushService, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, limit, 3)
+    phone, before = service.phone(), counted("no_room")
+    phone.hangs = True
+    for number in range(5):
+        office.pusher.push(fate_of(str(number)), [subscription(phone)])
+    assert len(office.pusher._tasks) == 3
+    assert counted("no_room") == before + 2
+
+
+async def test_one_user_takes_the_place_of_no_other(office: Office, service: PushService) -> None:
+    loud, quiet = service.phone(), service.phone()
+    loud.hangs = True
+    for number in range(module.MAX_OF_USER + 5):
+        office.pusher.push(fate_of(str(number)), [subscription(loud)])
+    office.pusher.push(fate_of("w1", "bob"), [subscription(quiet, "bob")])
+    await wait_until("the other one is rung", lambda: office.accepted == ["w1"])
+    assert len(office.pusher._tasks) == module.MAX_OF_USER
+
+
+async def test_at_the_end_pushes_under_way_are_dropped(tmp_path: Path, service: PushService) -> None:
+    phone = service.phone()
+    phone.hangs = True
+    office = Office(tmp_path)
+    async with office.pusher.running():
+        office.pusher.push(fate_of(), [subscription(phone)])
+        await wait_until("it is under way", lambda: phone.pushes)
+    assert office.accepted == []
+
+
+async def test_a_proxy_of_the_environment_is_not_asked(
+    tmp_path: Path, service: PushService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://{HOST}:{free_port()}")
+    monkeypatch.setenv("NO_PROXY", "")
+    office, phone = Office(tmp_path), service.phone()
+    async with office.pusher.running():
+        await office.push(phone)
+    assert office.accepted == ["w1"]
+
+
+# --- with its subscriptions ---
+
+
+class Post:
+    """Pushes as a whole, on a store in memory."""
+
+    def __init__(self, folder: Path, service: PushService, *, enabled: bool = True) -> None:
+        settings = PushSettings(
+            enabled=enabled, contact=CONTACT, key_file=folder / "vapid.pem", services=[service.origin]
+        )
+        self.store = MemoryStore()
+        self.alive = {"alice", "bob"}
+        self.accepted: list[Fate] = []
+        self.pushing = Pushing(
+            settings, self.store, SystemClock(), alive=self.alive.__contains__, on_accepted=self.accepted.append
+        )
+
+    async def over(self) -> None:
+        pusher = self.pushing._pusher
+        assert pusher is not None
+        await wait_until("all pushes are over", lambda: not pusher._tasks)
+
+
+async def test_all_phones_of_a_user_are_rung_and_nobody_elses(tmp_path: Path, service: PushService) -> None:
+    post = Post(tmp_path, service)
+    mine, also_mine, other = service.phone(), service.phone(), service.phone()
+    post.pushing.load([subscription(mine), subscription(other, "bob")])
+    async with post.pushing.running():
+        await post.pushing.subscribe(subscription(also_mine))
+        post.pushing.wake(fate_of())
+        await post.over()
+    assert (mine.ids, also_mine.ids, other.ids) == (["w1"], ["w1"], [])
+    assert len(post.accepted) == 2
+
+
+async def test_who_is_logged_out_is_not_rung(tmp_path: Path, service: PushService) -> None:
+    post, phone = Post(tmp_path, service), service.phone()
+    post.pushing.load([subscription(phone)])
+    async with post.pushing.running():
+        post.alive.clear()
+        post.pushing.wake(fate_of("silent"))
+        post.alive.add("alice")
+        post.pushing.wake(fate_of("back"))
+        await post.over()
+        post.pushing.left("alice")
+        post.pushing.wake(fate_of("left"))
+        await post.over()
+    assert phone.ids == ["back"]
+
+
+async def test_a_subscription_that_is_gone_is_forgotten_as_soon_as_the_ledger_can(
+    tmp_path: Path, service: PushService
+) -> None:
+    post, phone = Post(tmp_path, service), service.phone()
+    phone.answers = [410]
+    async with post.pushing.running():
+        await post.pushing.subscribe(subscription(phone))
+        post.store.fail = "disk full"
+        post.pushing.wake(fate_of("kept"))
+        await post.over()
+        assert post.store.tables.subscriptions == [subscription(phone)]
+        post.store.fail = None
+        for wake_id in ("dropped", "unheard"):
+            post.pushing.wake(fate_of(wake_id))
+            await post.over()
+    assert (phone.ids, post.store.tables.subscriptions) == (["kept", "dropped"], [])
+
+
+async def test_where_pushes_are_off_there_is_no_key_and_no_file(tmp_path: Path, service: PushService) -> None:
+    post, phone = Post(tmp_path, service, enabled=False), service.phone()
+    post.pushing.load([subscription(phone)])
+    async with post.pushing.running():
+        post.pushing.wake(fate_of())
+        assert post.pushing.public_key is None
+    assert not (tmp_path / "vapid.pem").exists()  # noqa: ASYNC240 - nobody else waits

@@ -1,0 +1,221 @@
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge import pushes
+from bridge.pushes import (
+    SUBSCRIPTIONS_PER_USER,
+    Subscribers,
+    check_public_key,
+    check_secret,
+    headers,
+    origin_of,
+    pause_s,
+    payload,
+    problem_with,
+    verdict,
+)
+from bridge.rows import PushSubscription, Unsubscribed
+from contract.settings import PushSettings
+from tests.support.push_service import Phone
+
+DEFAULT = PushSettings().services
+LOCAL = "http://127.0.0.1:8099"
+
+
+def subscription(number: int, uid: str = "alice") -> PushSubscription:
+    return PushSubscription(uid, f"https://fcm.googleapis.com/{number}", "p", "a")
+
+
+def subscribe(book: Subscribers, new: PushSubscription) -> list[PushSubscription | Unsubscribed]:
+    changes = book.changes(new)
+    book.apply(changes)
+    return changes
+
+
+# --- where pushes may go ---
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://fcm.googleapis.com/fcm/send/abc:APA91_-x",
+        "https://updates.push.services.mozilla.com/wpush/v2/gAAAA_-=",
+        "https://web.push.apple.com/QGo",
+        "https://wns2-db5p.notify.windows.com/w/?token=BQYA%2fa",
+    ],
+)
+def test_the_push_services_of_the_browsers_are_let_in(endpoint: str) -> None:
+    assert problem_with(endpoint, DEFAULT) is None
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "",
+        "fcm.googleapis.com",
+        "https://fcm.googleapis.com",
+        "http://fcm.googleapis.com/x",
+        "ftp://fcm.googleapis.com/x",
+        "HTTPS://FCM.GOOGLEAPIS.COM/x",
+        "https://fcm.googleapis.com:443/x",
+        "https://fcm.googleapis.com:22/x",
+        "https://fcm.googleapis.com:/x",
+        "https://fcm.googleapis.com@evil.example/x",
+        "https://user@fcm.googleapis.com/x",
+        "https://user:word@fcm.googleapis.com/x",
+        "https://fcm.googleapis.com./x",
+        "https://fcm.googleapis.com.evil.example/x",
+        "https://evilfcm.googleapis.com/x",
+        "https://googleapis.com/x",
+        "https://evil.example/fcm.googleapis.com",
+        "https://evil.example/@fcm.googleapis.com/x",
+        "https://evil.example#@fcm.googleapis.com/x",
+        "https://evil.example?@fcm.googleapis.com/x",
+        "https://evil.example\\@fcm.googleapis.com/x",
+        "https://fcm.googleapis.com\\@evil.example/x",
+        "https://fcm.googleapis.com\t/x",
+        "https://fcm.googleapis.com/x\n",
+        "https://fcm.googleapis.com/\r\nhost: evil.example",
+        "https://fcm.googleapis.com/x#y",
+        "https://fcm.googleapis。com/x",
+        "https://127.0.0.1/x",
+        "https://[::1]/x",
+        "https://localhost/x",
+        "http://127.0.0.1:8099/x",
+        "https://169.254.169.254/latest/meta-data",
+        "https://fcm.googleapis.com/" + "x" * 2048,
+    ],
+)
+def test_no_other_address_is_let_in_by_any_trick(endpoint: str) -> None:
+    assert problem_with(endpoint, DEFAULT)
+
+
+@pytest.mark.parametrize("service", ["http://127.0.0.1:8099", "http://[::1]:8099", "https://push.example:8443"])
+def test_an_address_that_an_operator_named_as_a_whole_is_let_in_and_none_beside_it(service: str) -> None:
+    services = [*DEFAULT, service]
+    assert problem_with(f"{service}/x", services) is None
+    other = service.replace("8099", "8098").replace("8443", "8444")
+    for endpoint in (f"{other}/x", f"{service}0/x", service, f"{service}@evil.example/x", f"{service}.evil.example/x"):
+        assert problem_with(endpoint, services), endpoint
+    assert problem_with("https://fcm.googleapis.com/x", services) is None
+
+
+@given(st.text(alphabet="htps:/@.#?\\%[]0189afcmgolei x-_\t", max_size=60))
+def test_whatever_is_let_in_begins_with_a_host_that_was_named(tail: str) -> None:
+    services = ["push.example"]
+    for endpoint in (tail, f"https://{tail}", f"https://push.example{tail}", f"https://{tail}push.example/x"):
+        if problem_with(endpoint, services) is None:
+            host = endpoint.removeprefix("https://").partition("/")[0]
+            assert host == "push.example" or host.endswith(".push.example")
+            assert origin_of(endpoint) == f"https://{host}"
+
+
+# --- keys ---
+
+
+def test_the_keys_of_a_browser_are_taken_with_and_without_padding() -> None:
+    keys = Phone("https://x/").subscription["keys"]
+    assert check_public_key(keys["p256dh"]) == check_public_key(keys["p256dh"] + "=") == keys["p256dh"]
+    assert check_secret(keys["auth"]) == check_secret(keys["auth"] + "==") == keys["auth"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "!", "싸비스", "AAAA", "A" * 200, "BA" + "A" * 85, base64.b64encode(b"\4" + b"\xff" * 64).decode()]
+)
+def test_what_is_no_key_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="P-256"):
+        check_public_key(text)
+    with pytest.raises(ValueError, match="16 bytes"):
+        check_secret(text)
+
+
+def test_a_compressed_key_is_refused() -> None:
+    key = base64.urlsafe_b64decode(Phone("https://x/").subscription["keys"]["p256dh"] + "=")
+    compressed = bytes([2 + key[-1] % 2]) + key[1:33]
+    with pytest.raises(ValueError, match="uncompressed"):
+        check_public_key(base64.urlsafe_b64encode(compressed).decode())
+
+
+# --- what is said, and what an answer means ---
+
+
+def test_a_push_says_the_wakes_id_and_nothing_else() -> None:
+    assert json.loads(payload("w1")) == {"id": "w1"}
+
+
+@pytest.mark.parametrize(("left_s", "ttl"), [(8.5, "8"), (1.0, "1"), (0.2, "1"), (58.49, "58")])
+def test_a_push_service_keeps_it_only_while_the_wake_lives(left_s: float, ttl: str) -> None:
+    assert headers("w1", left_s)["ttl"] == ttl
+
+
+def test_a_repetition_replaces_what_was_not_delivered_and_no_other_wake() -> None:
+    topics = [headers(wake_id, 5)["topic"] for wake_id in ("w1", "w1", "w2", "w" * 64)]
+    assert topics[0] == topics[1] != topics[2]
+    assert {len(topic) for topic in topics} == {32}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "meaning"),
+    [
+        ((200, 201, 202, 204), "accepted"),
+        ((404, 410), "gone"),
+        ((429, 500, 502, 503), "again"),
+        ((301, 302, 307, 400, 401, 403, 413), "refused"),
+    ],
+)
+def test_each_answer_means_one_thing(statuses: tuple[int, ...], meaning: str) -> None:
+    assert {verdict(status) for status in statuses} == {meaning}
+
+
+@pytest.mark.parametrize(
+    ("asked", "pause"), [(None, 1), ("0", 1), ("7", 7), ("-5", 1), ("inf", 1), ("9" * 400, 1), ("soon", 1)]
+)
+def test_a_push_service_may_ask_for_a_longer_pause(asked: str | None, pause: float) -> None:
+    assert pause_s(asked) == pause
+
+
+# --- who is subscribed ---
+
+
+def test_of_a_users_phones_the_oldest_gives_way() -> None:
+    book = Subscribers()
+    for number in range(SUBSCRIPTIONS_PER_USER):
+        assert subscribe(book, subscription(number)) == [subscription(number)]
+    subscribe(book, subscription(0))
+    subscribe(book, subscription(50, "bob"))
+    assert subscribe(book, subscription(99))[:-1] == [Unsubscribed("alice", subscription(1).endpoint)]
+    kept = [one.endpoint.rpartition("/")[2] for one in book.of("alice")]
+    assert kept == ["2", "3", "4", "5", "6", "7", "0", "99"]
+    assert len(book) == SUBSCRIPTIONS_PER_USER + 1
+
+
+def test_an_endpoint_is_whose_who_subscribed_it_last() -> None:
+    book = Subscribers()
+    subscribe(book, subscription(1))
+    subscribe(book, subscription(1, "bob"))
+    assert (book.of("alice"), book.of("bob"), len(book)) == ((), (subscription(1, "bob"),), 1)
+
+
+def test_users_are_bounded_and_who_subscribed_longest_ago_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pushes, "USERS", 3)
+    book = Subscribers()
+    for number in range(5):
+        subscribe(book, subscription(number, f"u{number}"))
+    assert [len(book.of(f"u{number}")) for number in range(5)] == [0, 0, 1, 1, 1]
+    subscribe(book, subscription(22, "u2"))
+    subscribe(book, subscription(5, "u5"))
+    assert [len(book.of(f"u{number}")) for number in range(6)] == [0, 0, 2, 0, 1, 1]
+
+
+def test_what_leaves_leaves_nothing() -> None:
+    book = Subscribers()
+    for number in range(3):
+        subscribe(book, subscription(number))
+    book.apply([Unsubscribed("alice", subscription(1).endpoint), Unsubscribed("bob", subscription(2).endpoint)])
+    assert book.of("alice") == (subscription(0), subscription(2))
+    book.apply([Unsubscribed("alice")])
+    assert (book._users, book._owners) == ({}, {})
