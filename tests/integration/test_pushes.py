@@ -253,12 +253,9 @@ def test_whoever_logs_out_is_not_rung_any_more_nor_after_the_next_log_in(
     assert sleeper.phone.pushes == []
 
 
-def test_whoever_was_silent_for_too_long_is_not_rung_until_they_are_back(
-    broker: Broker, service: PushService, mqtt: Mqtt, tmp_path: Path
-) -> None:
-    quick = {"SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S": "3", "SARVIS_MQTT__PREFIX": "short/v1"}
-    bridge = Bridge(tmp_path, broker.url, settings_of(service, SARVIS_BRIDGE__INSTANCE="short", **quick))
-    bridge.start()
+def test_whoever_was_silent_for_too_long_is_not_rung_until_they_are_back(service: PushService, tmp_path: Path) -> None:
+    bridge = Bridge(tmp_path, NO_BROKER, settings_of(service, SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S="3"))
+    bridge.start(ready=False)
     try:
         sleeper = Sleeper(bridge, service)
         with bridge.app(sleeper.uid) as app:
@@ -275,16 +272,14 @@ def test_whoever_was_silent_for_too_long_is_not_rung_until_they_are_back(
         bridge.stop()
 
 
-def test_a_restart_forgets_no_phone_and_keeps_the_key(
-    broker: Broker, service: PushService, mqtt: Mqtt, tmp_path: Path
-) -> None:
-    bridge = Bridge(tmp_path, broker.url, settings_of(service, SARVIS_BRIDGE__INSTANCE="again"))
-    bridge.start()
+def test_a_restart_forgets_no_phone_and_keeps_the_key(service: PushService, tmp_path: Path) -> None:
+    bridge = Bridge(tmp_path, NO_BROKER, settings_of(service))
+    bridge.start(ready=False)
     sleeper, left = Sleeper(bridge, service), Sleeper(bridge, service)
     key = bridge.http.get(bridge.url + KEY).json()
     bridge.post("/api/auth/logout", {"uid": left.uid})
     bridge.kill()
-    bridge.start()
+    bridge.start(ready=False)
     try:
         assert bridge.http.get(bridge.url + KEY).json() == key
         for one in (left, sleeper):

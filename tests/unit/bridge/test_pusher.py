@@ -288,4 +288,4 @@ async def test_where_pushes_are_off_there_is_no_key_and_no_file(tmp_path: Path, 
     async with post.pushing.running():
         post.pushing.wake(fate_of())
         assert post.pushing.public_key is None
-    assert not (tmp_path / "vapid.pem").exists()  # noqa: ASYNC240 - nobody else waits
+    assert not (tmp_path / "vapid.pem").exists()
