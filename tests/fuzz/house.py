@@ -28,6 +28,14 @@ GENEROUS = {
     f"SARVIS_LIMITS__{name}": "10000000/minute" for name in ("ADDRESS", "FAILURES", "CALLER", "APP", "FRAMES", "DEVICE")
 }
 
+# Where nobody listens: an attack reaches no push service.
+PUSHES = {
+    "SARVIS_PUSH__ENABLED": "true",
+    "SARVIS_PUSH__CONTACT": "mailto:fuzz@example.com",
+    "SARVIS_PUSH__KEY_FILE": "vapid.pem",
+    "SARVIS_PUSH__SERVICES": '["http://127.0.0.1:1"]',
+}
+
 
 @dataclass
 class House:
@@ -55,7 +63,7 @@ def house(folder: Path, kind: str, *, with_edge: bool = False) -> Iterator[House
     broker = BROKERS[kind](folder / "broker")
     broker.start()
     try:
-        bridge = Bridge(folder / "bridge", broker.url, GENEROUS)
+        bridge = Bridge(folder / "bridge", broker.url, {**GENEROUS, **PUSHES})
         bridge.start()
         try:
             if with_edge:
@@ -72,7 +80,7 @@ def house(folder: Path, kind: str, *, with_edge: bool = False) -> Iterator[House
 @contextmanager
 def guarded_bridge(folder: Path) -> Iterator[tuple[Bridge, dict[str, str], dict[str, str]]]:
     """A bridge that requires credentials, without a broker; with the headers of an operator and of a caller."""
-    settings = {**GENEROUS, "SARVIS_AUTH__MODE": "required", "SARVIS_AUTH__KEY_FILE": str(folder / "keys")}
+    settings = {**GENEROUS, **PUSHES, "SARVIS_AUTH__MODE": "required", "SARVIS_AUTH__KEY_FILE": str(folder / "keys")}
 
     def key(*arguments: str) -> dict[str, str]:
         made = run_sarvis("token", "api", *arguments, cwd=folder, settings=settings)

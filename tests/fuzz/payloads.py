@@ -23,6 +23,11 @@ HOSTILE: tuple[Any, ...] = (
 
 ids = st.sampled_from(["id-1", "id-2", "0" * 32, "!", "~" * 64]) | st.uuids().map(lambda one: one.hex)
 uids = st.sampled_from(UIDS)
+endpoints = st.integers(0, 20).map("http://127.0.0.1:1/{}".format)
+# The phone of RFC 8291's example.
+P256DH = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
+AUTH = "BTBZMqHH6r4Tts7J_aSIgg"
+subscriptions = st.fixed_dictionaries({"endpoint": endpoints, "keys": st.just({"p256dh": P256DH, "auth": AUTH})})
 counts = st.sampled_from([0, 1, 2, 1000, 2**31, 2**52, 2**53])
 generations = st.sampled_from([0, 1, 2, 1000, 2**52 - 1, 2**52])
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -96,7 +101,12 @@ VALID: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     ),
     "body": st.fixed_dictionaries(
         {"uid": uids, "command": texts, "timestamp": texts},
-        optional={"device_id": st.sampled_from(DEVICES), "action": texts},
+        optional={
+            "device_id": st.sampled_from(DEVICES),
+            "action": texts,
+            "endpoint": endpoints,
+            "subscription": subscriptions,
+        },
     ),
 }
 

@@ -120,7 +120,7 @@ async def test_it_is_not_asked_again_after_the_wakes_life_or_when_an_app_took_it
     office: Office, service: PushService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late, taken = service.phone(), service.phone()
-    late.answers, late.retry_after = [429, 201], "11"
+    late.answers, late.retry_after = [429, 201], "3600"
     await office.push(late)
     monkeypatch.setattr("bridge.pushes.RETRY_AFTER_S", 0.05)
     taken.answers = [500, 201]

@@ -7,7 +7,7 @@ from bridge.app_protocol import Mode
 from bridge.connection import AppConnection
 from bridge.hub import Hub
 from bridge.relay import Relay
-from bridge.wakes import AGAIN_S, MISSED_PER_USER, PUSH_AFTER_S, REMEMBERED_WAKES, Fate
+from bridge.wakes import AGAIN_S, MISSED_PER_USER, PUSH_AFTER_S, REMEMBERED_WAKES, Fate, Wakes
 from contract.messages import LEGACY_DEVICE, Message, Outcome, Wake
 from contract.topics import OUTCOME, WAKE, Topic
 from tests.support.clock import ManualClock
@@ -308,6 +308,13 @@ def test_what_is_over_before_its_time_stale_or_rejected_is_not_pushed() -> None:
     house.relay.wake("other", wake("short", age_ms=8_500))
     house.live(11)
     assert house.pushes == []
+
+
+def test_no_push_is_due_for_a_wake_whose_life_is_over() -> None:
+    wakes = Wakes()
+    wakes.remember(Fate(wake(), "jetson", "sent", 100.0, 110.0))
+    assert wakes.due_for_push(110.0) == []
+    assert [fate.wake.id for fate in wakes.due_for_push(109.9)] == ["w1"]
 
 
 def test_nobody_is_pushed_to_after_a_log_out_nor_told_of_it() -> None:
