@@ -8,6 +8,7 @@ from bridge import pusher as module
 from bridge.pusher import Pusher
 from bridge.pushing import Pushing
 from bridge.rows import PushSubscription
+from bridge.store import StoreError
 from bridge.vapid import Vapid
 from bridge.wakes import Fate
 from contract.clock import SystemClock
@@ -146,6 +147,26 @@ async def test_a_service_that_does_not_answer_is_given_up_within_the_wakes_life(
     assert len(phone.pushes) == 3, "its life was over with the first try"
 
 
+async def test_a_service_that_answers_drop_by_drop_is_given_up_as_well(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_S", QUICK_S)
+    monkeypatch.setattr("bridge.pushes.RETRY_AFTER_S", 0.05)
+    calls = 0
+
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        writer.write(b"HTTP/1.1 201 Created\r\n")
+        while not writer.is_closing():
+            writer.write(b"x: y\r\n")
+            await asyncio.sleep(QUICK_S / 6)
+
+    async with await asyncio.start_server(drip, HOST, 0) as server:
+        await office.push(Phone(f"http://{HOST}:{server.sockets[0].getsockname()[1]}/push"))
+    assert (calls, office.accepted) == (2, [])
+
+
 async def test_an_answer_without_end_is_not_read(office: Office, service: PushService) -> None:
     phone = service.phone()
     phone.endless = True
@@ -280,6 +301,20 @@ async def test_a_subscription_that_is_gone_is_forgotten_as_soon_as_the_ledger_ca
             post.pushing.wake(fate_of(wake_id))
             await post.over()
     assert (phone.ids, post.store.tables.subscriptions) == (["kept", "dropped"], [])
+
+
+async def test_what_the_ledger_could_not_write_is_not_so(tmp_path: Path, service: PushService) -> None:
+    post, kept, never = Post(tmp_path, service), service.phone(), service.phone()
+    async with post.pushing.running():
+        await post.pushing.subscribe(subscription(kept))
+        post.store.fail = "disk full"
+        with pytest.raises(StoreError):
+            await post.pushing.subscribe(subscription(never))
+        with pytest.raises(StoreError):
+            await post.pushing.unsubscribe("alice", kept.endpoint)
+        post.pushing.wake(fate_of())
+        await post.over()
+    assert (kept.ids, never.ids) == (["w1"], [])
 
 
 async def test_where_pushes_are_off_there_is_no_key_and_no_file(tmp_path: Path, service: PushService) -> None:
