@@ -18,6 +18,14 @@ KEY, SUBSCRIBE, UNSUBSCRIBE = "/api/push/key", "/api/push/subscribe", "/api/push
 NO_BROKER = "mqtt://127.0.0.1:9"
 
 
+def without_library(folder: Path) -> dict[str, str]:
+    """The environment of an installation without the extra `push`."""
+    hidden = folder / "hidden"
+    hidden.mkdir()
+    (hidden / "pywebpush.py").write_text("raise ImportError\n")
+    return {"PYTHONPATH": str(hidden)}
+
+
 def settings_of(service: PushService, **more: str) -> dict[str, str]:
     return {
         "SARVIS_PUSH__ENABLED": "true",
@@ -376,7 +384,7 @@ def test_where_credentials_are_required_an_app_subscribes_its_own_user_only(
 
 
 def test_where_pushes_are_off_a_page_is_told_so_and_can_still_unsubscribe(service: PushService, tmp_path: Path) -> None:
-    bridge = Bridge(tmp_path, NO_BROKER)
+    bridge = Bridge(tmp_path, NO_BROKER, without_library(tmp_path))
     bridge.start(ready=False)
     try:
         phone = service.phone()
@@ -405,3 +413,10 @@ def test_a_bridge_whose_pushes_cannot_work_does_not_start(
     settings = settings_of(service) | more
     done = run_sarvis("bridge", "--port", "0", "--mqtt-url", NO_BROKER, cwd=tmp_path, settings=settings)
     assert (done.returncode, told in done.stderr, "Traceback" in done.stderr) == (code, True, False), done.stderr
+
+
+def test_without_the_library_the_error_says_what_to_install(service: PushService, tmp_path: Path) -> None:
+    settings = settings_of(service) | without_library(tmp_path)
+    done = run_sarvis("bridge", "--port", "0", "--mqtt-url", NO_BROKER, cwd=tmp_path, settings=settings)
+    assert done.returncode == 3
+    assert "pip install 'sarvis[push]'" in done.stderr
