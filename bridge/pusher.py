@@ -16,9 +16,9 @@ from contract.clock import Clock
 from contract.telemetry import REGISTRY, get_logger
 
 TIMEOUT_S = 5.0
-MAX_AT_ONCE = 1000
+MAX_AT_ONCE = 500
 MAX_OF_USER = 16
-MAX_AT_SERVICE = 500
+MAX_AT_SERVICE = 250
 
 PUSHES = prometheus_client.Counter(
     "sarvis_pushes_total", "Pushes to phones by what came of them", ["result"], registry=REGISTRY

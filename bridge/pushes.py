@@ -26,7 +26,7 @@ TOO_MANY, SERVER_FAULT = 429, 500
 Verdict = Literal["accepted", "gone", "again", "refused"]
 
 _ENDPOINT = re.compile(
-    r"(?P<origin>(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:]+\])(?P<port>:[0-9]{1,5})?)"
+    r"(?P<origin>(?P<scheme>https?)://(?P<host>[a-z0-9.-]+)(?P<port>:[0-9]{1,5})?)"
     r"(?P<path>/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)"
 )
 """Far less than an address may be: what every reader of addresses takes for the same host. No user, no fragment."""

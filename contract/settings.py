@@ -39,7 +39,7 @@ MAX_RATE = 10_000_000
 _NAME = r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"
 CONTACT = rf"^(mailto:[^\s@]+@{_NAME}|https://{_NAME})$"
 """Nothing behind the host: push services are not agreed on more."""
-PUSH_SERVICE = r"[a-z0-9-]+(\.[a-z0-9-]+)+|https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
+PUSH_SERVICE = r"[a-z0-9-]+(\.[a-z0-9-]+)+|https?://[a-z0-9.-]+(:[0-9]{1,5})?"
 
 
 class Section(BaseModel):

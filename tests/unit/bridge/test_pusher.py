@@ -152,19 +152,21 @@ async def test_a_service_that_answers_drop_by_drop_is_given_up_as_well(
 ) -> None:
     monkeypatch.setattr(module, "TIMEOUT_S", QUICK_S)
     monkeypatch.setattr("bridge.pushes.RETRY_AFTER_S", 0.05)
-    calls = 0
+    hung_up = 0
 
     async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal calls
-        calls += 1
+        nonlocal hung_up
         writer.write(b"HTTP/1.1 201 Created\r\n")
         while not writer.is_closing():
             writer.write(b"x: y\r\n")
             await asyncio.sleep(QUICK_S / 6)
+        writer.close()
+        hung_up += 1
 
     async with await asyncio.start_server(drip, HOST, 0) as server:
         await office.push(Phone(f"http://{HOST}:{server.sockets[0].getsockname()[1]}/push"))
-    assert (calls, office.accepted) == (2, [])
+        await wait_until("both tries are over", lambda: hung_up == 2)
+    assert office.accepted == []
 
 
 async def test_an_answer_without_end_is_not_read(office: Office, service: PushService) -> None:

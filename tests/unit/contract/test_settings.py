@@ -129,6 +129,7 @@ def test_a_relative_path_in_a_file_starts_at_the_files_folder(tmp_path: Path) ->
         ({"push__contact": "mailto:nobody"}, "push.contact"),
         ({"push__services": ["https://push.example/path"]}, "is no push service"),
         ({"push__services": ["push.example:8443"]}, "is no push service"),
+        ({"push__services": ["http://[::1]:8080"]}, "is no push service"),
         ({"push__services": ["com"]}, "is no push service"),
         ({"push__services": ["*.example.com"]}, "is no push service"),
         ({"app__token": "a", "app__token_file": "b"}, "exclude each other"),
