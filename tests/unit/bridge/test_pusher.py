@@ -220,7 +220,7 @@ async def test_at_the_end_pushes_under_way_are_dropped(tmp_path: Path, service: 
     phone = service.phone()
     phone.hangs = True
     office = Office(tmp_path)
-    async with office.pusher.running():
+    async with asyncio.timeout(module.TIMEOUT_S / 2), office.pusher.running():
         office.pusher.push(fate_of(), [subscription(phone)])
         await wait_until("it is under way", lambda: phone.pushes)
     assert office.accepted == []
