@@ -288,8 +288,10 @@ async def test_who_is_logged_out_is_not_rung(tmp_path: Path, service: PushServic
 
 
 async def test_a_subscription_that_is_gone_is_forgotten_as_soon_as_the_ledger_can(
-    tmp_path: Path, service: PushService
+    tmp_path: Path, service: PushService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    faults: list[str] = []
+    monkeypatch.setattr(module.log, "exception", lambda event, **_: faults.append(event))
     post, phone = Post(tmp_path, service), service.phone()
     phone.answers = [410]
     async with post.pushing.running():
@@ -303,6 +305,7 @@ async def test_a_subscription_that_is_gone_is_forgotten_as_soon_as_the_ledger_ca
             post.pushing.wake(fate_of(wake_id))
             await post.over()
     assert (phone.ids, post.store.tables.subscriptions) == (["kept", "dropped"], [])
+    assert faults == []
 
 
 async def test_what_the_ledger_could_not_write_is_not_so(tmp_path: Path, service: PushService) -> None:
