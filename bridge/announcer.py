@@ -19,6 +19,7 @@ class Announcer:
 
     Args:
         send: publishes a message to a device; False when no broker is reached.
+        on_opened: a session is in the ledger.
         on_ended: a session ended in the ledger.
     """
 
@@ -29,12 +30,14 @@ class Announcer:
         outbox: Outbox,
         *,
         send: Callable[[Topic, str, Message], bool],
+        on_opened: Callable[[Session], None],
         on_ended: Callable[[Session], None],
     ) -> None:
         self._clock = clock
         self._holders = holders
         self._outbox = outbox
         self._send = send
+        self._on_opened = on_opened
         self._on_ended = on_ended
 
     def decided(self, desks: Iterable[Desk]) -> None:
@@ -50,6 +53,7 @@ class Announcer:
                 case Session(ended=None):
                     self._holders.opened(change)
                     log.info("session_opened", uid=change.uid, device_id=change.device_id)
+                    self._on_opened(change)
                 case Session():
                     self._holders.ended(change)
                     log.info("session_ended", uid=change.uid, device_id=change.device_id, reason=change.ended)

@@ -161,6 +161,12 @@ class Frames:
         """All sessions of the user are ended in the ledger."""
         return self._frame({"type": "logout_ack", "timestamp": timestamp}, reason=reason)
 
+    def session_began(self, timestamp: str, session: dict[str, str]) -> str | None:
+        """A session of the user is in the ledger, whoever asked for it; nothing on the documented protocol."""
+        if not self._v2:
+            return None
+        return self._frame({"type": "session_began", "timestamp": timestamp}, session=session)
+
     def session_ended(self, timestamp: str, *, reason: str, device_id: str) -> str | None:
         """A session ended; nothing on the documented protocol."""
         if not self._v2:

@@ -17,7 +17,7 @@ from bridge.poster import Poster
 from bridge.pushing import Pushing
 from bridge.relay import Relay
 from bridge.rows import PendingLogout, Session
-from bridge.sessions import Sessions
+from bridge.sessions import Sessions, describe
 from bridge.store import Store, StoreError
 from bridge.wakes import Fate
 from contract.clock import Clock, SystemClock, iso
@@ -92,6 +92,7 @@ class Bridge:
             settings.bridge,
             self.clock,
             send=self.mqtt.send,
+            on_opened=self._tell_opened,
             on_ended=self._tell_ended,
             on_gone=self._close_sockets,
             post=self._poster.post,
@@ -312,6 +313,12 @@ class Bridge:
         while True:
             await self.store.prune()
             await asyncio.sleep(PRUNE_EVERY_S)
+
+    def _tell_opened(self, session: Session) -> None:
+        timestamp = iso(self.clock.utc_now())
+        for connection in self.hub.of(session.uid):
+            if (frame := connection.frames.session_began(timestamp, describe(session))) is not None:
+                connection.send(frame)
 
     def _tell_ended(self, session: Session) -> None:
         timestamp = iso(self.clock.utc_now())

@@ -61,6 +61,7 @@ class Sessions:
 
     Args:
         send: publishes a message to a device; False when no broker is reached.
+        on_opened: a session is in the ledger.
         on_ended: a session ended in the ledger.
         on_gone: a user is logged out everywhere; called after the commit and the commands.
         post: begins to post a log-out to an HTTP device; ends with `posted`.
@@ -78,6 +79,7 @@ class Sessions:
         send: Callable[[Topic, str, Message], bool],
         on_ended: Callable[[Session], None],
         on_gone: Callable[[str, LogoutReason], None],
+        on_opened: Callable[[Session], None] = lambda _session: None,
         post: Callable[[PendingLogout], None] = lambda _row: None,
         post_over: Callable[[str], Awaitable[None]] = _nothing_under_way,
         legacy_url: str | None = None,
@@ -96,7 +98,9 @@ class Sessions:
         self._outbox = Outbox()
         self._holders = Holders()
         self._promises = Promises(self.people, store, clock)
-        self._announce = Announcer(clock, self._holders, self._outbox, send=send, on_ended=on_ended)
+        self._announce = Announcer(
+            clock, self._holders, self._outbox, send=send, on_opened=on_opened, on_ended=on_ended
+        )
         self._one = asyncio.Lock()
 
     async def load(self, *, restored: bool = False) -> Loaded:

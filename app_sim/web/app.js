@@ -110,7 +110,7 @@ const heard = {
     connection.send({ type: "ack", id: message.id });
     if (fresh) call(fresh);
   },
-  login_ack({ session }) {
+  session_began({ session }) {
     const others = state.sessions.filter((one) => one.device_id !== session.device_id);
     change({ sessions: [...others, session], notice: null });
   },

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from tests.browser.phone import connected, phone
+from tests.browser.phone import phone
 from tests.support.world import Bridge, Edge, Mosquitto
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -24,8 +24,7 @@ def main() -> None:
             page = handset.open()
             handset.log_in(page, uid="alice")
             edge.event("logged_in")
-            page.reload()  # what the Jetson has claimed meanwhile is listed at the next connection
-            connected(page)
+            page.wait_for_selector("#devices li")
             edge.hear_word()
             page.wait_for_selector("#call:not([hidden])")
             page.locator("#call").evaluate("(call) => { call.style.animation = 'none'; }")

@@ -108,6 +108,17 @@ def test_the_page_pairs_with_a_jetson_and_shows_the_time_that_is_left(fleet: Fle
         assert "no-such-jetson" in text(page, "#notice")
 
 
+def test_a_jetson_that_comes_after_the_page_is_listed_there(fleet: Fleet, handset: Phone, uid: str) -> None:
+    device = fleet.add(uid)
+    page = handset.open()
+    handset.log_in(page, token=token(fleet, uid))
+    assert page.locator("#no-devices").is_visible()
+    with fleet.edge(uid, device=device) as edge:
+        edge.event("logged_in")
+        page.wait_for_selector("#devices li")
+        assert text(page, "#devices") == edge.device_id
+
+
 def test_after_a_restart_of_the_bridge_the_page_is_back_by_itself(
     fleet: Fleet, handset: Phone, edge: Edge, uid: str
 ) -> None:

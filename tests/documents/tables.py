@@ -75,6 +75,7 @@ WHEN: Mapping[str, str] = {
     "voice_command": "the wake word was heard: ring, once per `id`",
     "login_ack": "the session is in the ledger",
     "logout_ack": "this user logged out by an app; goes to all sockets of the user, then each is closed",
+    "session_began": "a session of this user is in the ledger, whoever asked for it: an app, the device, an operator",
     "session_ended": "a session of this user ended on one device",
     "error": "a message was not understood or not carried out",
 }

@@ -232,6 +232,20 @@ def test_the_word_rings_the_app_while_its_user_is_logged_in(edge: Edge, bridge: 
         assert mqtt.messages(f"devices/{edge.device_id}/wake")[0]["uid"] == edge.uid
 
 
+def test_an_app_that_was_there_first_learns_of_the_session_that_its_device_begins(
+    broker: Broker, bridge: Bridge, tmp_path: Path
+) -> None:
+    uid = unique("user")
+    with bridge.app(uid) as app, bridge.app(uid, legacy=True) as old:
+        assert app.message("connection_established")["sessions"] == []
+        with Edge(tmp_path, broker.url, uid=uid) as edge:
+            told = edge.event("logged_in")
+            began = app.message("session_began")
+            assert began["session"] == {"session_id": told["session_id"], "device_id": edge.device_id}
+            old.all_before()
+            assert old.messages("session_began") == []
+
+
 def test_a_scrape_of_the_edge_tells_what_it_heard_and_what_came_of_it(edge: Edge, bridge: Bridge) -> None:
     with logged_in(edge, bridge):
         before, began = edge.metrics(), edge.mark()

@@ -83,6 +83,7 @@ def test_legacy_frames_hold_exactly_the_documented_keys() -> None:
         f'{{"type":"voice_command","command":"싸비스","timestamp":"{NOW}"}}'
     )
     assert frames.session_ended(NOW, reason="app", device_id="d") is None
+    assert frames.session_began(NOW, {"session_id": "s", "device_id": "d"}) is None
     assert frames.error(NOW, code="x", message="y", temporary=False) is None
 
 
