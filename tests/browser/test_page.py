@@ -1,5 +1,6 @@
 """The app's page in a real browser, over HTTPS, with a real edge behind a real broker."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -294,6 +295,30 @@ def test_a_connection_that_answers_no_heartbeat_any_more_is_made_anew(handset: P
         return [kept, made[0].sent > 5];
     }""")
     assert told == [1, True]
+
+
+def test_what_a_device_says_is_text_and_the_page_runs_only_its_own_scripts(
+    fleet: Fleet, handset: Phone, uid: str
+) -> None:
+    page = handset.open()
+    handset.log_in(page, token=token(fleet, uid))
+    evil = "<img src=x onerror='document.title = 1'>"
+    kept = json.dumps({"list": [{"id": "w", "device": evil, "at": evil, "missed": True}], "known": ["w"]})
+    page.evaluate("(kept) => localStorage.setItem('sarvis.calls', kept)", kept)
+    page.reload()
+    page.wait_for_selector("#calls li.missed")
+    assert calls(page) == [evil]
+    assert page.locator("#calls img").count() == 0
+    ran = page.evaluate("""() => {
+        const script = document.createElement("script");
+        script.textContent = "document.title = 'inline'";
+        document.body.append(script);
+        return document.title;
+    }""")
+    assert ran == "SARVIS"
+    assert (
+        "frame-ancestors 'none'" in fleet.bridge.http.get(f"{fleet.bridge.url}/app/").headers["content-security-policy"]
+    )
 
 
 def test_the_wait_before_the_next_try_is_by_chance_and_bounded_and_some_codes_are_final(handset: Phone) -> None:
