@@ -13,7 +13,7 @@ from contract import settings as configuration
 from contract.clock import SystemClock
 from contract.errors import SettingsError
 from contract.secrets import secret_of
-from contract.settings import AppSettings
+from contract.sections.app import AppSettings
 from contract.telemetry import configure_logging
 
 app = typer.Typer(help="The app in a terminal.", add_completion=False)

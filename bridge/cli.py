@@ -17,7 +17,8 @@ from bridge.sql_store import SqlStore
 from contract.errors import StartError
 from contract.http_protocol import PunctualProtocol, Room
 from contract.mqtt import check as check_mqtt
-from contract.settings import Settings, is_loopback, load
+from contract.sections.base import is_loopback
+from contract.settings import Settings, load
 from contract.telemetry import configure_logging, get_logger
 from contract.tls import Reloading
 from contract.web import BACKLOG, Server, address, listen

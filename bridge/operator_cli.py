@@ -13,7 +13,8 @@ from bridge.rows import Audit, PendingLogout, Promise, Session
 from bridge.sql_store import SqlStore
 from contract.errors import SarvisError, SettingsError
 from contract.messages import check_uid
-from contract.settings import StoreSettings, load
+from contract.sections.bridge import StoreSettings
+from contract.settings import load
 from contract.telemetry import configure_logging
 
 sessions = typer.Typer(add_completion=False, no_args_is_help=True, help="Who is logged in where; log somebody out.")

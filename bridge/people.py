@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from bridge.deadlines import Deadlines, ServiceTime
 from bridge.rows import Promise
 from contract.clock import Clock
-from contract.settings import BridgeSettings
+from contract.sections.bridge import BridgeSettings
 
 
 class People:

@@ -12,7 +12,7 @@ from bridge.store import Store, StoreError
 from bridge.vapid import Vapid
 from bridge.wakes import Fate
 from contract.clock import Clock
-from contract.settings import PushSettings
+from contract.sections.bridge import PushSettings
 from contract.telemetry import REGISTRY, get_logger
 
 SUBSCRIPTIONS = Gauge("sarvis_push_subscriptions", "Phones that are subscribed to pushes", registry=REGISTRY)

@@ -15,7 +15,7 @@ from bridge.store import Loaded, Store, Transaction
 from contract.clock import Clock, iso
 from contract.errors import SarvisError
 from contract.messages import Ack, DeviceStatus, Hello, LogoutReason, Message, new_id
-from contract.settings import BridgeSettings
+from contract.sections.bridge import BridgeSettings
 from contract.telemetry import get_logger
 from contract.topics import Topic
 

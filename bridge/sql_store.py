@@ -29,7 +29,7 @@ from bridge.schema import API_KEYS, AUDIT, DEVICES, MISSED, OUTBOX, PROMISES, PU
 from bridge.sql_transaction import SqlTransaction, device_of, pending_of, session_of
 from bridge.store import Loaded, StoreError, Transaction
 from contract.errors import StartError
-from contract.settings import StoreSettings
+from contract.sections.bridge import StoreSettings
 from contract.telemetry import get_logger
 
 DRIVER = "sqlite+aiosqlite"

@@ -18,7 +18,8 @@ from contract.clock import iso
 from contract.errors import SarvisError, SettingsError
 from contract.files import write
 from contract.messages import DeviceId, check_uid
-from contract.settings import Settings, StoreSettings, load
+from contract.sections.bridge import StoreSettings
+from contract.settings import Settings, load
 from contract.telemetry import configure_logging
 
 DAY_S = 24 * 3600.0

@@ -13,7 +13,9 @@ from broker.embedded import EmbeddedBroker
 from broker.file_access import FileAccess
 from broker.tls import ServerTls
 from contract.errors import StartError
-from contract.settings import BrokerSettings, Settings, is_loopback, load
+from contract.sections.base import is_loopback
+from contract.sections.broker import BrokerSettings
+from contract.settings import Settings, load
 from contract.telemetry import configure_logging, get_logger
 
 app = typer.Typer(add_completion=False)

@@ -21,7 +21,7 @@ from contract.errors import MessageError, SettingsError
 from contract.messages import Message
 from contract.paho_loop import ConnectionLost, Fate, attach, close, explain, keep_alive
 from contract.secrets import secret_of
-from contract.settings import MqttSettings
+from contract.sections.broker import MqttSettings
 from contract.telemetry import (
     INVALID_MESSAGES,
     MQTT_CONNECTED,

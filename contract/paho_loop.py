@@ -10,7 +10,7 @@ from typing import Any
 import paho.mqtt.client as paho
 
 from contract import tls
-from contract.settings import MqttSettings
+from contract.sections.broker import MqttSettings
 
 READS_AT_ONCE = 64
 BAD_CREDENTIALS = frozenset({134, 135})

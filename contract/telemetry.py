@@ -8,7 +8,7 @@ from typing import TextIO, cast
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from contract.settings import LogSettings
+from contract.sections.log import LogSettings
 
 REGISTRY = CollectorRegistry()
 """What `/metrics` shows; uid and device id are never labels."""

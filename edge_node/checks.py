@@ -9,7 +9,7 @@ import numpy as np
 
 from contract.checkup import Finding
 from contract.errors import SarvisError
-from contract.settings import EdgeSettings
+from contract.sections.edge import EdgeSettings
 from edge_node import microphone
 from edge_node.audio import SourceOptions, open_source
 from edge_node.gpio import Pins

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from contract.clock import Clock
-from contract.settings import EdgeSettings
+from contract.sections.edge import EdgeSettings
 from edge_node.audio import AudioSource, SourceOptions
 from edge_node.capture import Capture, Change
 from edge_node.events import Alarm

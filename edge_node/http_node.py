@@ -11,7 +11,7 @@ from contract.clock import Clock, iso
 from contract.errors import SettingsError
 from contract.messages import Wake, new_id
 from contract.secrets import secret_of
-from contract.settings import EdgeSettings
+from contract.sections.edge import EdgeSettings
 from contract.telemetry import get_logger
 from edge_node.events import Alarm, Indicator, Told
 from edge_node.gate import Trigger

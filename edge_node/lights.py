@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import get_args
 
 from contract.errors import SettingsError
-from contract.settings import EdgeSettings
+from contract.sections.edge import EdgeSettings
 from contract.telemetry import get_logger
 from edge_node import sounds
 from edge_node.events import ConsoleIndicator, Events, Indicator, Light

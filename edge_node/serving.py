@@ -14,7 +14,9 @@ from contract import mqtt
 from contract.clock import SystemClock
 from contract.errors import SarvisError
 from contract.http_protocol import PunctualProtocol, Room
-from contract.settings import EdgeSettings, Settings, networks
+from contract.sections.base import networks
+from contract.sections.edge import EdgeSettings
+from contract.settings import Settings
 from contract.web import Server, address, listen
 from edge_node.audio import open_source
 from edge_node.ears import Ears, OpenSource

@@ -18,7 +18,8 @@ from broker.kit import Door
 from contract.clock import iso
 from contract.errors import SarvisError, StartError
 from contract.messages import new_id
-from contract.settings import Settings, StoreSettings
+from contract.sections.bridge import StoreSettings
+from contract.settings import Settings
 
 LOOK_EVERY_S = 0.25
 REMOVE = "/api/devices/remove"

@@ -22,7 +22,8 @@ from contract.clock import SystemClock
 from contract.errors import SarvisError
 from contract.mqtt import MqttSession
 from contract.secrets import secret_of
-from contract.settings import EdgeSettings, Settings, load
+from contract.sections.edge import EdgeSettings
+from contract.settings import Settings, load
 from contract.telemetry import configure_logging
 
 _CONNECT_S = 5.0

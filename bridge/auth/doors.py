@@ -9,7 +9,8 @@ from bridge.auth.rates import Rates, peer_of
 from bridge.auth.tokens import KeyFile, SigningKey, TokenError, verify
 from contract.clock import Clock
 from contract.guards import comes_from
-from contract.settings import Settings, networks
+from contract.sections.base import networks
+from contract.settings import Settings
 from contract.telemetry import get_logger
 
 UNAUTHORISED, FORBIDDEN, TOO_MANY = 401, 403, 429

@@ -10,7 +10,7 @@ from limits.storage import Storage
 from limits.strategies import FixedWindowRateLimiter
 
 from contract.clock import Clock
-from contract.settings import LimitsSettings
+from contract.sections.bridge import LimitsSettings
 
 MAX_PEERS = 100_000
 IPV6_SITE_BITS = 64

@@ -8,7 +8,7 @@ from typing import Any
 from app_sim.client import AppClient
 from app_sim.events import AppEvent
 from contract.clock import Clock
-from contract.settings import AppSettings
+from contract.sections.app import AppSettings
 from edge_node.events import Light
 from edge_node.gate import Trigger
 from edge_node.node import EdgeNode

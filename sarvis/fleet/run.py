@@ -10,7 +10,7 @@ from typing import Protocol
 
 from contract.clock import Clock
 from contract.errors import SarvisError, StartError
-from contract.settings import AppSettings
+from contract.sections.app import AppSettings
 from sarvis.fleet.pace import Pace
 from sarvis.fleet.people import App, Books, Device, end
 from sarvis.fleet.plan import Member, Plan, Token

@@ -19,7 +19,7 @@ from bridge.rows import Promise, Session
 from bridge.sessions import Sessions
 from bridge.sql_store import SqlStore
 from contract.clock import SystemClock
-from contract.settings import BridgeSettings, StoreSettings
+from contract.sections.bridge import BridgeSettings, StoreSettings
 
 SIZES = (1_000, 1_000_000)
 SWEEPS = 2_000

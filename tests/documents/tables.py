@@ -36,7 +36,10 @@ from bridge.service import Bridge
 from bridge.sessions import describe
 from bridge.wakes import AGAIN_S, MISSED_PER_USER
 from contract.messages import DEVICE_ID_PATTERN, UID_MAX_CHARACTERS, Wake
-from contract.settings import AppSettings, BridgeSettings, LimitsSettings, Section, Settings
+from contract.sections.app import AppSettings
+from contract.sections.base import Section
+from contract.sections.bridge import BridgeSettings, LimitsSettings
+from contract.settings import Settings
 from contract.web import UserRequest
 from tests.support.clock import ManualClock
 from tests.support.memory_store import MemoryStore

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import strategies as st
 
 from contract.errors import SettingsError
-from contract.settings import BridgeSettings, Settings
+from contract.sections.bridge import BridgeSettings
+from contract.settings import Settings
 from tests.fuzz import configs, endpoints, frames, packets
 from tests.fuzz.frames import Attempt, try_one
 from tests.fuzz.house import Neighbour, Watch, house

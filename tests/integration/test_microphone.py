@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 import pytest
 
-from contract.settings import EdgeSettings
+from contract.sections.edge import EdgeSettings
 from edge_node.audio import SourceOptions, open_source
 from edge_node.capture import Change, MicrophoneLostError
 from edge_node.events import Events, Light

@@ -27,7 +27,7 @@ from contract.clock import SystemClock
 from contract.errors import SettingsError
 from contract.messages import BridgeStatus, Outcome, Wake
 from contract.mqtt import Incoming, MqttSession, Outgoing, Subscription, check
-from contract.settings import MqttSettings
+from contract.sections.broker import MqttSettings
 from contract.telemetry import INVALID_MESSAGES
 from contract.tls import server_context
 from contract.topics import BRIDGE_STATUS, OUTCOME, WAKE

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.settings import EdgeSettings, load
+from contract.sections.edge import EdgeSettings
+from contract.settings import load
 from edge_node.capture import STALL_S
 from edge_node.watchdog import DEAF_S
 from tests.support.notify import NotifySocket

@@ -12,7 +12,7 @@ from bridge.rows import Session
 from bridge.sessions import Sessions
 from bridge.store import StoreError
 from contract.messages import Ack, Hello, Login, Logout, Message
-from contract.settings import BridgeSettings
+from contract.sections.bridge import BridgeSettings
 from contract.topics import Topic
 from edge_node.session import Decision, EdgeSession, EdgeState
 from tests.support.clock import ManualClock

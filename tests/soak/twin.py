@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from contract.settings import EdgeSettings
+from contract.sections.edge import EdgeSettings
 from edge_node.gate import Gate, Trigger
 from edge_node.wakeword.detector import FRAME_S
 from edge_node.wakeword.features import FrameRows

@@ -10,7 +10,7 @@ from typing import Any
 
 from bridge.auth import tokens
 from broker.kit import Door
-from contract.settings import StoreSettings
+from contract.sections.bridge import StoreSettings
 from sarvis import devices
 from tests.support.processes import run_sarvis
 from tests.support.secure import HOST, Client, SecureBroker

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bridge.rows import Audit, Change, Device, PendingLogout, Session
 from bridge.sql_store import SqlStore
-from contract.settings import StoreSettings
+from contract.sections.bridge import StoreSettings
 
 PAGE = 4096
 ALICE: list[Change] = [Device("jetson", generation=1), Session("s1", "jetson", "alice", 1)]

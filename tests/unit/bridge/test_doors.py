@@ -8,7 +8,8 @@ from bridge.auth.api_keys import make
 from bridge.auth.doors import Doors, Refusal
 from bridge.auth.principals import Principal
 from bridge.auth.tokens import issue
-from contract.settings import AuthSettings, BridgeSettings, LegacySettings, LimitsSettings, Settings
+from contract.sections.bridge import AuthSettings, BridgeSettings, LegacySettings, LimitsSettings
+from contract.settings import Settings
 from tests.support.clock import ManualClock
 from tests.support.memory_store import MemoryStore
 

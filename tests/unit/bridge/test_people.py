@@ -6,7 +6,7 @@ import pytest
 
 from bridge.people import People
 from bridge.rows import Promise
-from contract.settings import BridgeSettings
+from contract.sections.bridge import BridgeSettings
 from tests.support.clock import ManualClock
 
 T, Q, GRACE, RESTART, SPREAD = 60.0, 10.0, 20.0, 15.0, 6.0

@@ -6,7 +6,7 @@ from bridge.outbox import DEAD_AFTER_S
 from bridge.rows import PendingLogout
 from bridge.sessions import Sessions
 from bridge.store import StoreError
-from contract.settings import BridgeSettings
+from contract.sections.bridge import BridgeSettings
 from tests.support.clock import ManualClock
 from tests.support.memory_store import MemoryStore
 

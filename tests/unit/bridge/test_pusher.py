@@ -13,7 +13,7 @@ from bridge.vapid import Vapid
 from bridge.wakes import Fate
 from contract.clock import SystemClock
 from contract.messages import Wake
-from contract.settings import PushSettings
+from contract.sections.bridge import PushSettings
 from contract.telemetry import REGISTRY
 from tests.support.memory_store import MemoryStore
 from tests.support.processes import free_port

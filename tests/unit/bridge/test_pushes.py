@@ -19,7 +19,7 @@ from bridge.pushes import (
     verdict,
 )
 from bridge.rows import PushSubscription, Unsubscribed
-from contract.settings import PushSettings
+from contract.sections.bridge import PushSettings
 from tests.support.push_service import Phone
 
 DEFAULT = PushSettings().services

@@ -2,7 +2,7 @@ import pytest
 
 from bridge.auth import rates
 from bridge.auth.rates import Budget, Budgets, Rates, amount_of, peer_of
-from contract.settings import LimitsSettings
+from contract.sections.bridge import LimitsSettings
 from tests.support.clock import ManualClock
 
 

@@ -4,7 +4,9 @@ from bridge import service
 from bridge.rows import PendingLogout
 from bridge.service import Bridge
 from contract.messages import BridgeStatus, DeviceStatus, Logout, Message
-from contract.settings import LimitsSettings, MqttSettings, Settings
+from contract.sections.bridge import LimitsSettings
+from contract.sections.broker import MqttSettings
+from contract.settings import Settings
 from contract.topics import WAKE, Topic
 from tests.support.clock import ManualClock
 from tests.support.memory_store import MemoryStore

@@ -10,7 +10,7 @@ from bridge.rows import Device, PushSubscription, Session
 from bridge.sessions import DeviceBehindError, NoSuchDeviceError, Sessions
 from bridge.store import Transaction
 from contract.messages import Ack, DeviceStatus, EndedSession, Hello, Login, Logout, LogoutReason, Message
-from contract.settings import BridgeSettings
+from contract.sections.bridge import BridgeSettings
 from contract.topics import Topic
 from tests.support.clock import ManualClock
 from tests.support.memory_store import MemoryStore

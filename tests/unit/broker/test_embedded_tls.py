@@ -17,7 +17,9 @@ from broker.folder import BrokerFolder
 from broker.limits import Limits
 from broker.tls import ServerTls, common_name
 from contract.errors import StartError
-from contract.settings import AuthSettings, BrokerSettings, Settings
+from contract.sections.bridge import AuthSettings
+from contract.sections.broker import BrokerSettings
+from contract.settings import Settings
 from tests.support.waiting import wait_until
 
 HOST = "127.0.0.1"

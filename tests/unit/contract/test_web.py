@@ -18,7 +18,7 @@ from websockets.typing import Origin
 from contract import web
 from contract.errors import StartError
 from contract.guards import AllowedNetworks, OriginGuard, comes_from, is_foreign_page, is_known_host
-from contract.settings import networks
+from contract.sections.base import networks
 from contract.tls import server_context
 from contract.web import Server, address, listen
 from tests.support.certificates import Authority

@@ -12,7 +12,7 @@ import pytest
 
 from contract.clock import SystemClock
 from contract.errors import SettingsError
-from contract.settings import EdgeSettings
+from contract.sections.edge import EdgeSettings
 from edge_node import http_node
 from edge_node.events import ConsoleIndicator, Events
 from edge_node.gate import Trigger

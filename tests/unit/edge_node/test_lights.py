@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from contract.errors import SettingsError, StartError
-from contract.settings import EdgeSettings
+from contract.sections.edge import EdgeSettings
 from edge_node import sounds
 from edge_node.events import Events, Light
 from edge_node.gpio import Pins

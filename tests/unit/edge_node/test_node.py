@@ -8,7 +8,8 @@ import pytest
 
 from contract.messages import DeviceStatus, Hello, Logout, Message, Outcome, Wake
 from contract.mqtt import Incoming
-from contract.settings import EdgeSettings, Settings
+from contract.sections.edge import EdgeSettings
+from contract.settings import Settings
 from contract.topics import LOGOUT, OUTCOME, Topic
 from edge_node.events import ConsoleIndicator, Events
 from edge_node.gate import Trigger

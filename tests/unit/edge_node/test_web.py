@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from contract.settings import EdgeSettings
+from contract.sections.edge import EdgeSettings
 from contract.web import Server, listen
 from edge_node.serving import endpoint
 

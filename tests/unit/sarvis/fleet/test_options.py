@@ -9,7 +9,8 @@ import pytest
 
 from contract.clock import SystemClock
 from contract.errors import SettingsError, StartError
-from contract.settings import AuthSettings, Settings
+from contract.sections.bridge import AuthSettings
+from contract.settings import Settings
 from sarvis.fleet import files
 from sarvis.fleet.plan import members, tokens_of
 from tests.support.processes import run_sarvis

@@ -1,0 +1,1 @@
+"""The sections of sarvis.toml, by who reads them."""

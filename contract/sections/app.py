@@ -1,0 +1,30 @@
+"""What the app in a terminal reads."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from contract.messages import Uid
+from contract.sections.base import Section
+
+
+class AppSettings(Section):
+    """The app in a terminal."""
+
+    url: str = Field(default="ws://127.0.0.1:8000", pattern=r"^wss?://[^/]+$")
+    uid: Uid | None = None
+    client: str | None = Field(default=None, min_length=1, max_length=64)
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    heartbeat_interval_s: float | None = Field(default=None, gt=0)
+    reconnect_max_s: float = Field(default=30.0, gt=0)
+
+    @model_validator(mode="after")
+    def _fitstogether(self) -> Self:
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("app.token and app.token_file exclude each other")
+        if self.ca_file is not None and not self.url.startswith("wss://"):
+            raise ValueError("app.ca_file needs an app.url that begins with wss://")
+        return self

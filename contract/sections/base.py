@@ -1,0 +1,56 @@
+"""What the sections are made of: strict models, networks, rates, ports."""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+MAX_RATE = 10_000_000
+
+
+class Section(BaseModel):
+    """A table of sarvis.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _check_network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; write a network as 192.168.0.0/24 or an address as 192.168.0.9") from None
+    return text
+
+
+def _check_rate(text: str) -> str:
+    # Here as a form only: the library that counts is the bridge's.
+    number, _, period = text.partition("/")
+    if not number.isdigit() or not 0 < int(number) <= MAX_RATE or period not in {"second", "minute", "hour"}:
+        raise ValueError("write a rate as 60/minute: a whole number per second, minute or hour")
+    return text
+
+
+Network = Annotated[str, AfterValidator(_check_network)]
+Rate = Annotated[str, AfterValidator(_check_rate)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def is_loopback(host: str) -> bool:
+    """Can only this machine reach what listens there?"""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def networks(texts: Iterable[str]) -> list[IPv4Network | IPv6Network]:
+    """The networks that settings name."""
+    return [ip_network(text) for text in texts]
+
+
+def together(one: Path | None, other: Path | None, names: str) -> None:
+    """Raises ValueError if one is set without the other; `names` are both."""
+    if (one is None) != (other is None):
+        raise ValueError(f"{names} go together: set both or none")

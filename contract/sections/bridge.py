@@ -1,0 +1,153 @@
+"""What the bridge reads: its own address and times, its doors, its ledger, pushes and older installations."""
+
+import re
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from contract.messages import DeviceId
+from contract.sections.base import Network, Port, Rate, Section, together
+
+SQLITE = "sqlite:///"
+_NAME = r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"
+CONTACT = rf"^(mailto:[^\s@]+@{_NAME}|https://{_NAME})$"
+"""Nothing behind the host: push services are not agreed on more."""
+PUSH_SERVICE = r"[a-z0-9-]+(\.[a-z0-9-]+)+|https?://[a-z0-9.-]+(:[0-9]{1,5})?"
+
+
+class AuthSettings(Section):
+    """Who gets in."""
+
+    mode: Literal["open", "required"] = "open"
+    key_file: Path = Path("~/.local/state/sarvis/auth/signing.keys")
+    origins: list[str] = Field(default=[])
+
+    @field_validator("origins")
+    @classmethod
+    def _are_origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            parts = urlsplit(origin)
+            if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
+                raise ValueError(f"{origin!r} is no origin; write https://app.example or http://192.168.0.2:8080")
+        return origins
+
+
+class PushSettings(Section):
+    """Pushes to phones that sleep."""
+
+    enabled: bool = False
+    contact: str | None = Field(default=None, pattern=CONTACT)
+    key_file: Path = Path("~/.local/state/sarvis/push/vapid.pem")
+    services: list[str] = Field(
+        default=[
+            "fcm.googleapis.com",
+            "updates.push.services.mozilla.com",
+            "web.push.apple.com",
+            "notify.windows.com",
+        ]
+    )
+
+    @field_validator("services")
+    @classmethod
+    def _are_services(cls, services: list[str]) -> list[str]:
+        for service in services:
+            if not re.fullmatch(PUSH_SERVICE, service):
+                raise ValueError(
+                    f"{service!r} is no push service; write its host as push.example.com (https, also all names below "
+                    f"it), or one address as http://127.0.0.1:8080"
+                )
+        return services
+
+    @model_validator(mode="after")
+    def _says_whom_push_services_may_write_to(self) -> Self:
+        if self.enabled and self.contact is None:
+            raise ValueError(
+                "push.enabled needs push.contact: whom a push service may write to, mailto:NAME@HOST or https://HOST"
+            )
+        return self
+
+
+class OperatorSettings(Section):
+    """How the operator's commands reach the running bridge."""
+
+    url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+    ca_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _has_one_key(self) -> Self:
+        if self.api_key is not None and self.api_key_file is not None:
+            raise ValueError("operator.api_key and operator.api_key_file exclude each other")
+        return self
+
+
+class LimitsSettings(Section):
+    """How much one peer may ask for; what is beyond gets 429 or close code 4008."""
+
+    address: Rate = "60000/minute"
+    failures: Rate = "60/minute"
+    caller: Rate = "12000/minute"
+    app: Rate = "300/minute"
+    frames: Rate = "1200/minute"
+    device: Rate = "1200/minute"
+
+
+class StoreSettings(Section):
+    """Where the bridge keeps its ledger of sessions."""
+
+    url: str = "sqlite:///~/.local/state/sarvis/bridge/ledger.db"
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_file(cls, url: str) -> str:
+        if not url.startswith(SQLITE) or url.endswith("/"):
+            raise ValueError("write the ledger's place as sqlite:///PATH")
+        return url
+
+    @property
+    def path(self) -> Path:
+        """The file of an SQLite ledger."""
+        return Path(self.url.removeprefix(SQLITE)).expanduser()
+
+
+class LegacySettings(Section):
+    """What older installations need."""
+
+    logout_url: str | None = Field(default=None, pattern=r"^https?://[^\s]+$")
+    allow_networks: list[Network] = Field(default=[])
+
+
+class BridgeSettings(Section):
+    """The bridge between MQTT and the apps."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    instance: DeviceId = "bridge-1"
+    app_dir: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    trusted_proxies: list[Network] = Field(default=[])
+    heartbeat_interval_s: float = Field(default=30.0, gt=0)
+    heartbeat_timeout_s: float = Field(default=3600.0, gt=0)
+    lease_grace_s: float = Field(default=120.0, gt=0)
+    heartbeat_coalesce_s: float = Field(default=60.0, ge=0)
+    restart_grace_s: float = Field(default=120.0, ge=0)
+    expiry_spread_s: float = Field(default=60.0, ge=0)
+    offline_grace_s: float = Field(default=10.0, ge=0)
+    max_sockets_per_user: int = Field(default=8, ge=1)
+    max_body_bytes: int = Field(default=64 * 1024, ge=1024)
+    drain_s: float = Field(default=2.0, ge=0)
+
+    @model_validator(mode="after")
+    def _promises_end_within_the_lease(self) -> Self:
+        if self.heartbeat_coalesce_s >= self.lease_grace_s:
+            raise ValueError("bridge.heartbeat_coalesce_s must be below bridge.lease_grace_s")
+        return self
+
+    @model_validator(mode="after")
+    def _has_certificate_and_key(self) -> Self:
+        together(self.tls_cert, self.tls_key, "bridge.tls_cert and bridge.tls_key")
+        return self

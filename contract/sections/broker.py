@@ -1,0 +1,77 @@
+"""How to reach a broker, and what the embedded one is."""
+
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from contract.sections.base import Port, Section, together
+
+
+class MqttSettings(Section):
+    """How to reach the broker."""
+
+    url: str = "mqtt://127.0.0.1:1883"
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    prefix: str = Field(default="sarvis/v1", pattern=r"^[^/+#][^+#]*[^/+#]$")
+    keepalive_s: int = Field(default=15, ge=2, le=3600)
+    reconnect_max_s: float = Field(default=10.0, gt=0)
+
+    @field_validator("url")
+    @classmethod
+    def _has_host(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
+            raise ValueError("write the broker's address as mqtt://HOST:PORT, or mqtts://HOST:PORT with TLS")
+        if parts.username or parts.password:
+            raise ValueError("set mqtt.username and mqtt.password_file instead of writing them into mqtt.url")
+        _ = parts.port  # raises ValueError when it is no port
+        return url
+
+    @model_validator(mode="after")
+    def _fitstogether(self) -> Self:
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("mqtt.password and mqtt.password_file exclude each other")
+        together(self.cert_file, self.key_file, "mqtt.cert_file and mqtt.key_file")
+        if not self.tls and (self.ca_file or self.cert_file):
+            raise ValueError("mqtt.ca_file and mqtt.cert_file need an mqtt.url that begins with mqtts://")
+        return self
+
+    @property
+    def tls(self) -> bool:
+        """Is the connection encrypted?"""
+        return urlsplit(self.url).scheme == "mqtts"
+
+    @property
+    def host(self) -> str:
+        """The broker's host name or address."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The broker's TCP port."""
+        return urlsplit(self.url).port or (8883 if self.tls else 1883)
+
+
+class BrokerSettings(Section):
+    """The embedded broker."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    dir: Path = Path("~/.local/state/sarvis/broker")
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+
+    @model_validator(mode="after")
+    def _fitstogether(self) -> Self:
+        together(self.tls_cert, self.tls_key, "broker.tls_cert and broker.tls_key")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("broker.tls_client_ca needs broker.tls_cert")
+        return self
