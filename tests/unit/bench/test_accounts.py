@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tests.bench.accounts import Account, Statuses, middle, per_event_us, quantile, spread
+from tests.bench.accounts import Account, Row, Statuses, middle, per_event_us, quantile, spread
 
 
 def test_wakes_that_came_once_where_they_should_have_no_fault() -> None:
@@ -90,7 +90,7 @@ def test_cpu_is_told_per_event_in_microseconds() -> None:
 
 
 def test_of_several_rounds_the_median_is_told_and_the_spread_is_kept() -> None:
-    rounds = [{"cpu": 30.0, "rate": None}, {"cpu": 10.0, "rate": None}, {"cpu": 11.0, "rate": 5.0}]
+    rounds: list[Row] = [{"cpu": 30.0, "rate": None}, {"cpu": 10.0, "rate": None}, {"cpu": 11.0, "rate": 5.0}]
 
     assert middle(rounds) == {"cpu": 11.0, "rate": 5.0}
     assert spread(rounds) == {"cpu": (10.0, 30.0), "rate": (5.0, 5.0)}
