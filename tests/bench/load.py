@@ -52,6 +52,7 @@ def client_frame(payload: bytes, opcode: int = 1) -> bytes:
 
 
 HEARTBEAT = client_frame(b'{"type":"heartbeat"}')
+NATS_HEARTBEAT = client_frame(b"PING\r\n", 2)
 
 
 class Frames:
@@ -124,12 +125,56 @@ class App:
 
     def _take(self, data: bytes) -> None:
         for opcode, payload in self._frames.feed(data):
-            if opcode == 1:
-                self._load.heard(self, payload)
-            elif opcode == 9:
-                self.sock.sendall(client_frame(payload, 10))
-            elif opcode == 8:
-                raise Lost(f"app {self.index}: closed with {payload!r}")
+            self._heard(opcode, payload)
+
+    def _heard(self, opcode: int, payload: bytes) -> None:
+        if opcode == 1:
+            self._load.heard(self, payload)
+        elif opcode == 9:
+            self.sock.sendall(client_frame(payload, 10))
+        elif opcode == 8:
+            raise Lost(f"app {self.index}: closed with {payload!r}")
+
+
+class NatsApp(App):
+    """A client of NATS over WebSocket, which hears what its device says itself; PING and PONG are its heartbeat."""
+
+    __slots__ = ("_text", "_there")
+
+    def __init__(self, load: "Load", index: int) -> None:
+        super().__init__(load, index)
+        self._text = b""
+        self._there = False
+
+    def read_answer(self) -> bool:
+        """The server has spoken first: INFO."""
+        if not super().read_answer():
+            return False
+        subject = f"{PREFIX}/devices/{device(self.index)}/wake".replace("/", ".")
+        self.sock.sendall(client_frame(f'CONNECT {{"verbose":false}}\r\nSUB {subject} 1\r\nPING\r\n'.encode(), 2))
+        return True
+
+    def _heard(self, opcode: int, payload: bytes) -> None:
+        if opcode != 2:
+            super()._heard(opcode, payload)
+            return
+        self._text += payload
+        while b"\r\n" in self._text:
+            line, _, rest = self._text.partition(b"\r\n")
+            if line.startswith(b"MSG "):
+                size = int(line.rsplit(b" ", 1)[1])
+                if len(rest) < size + 2:
+                    return
+                self._load.woken(self, rest[:size])
+                rest = rest[size + 2 :]
+            elif line == b"PONG":
+                self._load.answered(self, first=not self._there)
+                self._there = True
+            elif line == b"PING":
+                self.sock.sendall(client_frame(b"PONG\r\n", 2))
+            elif not line.startswith(b"INFO "):
+                raise Lost(f"app {self.index} heard {line!r}")
+            self._text = rest
 
 
 class Load:
@@ -140,6 +185,7 @@ class Load:
         mqtt_port: of the broker.
         apps: how many there will be.
         v2: they speak sarvis.v2 and confirm each wake.
+        nats: they speak NATS.
         tokens: by app, where credentials are required.
         api_key: for the HTTP trigger, where credentials are required.
     """
@@ -150,13 +196,16 @@ class Load:
         mqtt_port: int,
         *,
         apps: int,
-        v2: bool,
+        v2: bool = False,
+        nats: bool = False,
         tokens: Mapping[int, str] | None = None,
         api_key: str | None = None,
     ) -> None:
         self.apps = apps
         self._port = port
         self._v2 = v2
+        self._kind = NatsApp if nats else App
+        self._heartbeat = NATS_HEARTBEAT if nats else HEARTBEAT
         self._tokens = tokens or {}
         self._api_key = api_key
         self._name = uuid4().hex[:12]  # an id that came before would ring nobody
@@ -189,7 +238,7 @@ class Load:
     def come(self, count: int) -> float:
         """That many apps connect at once; seconds until the last one was greeted."""
         began = time.monotonic()
-        apps = [App(self, index) for index in range(count)]
+        apps = [self._kind(self, index) for index in range(count)]
         for app in apps:
             result = app.sock.connect_ex((HOST, self._port))
             if result not in {0, errno.EINPROGRESS}:
@@ -215,27 +264,39 @@ class Load:
         """The request with which an app begins."""
         offered = [*(["sarvis.v2"] if self._v2 else []), *([self._tokens[app]] if app in self._tokens else [])]
         protocols = f"Sec-WebSocket-Protocol: {', '.join(offered)}\r\n" if offered else ""
+        path = "/" if self._kind is NatsApp else f"/ws/app/{user(app)}/"
         return (
-            f"GET /ws/app/{user(app)}/ HTTP/1.1\r\nHost: {HOST}:{self._port}\r\nUpgrade: websocket\r\n"
+            f"GET {path} HTTP/1.1\r\nHost: {HOST}:{self._port}\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Key: {KEY.decode()}\r\nSec-WebSocket-Version: 13\r\n{protocols}\r\n"
         ).encode()
 
     def heard(self, app: App, payload: bytes) -> None:
         """A text frame came at an app."""
-        now = time.monotonic()
         if payload.startswith(b'{"type":"voice_command"'):
-            at = payload.find(WORD) + len(WORD)
-            number = int(payload[at : at + DIGITS])
-            if self._v2 and (found := WAKE_ID.search(payload)):
-                app.sock.sendall(client_frame(b'{"type":"ack","id":"%s"}' % found[1]))
-            self._account.came(number, app.index, now)
+            self.woken(app, payload)
         elif payload.startswith(b'{"type":"heartbeat_ack"'):
-            waiting = self._beats[app.index]
-            self._account.came(waiting.popleft() if waiting else -1, app.index, now)
+            self.answered(app)
         elif payload.startswith(b'{"type":"connection_established"'):
-            self._established += 1
+            self.answered(app, first=True)
         else:
             raise Lost(f"app {app.index} heard {payload[:200]!r}")
+
+    def woken(self, app: App, payload: bytes) -> None:
+        """A wake came at an app."""
+        now = time.monotonic()
+        at = payload.find(WORD) + len(WORD)
+        number = int(payload[at : at + DIGITS])
+        if self._v2 and (found := WAKE_ID.search(payload)):
+            app.sock.sendall(client_frame(b'{"type":"ack","id":"%s"}' % found[1]))
+        self._account.came(number, app.index, now)
+
+    def answered(self, app: App, *, first: bool = False) -> None:
+        """An app was greeted, or a heartbeat of its was answered."""
+        if first:
+            self._established += 1
+            return
+        waiting = self._beats[app.index]
+        self._account.came(waiting.popleft() if waiting else -1, app.index, time.monotonic())
 
     # What is measured.
 
@@ -273,7 +334,7 @@ class Load:
             for _ in range(min(count - account.sent, outstanding - account.outstanding)):
                 number = account.send(now)
                 self._beats[number % self.apps].append(number)
-                self._there[number % self.apps].sock.sendall(HEARTBEAT)
+                self._there[number % self.apps].sock.sendall(self._heartbeat)
 
         return self._closed_loop(count, more)
 

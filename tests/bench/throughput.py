@@ -192,13 +192,17 @@ class _Measuring:
             outstanding = min(plan.outstanding, plan.apps)
             load.heartbeats(min(plan.apps, plan.events), outstanding)
             beats = self._window(load, lambda: load.heartbeats(plan.events // 2, outstanding))
-            posts = self._window(load, lambda: load.triggers(plan.events // 4, min(HTTP_CONNECTIONS, plan.apps)))
             common["cpu_us_per_heartbeat"] = beats.cpu_us
-            common["cpu_us_per_http"] = posts.cpu_us
+            common["cpu_us_per_http"] = None
+            also = {"heartbeats": beats}
+            if not self._system.nats:
+                posts = self._window(load, lambda: load.triggers(plan.events // 4, min(HTTP_CONNECTIONS, plan.apps)))
+                common["cpu_us_per_http"] = posts.cpu_us
+                also["HTTP"] = posts
             for qos in (0, 1):
-                self._measure_wakes(load, qos, common, [beats, posts])
+                self._measure_wakes(load, qos, common, also)
 
-    def _measure_wakes(self, load: Load, qos: int, common: Row, also: "Sequence[_Window]") -> None:
+    def _measure_wakes(self, load: Load, qos: int, common: Row, also: "dict[str, _Window]") -> None:
         plan, each = self._plan, self._system.outcomes
         first = self._window(load, lambda: load.wakes(qos, max(plan.events // 5, 1), plan.outstanding), each)
         full = self._window(load, lambda: load.wakes(qos, plan.events, plan.outstanding), each)
@@ -212,7 +216,7 @@ class _Measuring:
             "generator_share": full.generator_share,
             "load_share": full.load_share,
         }
-        windows = {"warming up": first, "at full rate": full, "paced": paced, "heartbeats": also[0], "HTTP": also[1]}
+        windows = {"warming up": first, "at full rate": full, "paced": paced, **also}
         faults = [f"{name}: {fault}" for name, window in windows.items() for fault in window.faults]
         sent = sum(window.account.sent for window in windows.values())
         received = sum(window.account.received for window in windows.values())
@@ -220,7 +224,13 @@ class _Measuring:
 
     def _load(self, running: Running, apps: int) -> Load:
         return Load(
-            running.port, self._mqtt_port, apps=apps, v2=self._system.v2, tokens=running.tokens, api_key=running.api_key
+            running.port,
+            running.mqtt_port or self._mqtt_port,
+            apps=apps,
+            v2=self._system.v2,
+            nats=self._system.nats,
+            tokens=running.tokens,
+            api_key=running.api_key,
         )
 
     def _window(self, load: Load, act: Callable[[], Account], each: Sequence[str] = ()) -> "_Window":
