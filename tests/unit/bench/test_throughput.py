@@ -100,14 +100,19 @@ def test_cpu_of_another_process_is_its_own_and_counts_threads_that_have_ended() 
     assert cpu_s(os.getpid()) == pytest.approx(time.process_time(), abs=0.05)
 
 
-def test_a_process_runs_where_it_was_started() -> None:
-    cores = Cores.of_this_machine()
-    if cores.system is None:
-        pytest.skip("this machine has one core")
+def test_a_process_runs_on_its_core_and_its_starter_where_it_did() -> None:
+    before = os.sched_getaffinity(0)
     ask = [sys.executable, "-c", "import os; print(sorted(os.sched_getaffinity(0)))"]
-    with on_core(cores.load):
+    with on_core(max(before)):
         there = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
-    after = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
 
-    assert there == f"[{cores.load}]\n"
-    assert after != there
+    assert there == f"[{max(before)}]\n"
+    assert os.sched_getaffinity(0) == before
+
+
+def test_system_and_load_have_a_core_each_or_none_at_all() -> None:
+    cores = Cores.of_this_machine()
+
+    assert (cores.system is None) == (len(os.sched_getaffinity(0)) == 1)
+    assert (cores.load is None) == (cores.system is None)
+    assert cores.system is None or cores.system != cores.load
