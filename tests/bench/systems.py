@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import httpx2
+
 from bridge.auth import api_keys, tokens
 from bridge.sql_store import SqlStore
 from contract.clock import iso
@@ -189,7 +191,8 @@ def start_sarvis(
         settings,
     )
     port = int(process.said(rf"bridge listening on http://{HOST}:(\d+)"))
-    process.said("(mqtt_connected)")
+    ready = f"http://{HOST}:{port}/readyz"
+    wait_for("the bridge is ready", lambda: httpx2.get(ready, trust_env=False).status_code == 200)
     return Running(process, port, tokens=given, api_key=api_key)
 
 
