@@ -23,7 +23,7 @@ import httpx2
 from bridge.auth import api_keys, tokens
 from bridge.sql_store import SqlStore
 from contract.clock import iso
-from contract.settings import StoreSettings
+from contract.sections.bridge import StoreSettings
 from tests.bench.load import device, user
 from tests.support.processes import free_port
 from tests.support.waiting import wait_for
