@@ -89,6 +89,23 @@ def test_a_wake_rings_and_is_answered_once_and_the_log_out_reaches_the_edge(
     assert page.evaluate("Object.keys(localStorage)") == ["sarvis.client"]
 
 
+def test_a_call_shakes_the_phone_and_can_be_heard(fleet: Fleet, handset: Phone, edge: Edge, uid: str) -> None:
+    handset.context.add_init_script("""
+        globalThis.shaken = [];
+        globalThis.tones = 0;
+        navigator.vibrate = (pattern) => shaken.push(pattern) > 0;
+        const start = OscillatorNode.prototype.start;
+        OscillatorNode.prototype.start = function (...when) { tones += 1; return start.apply(this, when); };
+    """)
+    page = handset.open()
+    handset.log_in(page, token=token(fleet, uid))
+    edge.event("logged_in")
+    rung(edge)
+    page.wait_for_selector("#call:not([hidden])")
+    wait_for("the sound", lambda: page.evaluate("tones") == 6)
+    assert [len(pattern) for pattern in page.evaluate("shaken")] == [5]
+
+
 def test_the_page_pairs_with_a_jetson_and_shows_the_time_that_is_left(fleet: Fleet, handset: Phone, uid: str) -> None:
     with fleet.edge() as edge:
         page = handset.open(f"#token={token(fleet, uid)}")
