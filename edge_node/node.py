@@ -95,8 +95,7 @@ class EdgeNode:
         """The wake word; `heard_at` is monotonic."""
         uid = self._session.active_uid
         if uid is None or self._panel.muted:
-            reason = "muted" if self._panel.muted else "standby"
-            self._events.emit("ignored", reason=reason, score=round(trigger.score, 4))
+            self._panel.ignored(trigger.score)
             return
         wake = Wake(
             uid=uid,

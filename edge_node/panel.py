@@ -52,6 +52,10 @@ class Panel:
         self._events.emit("alarm", name=name, raised=raised)
         return True
 
+    def ignored(self, score: float) -> None:
+        """The wake word was heard and concerns nobody: the node is muted, or nobody is logged in."""
+        self._events.emit("ignored", reason="muted" if self.muted else "standby", score=round(score, 4))
+
     def show(self, mode: Mode, *, reached: bool) -> None:
         """The session; or why nothing would come of the wake word: `reached` is whether wakes would go out now."""
         self._indicator.show(self._trouble(mode, reached=reached) or mode)
