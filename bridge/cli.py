@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 import uvicorn
+import uvloop
 
 from bridge.abortable import AbortableProtocol
 from bridge.app import create_app
@@ -44,7 +45,7 @@ def bridge(
     """Turn MQTT into pushes to apps, and keep the ledger of sessions."""
     settings = load(config, bridge__host=host, bridge__port=port, mqtt__url=mqtt_url, store__url=store_url)
     configure_logging(settings.log)
-    asyncio.run(serve(settings, restored=restored))
+    uvloop.run(serve(settings, restored=restored))
 
 
 async def serve(settings: Settings, *, restored: bool = False) -> None:

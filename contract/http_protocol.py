@@ -1,19 +1,21 @@
 """uvicorn's HTTP/1.1, with an end to those who take a connection and do not use it.
 
 A class for `uvicorn.Config(http=...)`. uvicorn itself waits for ever for the first byte, the rest of a header and the
-rest of a body, and takes connections until none can be opened any more.
+rest of a body, keeps headers of any length, and takes connections until none can be opened any more.
 """
 
 import asyncio
+import json
 import resource
-from typing import Any
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from contract.telemetry import get_logger
 
 REQUEST_WITHIN_S = 20.0
+MAX_HEAD_BYTES = 64 * 1024
+"""Request line, headers and trailers of one request, beyond the piece in which it began."""
+
 SPARE_FILES = 256
 """Open files that are not connections: the ledger, the log, the broker, what posts go out over."""
 
@@ -49,7 +51,7 @@ class Room:
         return True
 
 
-class PunctualProtocol(H11Protocol):
+class PunctualProtocol(HttpToolsProtocol):
     """Closes a connection whose request does not come within 20 s, and one for which there is no room."""
 
     room = Room(MOST)
@@ -59,6 +61,7 @@ class PunctualProtocol(H11Protocol):
         """Begin to wait for a request."""
         super().connection_made(transport)
         self._deadline: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
         if self.room.refuse(len(self.connections), self.loop.time()):
             transport.abort()
         else:
@@ -69,6 +72,23 @@ class PunctualProtocol(H11Protocol):
         self._stop_waiting()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Take what came; what is not body counts until the next request begins."""
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("Request header is too large.")
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body, which whoever reads it counts."""
+        self._head_bytes = 0
+        super().on_body(body)
+
     def on_response_complete(self) -> None:
         """The next request has its own time."""
         super().on_response_complete()
@@ -78,13 +98,20 @@ class PunctualProtocol(H11Protocol):
         # A handshake is a GET; with another method uvicorn's WebSockets neither answer nor hang up.
         return self.scope["method"] == "GET" and super()._should_upgrade()
 
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+    def handle_websocket_upgrade(self) -> None:
         """Hand over what can be a handshake; the rest is answered with 400, uvicorn's WebSockets would fail over it."""
         if any(name.startswith(b"sec-websocket-") and not value.isascii() for name, value in self.headers):
             self.send_400_response("Invalid WebSocket handshake.")
             return
         self._stop_waiting()
-        super().handle_websocket_upgrade(event)
+        super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, with a reason in JSON as everywhere, and hang up."""
+        body = json.dumps({"detail": msg}).encode()
+        head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: "
+        self.transport.write(b"%b%d\r\n\r\n%b" % (head.encode(), len(body), body))
+        self.transport.close()
 
     def _wait_for_request(self) -> None:
         self._stop_waiting()
@@ -96,6 +123,6 @@ class PunctualProtocol(H11Protocol):
             self._deadline = None
 
     def _look(self) -> None:
-        waiting: tuple[Any, ...] = (h11.IDLE, h11.SEND_BODY)
-        if self.conn.their_state in waiting:
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or cycle.more_body:
             self.transport.abort()

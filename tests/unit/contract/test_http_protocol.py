@@ -89,7 +89,8 @@ async def test_a_slow_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
     [
         ("POST", b"", 200),
         ("HEAD", b"", 405),
-        ("BREW", b"", 405),
+        ("DELETE", b"", 405),
+        ("BREW", b"", 400),
         ("GET", b"Sec-WebSocket-Key: \xff\r\n", 400),
         ("GET", b"Sec-WebSocket-Protocol: \xff\r\n", 400),
     ],
@@ -98,6 +99,30 @@ async def test_what_cannot_be_a_websocket_is_answered(method: str, more: bytes, 
     head = f"{method} / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n".encode()
     async with serving() as port:
         assert (await answer(port, head + more + b"\r\n")).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: ", *[b"x" * 1000] * 1000),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", *[b"X: x\r\n" * 1000] * 200),
+        (b"GET /", *[b"x" * 1000] * 1000),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX: ", *[b"x" * 1000] * 1000),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;", *[b"x" * 1000] * 1000),
+    ],
+    ids=["one long header", "many headers", "a long path", "a long trailer", "a long extension"],
+)
+async def test_a_head_without_end_is_refused(pieces: tuple[bytes, ...]) -> None:
+    async with serving() as port:
+        assert b" 200 " not in await answer(port, *pieces)
+        assert b"fine" in await answer(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+
+async def test_a_body_is_no_head() -> None:
+    body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n" + b"x" * 900
+    last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    async with serving() as port:
+        assert (await answer(port, body * 100 + last)).count(b" 200 OK") == 101
 
 
 async def test_one_more_than_there_is_room_for_is_closed_and_the_others_are_served(
