@@ -11,9 +11,9 @@ from bridge.page import PATH, page
 from bridge.push_endpoints import router as push_router
 from bridge.service import VERSION, Bridge
 from bridge.shim import router
-from bridge.sockets import app_socket
 from bridge.store import StoreError
-from contract.guards import OriginGuard
+from bridge.websocket.plain import app_socket
+from contract.guards import OriginGuard, Origins
 from contract.telemetry import REGISTRY
 from contract.web import harden
 
@@ -45,15 +45,23 @@ def create_app(bridge: Bridge) -> FastAPI:
     patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=False)
     harden(app, max_body_bytes=bridge.settings.bridge.max_body_bytes)
     app.add_middleware(Doorkeeper, doors=bridge.doors)
-    # Where no credential is asked for, the name by which we are called must be ours: a foreign page can have another.
-    hosts = None if bridge.doors.required else {bridge.settings.bridge.host}
     origins = bridge.settings.auth.origins
-    app.add_middleware(OriginGuard, origins=origins, hosts=hosts)
+    app.add_middleware(OriginGuard, origins=origins_of(bridge))
     if origins:
         # So that their browsers let these pages send a credential.
         headers = ["authorization", "content-type", "x-api-key"]
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
     return app
+
+
+def origins_of(bridge: Bridge) -> Origins:
+    """The pages that may call the bridge.
+
+    Where no credential is asked for, the name by which it is called must be ours: a foreign page can have another for
+    our address.
+    """
+    hosts = None if bridge.doors.required else {bridge.settings.bridge.host}
+    return Origins(bridge.settings.auth.origins, hosts)
 
 
 async def livez() -> dict[str, str]:

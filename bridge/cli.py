@@ -10,11 +10,12 @@ import typer
 import uvicorn
 import uvloop
 
-from bridge.abortable import AbortableProtocol
-from bridge.app import create_app
+from bridge.app import create_app, origins_of
 from bridge.app_protocol import MAX_FRAME_BYTES
 from bridge.service import Bridge
 from bridge.sql_store import SqlStore
+from bridge.websocket.abortable import AbortableProtocol
+from bridge.websocket.entrance import Entrance
 from contract.errors import StartError
 from contract.http_protocol import PunctualProtocol, Room
 from contract.mqtt import check as check_mqtt
@@ -63,13 +64,16 @@ async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, 
     the_bridge = Bridge(settings, store)
     check_mqtt(settings.mqtt)
     tls = _tls(settings)
+    entrance = None
+    if settings.bridge.websocket == "fast":
+        entrance = Entrance.of(the_bridge, origins_of(the_bridge))
     config = uvicorn.Config(
         create_app(the_bridge),
         log_config=None,
         access_log=False,
         lifespan="off",
         http=PunctualProtocol,
-        ws=AbortableProtocol,
+        ws=entrance or AbortableProtocol,
         ws_max_size=MAX_FRAME_BYTES,
         # A compressor per socket costs 38 KiB for messages of 100 bytes.
         ws_per_message_deflate=False,
@@ -91,18 +95,20 @@ async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, 
     async with the_bridge.running(restored=restored):
         serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
         watching = [asyncio.create_task(tls.run(), name="certificate")] if tls else []
+        if entrance:
+            watching.append(asyncio.create_task(entrance.house.run(), name="keep-alive"))
         print(f"bridge listening on {'https' if tls else 'http'}://{address(listening)}", flush=True)
         stop = asyncio.create_task(stopping.wait(), name="stop")
-        await asyncio.wait([serving, stop, *the_bridge.tasks], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([serving, stop, *watching, *the_bridge.tasks], return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         await the_bridge.drain()
         server.should_exit = True
         await serving
-        for task in watching:
-            task.cancel()
-        for task in the_bridge.tasks:
+        for task in [*watching, *the_bridge.tasks]:
             if task.done():
                 task.result()  # a fault of ours: the process ends with a traceback and an exit code
+        for task in watching:
+            task.cancel()
 
 
 def _tls(settings: Settings) -> Reloading | None:

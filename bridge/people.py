@@ -83,6 +83,18 @@ class People:
         else:
             self._deadlines.raise_to(uid, deadline)
 
+    def beat(self, uid: str) -> bool:
+        """`heard`, where the user is alive and that is covered; False, and nothing has changed, where not."""
+        deadline, promise = self._deadlines.get(uid), self._durable.get(uid)
+        if deadline is None or promise is None or uid in self._floored or uid in self._unheard:
+            return False
+        now = self.now()
+        until = now + self._settings.heartbeat_timeout_s
+        if deadline <= now or promise < until:
+            return False
+        self._deadlines.raise_to(uid, until)
+        return True
+
     def covered(self, uid: str) -> bool:
         """Would a sign of life now survive a restart as things stand on disk (T2)?"""
         promise = self._durable.get(uid)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from prometheus_client import Counter
 
 from bridge.app_protocol import Frames
-from bridge.connection import AppConnection
 from bridge.hub import Hub
 from bridge.rows import Change, Missed
 from bridge.wakes import Fate, Wakes
+from bridge.websocket.connection import AppConnection
 from contract.clock import Clock, iso
 from contract.messages import LEGACY_DEVICE, Message, Outcome, OutcomeStatus, Wake
 from contract.telemetry import REGISTRY, get_logger

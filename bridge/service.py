@@ -11,7 +11,6 @@ from prometheus_client import Counter, Gauge
 from bridge.app_protocol import CloseCode
 from bridge.auth.doors import Doors
 from bridge.auth.rates import Budgets
-from bridge.connection import AppConnection
 from bridge.hub import Hub
 from bridge.poster import Poster
 from bridge.pushing import Pushing
@@ -20,6 +19,7 @@ from bridge.rows import PendingLogout, Session
 from bridge.sessions import Sessions, describe
 from bridge.store import Store, StoreError
 from bridge.wakes import Fate
+from bridge.websocket.connection import AppConnection
 from contract.clock import Clock, SystemClock, iso
 from contract.errors import StartError
 from contract.messages import (

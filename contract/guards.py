@@ -39,8 +39,8 @@ def comes_from(client: tuple[str, int] | None, networks: Iterable[IPv4Network | 
     return any(address in network for network in networks)
 
 
-class OriginGuard:
-    """Refuses with 403 what pages of other sites send through a visitor's browser: HTTP requests and WebSockets.
+class Origins:
+    """Tells what pages of other sites send through a visitor's browser: HTTP requests and WebSockets.
 
     Args:
         origins: the sites that may, besides our own, as `https://app.example`.
@@ -48,22 +48,34 @@ class OriginGuard:
             its own name our address (DNS rebinding). None: any, where a credential is asked for anyway.
     """
 
-    def __init__(self, app: ASGIApp, origins: Collection[str], hosts: Collection[str] | None) -> None:
-        self._app = app
+    def __init__(self, origins: Collection[str], hosts: Collection[str] | None) -> None:
         self._origins = origins
         self._hosts = hosts
 
+    def refusal(self, scope: Scope) -> str | None:
+        """Why this request is refused; None when it is not."""
+        headers = scope["headers"]
+        if self._hosts is not None and not is_known_host(headers, self._hosts):
+            return "this server is not called by that name; use its address"
+        if is_foreign_page(headers, scope.get("scheme", "http"), self._origins):
+            return "pages of this origin may not call here"
+        return None
+
+
+class OriginGuard:
+    """Refuses with 403 what Origins refuses."""
+
+    def __init__(self, app: ASGIApp, origins: Origins) -> None:
+        self._app = app
+        self._origins = origins
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] in {"http", "websocket"}:
-            headers = scope["headers"]
-            if self._hosts is not None and not is_known_host(headers, self._hosts):
-                await _refuse(scope, receive, send, "this server is not called by that name; use its address")
-                return
-            if is_foreign_page(headers, scope.get("scheme", "http"), self._origins):
-                await _refuse(scope, receive, send, "pages of this origin may not call here")
-                return
-        await self._app(scope, receive, send)
+        detail = self._origins.refusal(scope) if scope["type"] in {"http", "websocket"} else None
+        if detail is None:
+            await self._app(scope, receive, send)
+        else:
+            await _refuse(scope, receive, send, detail)
 
 
 Headers = Iterable[tuple[bytes, bytes]]

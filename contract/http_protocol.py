@@ -7,8 +7,9 @@ rest of a body, keeps headers of any length, and takes connections until none ca
 import asyncio
 import json
 import resource
+from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from contract.telemetry import get_logger
 
@@ -99,12 +100,20 @@ class PunctualProtocol(HttpToolsProtocol):
         return self.scope["method"] == "GET" and super()._should_upgrade()
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand over what can be a handshake; the rest is answered with 400, uvicorn's WebSockets would fail over it."""
+        """Hand over what can be a handshake; the rest is answered with 400, uvicorn's WebSockets would fail over it.
+
+        A class given as `ws` may have a `take_over`, which serves this connection itself or returns False.
+        """
         if any(name.startswith(b"sec-websocket-") and not value.isascii() for name, value in self.headers):
             self.send_400_response("Invalid WebSocket handshake.")
             return
         self._stop_waiting()
-        super().handle_websocket_upgrade()
+        take_over = getattr(self.ws_protocol_class, "take_over", None)
+        if take_over is not None and take_over(self):
+            self.connections.discard(self)
+        else:
+            super().handle_websocket_upgrade()
+        self.parser = None  # a cycle, which would keep all of this until a garbage collection
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, with a reason in JSON as everywhere, and hang up."""
@@ -123,6 +132,6 @@ class PunctualProtocol(HttpToolsProtocol):
             self._deadline = None
 
     def _look(self) -> None:
-        cycle = self.cycle
+        cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is None or cycle.response_complete or cycle.more_body:
             self.transport.abort()

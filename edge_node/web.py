@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, StrictBool
 
-from contract.guards import AllowedNetworks, OriginGuard
+from contract.guards import AllowedNetworks, OriginGuard, Origins
 from contract.web import Result, UserRequest, harden, problems
 
 MAX_BODY_BYTES = 16 * 1024
@@ -100,6 +100,6 @@ def create_app(
 
     harden(app, max_body_bytes=MAX_BODY_BYTES)
     # No page of this node exists, and it asks for no credential: a browser must not be anybody's messenger here.
-    app.add_middleware(OriginGuard, origins=(), hosts=hosts)
+    app.add_middleware(OriginGuard, origins=Origins((), hosts))
     app.add_middleware(AllowedNetworks, networks=allow)
     return app

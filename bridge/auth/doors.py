@@ -87,6 +87,24 @@ class Doors:
             raise self._refuse(address, "a credential is needed: Authorization: Bearer, X-API-Key or ?key=")
         return await self.check(address, credential)
 
+    def app_at_once(self, headers: Headers, query: bytes, tokens: Sequence[str]) -> Principal | None:
+        """The app that connects, counted, where that takes neither the ledger nor a refusal; else None.
+
+        Args:
+            tokens: those among its subprotocols.
+        """
+        headers = list(headers)
+        if not self.required:
+            return None if is_forwarded(headers) and not self._behind_proxy else EVERYBODY
+        credential = tokens[0] if tokens else credential_of(headers, query)
+        if credential is None or is_one(credential):
+            return None
+        try:
+            principal = verify(credential, self.signing_keys, now=self._clock.utc_now().timestamp())
+        except TokenError:
+            return None
+        return principal if self._rates.hit("app", principal.name) is None else None
+
     async def check(self, address: str | None, credential: str) -> Principal:
         """Whose credential it is, counted; raises Refusal, or StoreError when the ledger cannot be read."""
         principal = await self._principal(address, credential)

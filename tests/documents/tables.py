@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 
 from app_sim import client as app_client
 from app_sim import reconnect
-from bridge import shim, sockets
+from bridge import shim
 from bridge.app_protocol import (
     MAX_FRAME_BYTES,
     MAX_ID_CHARACTERS,
@@ -30,11 +30,13 @@ from bridge.app_protocol import (
 )
 from bridge.auth.principals import EVERYBODY, Headers, Principal, credential_of
 from bridge.cli import PING_INTERVAL_S, PING_TIMEOUT_S
-from bridge.connection import MAX_UNSENT_BYTES, AppConnection
 from bridge.rows import Missed, Session, SessionEnd
 from bridge.service import Bridge
 from bridge.sessions import describe
 from bridge.wakes import AGAIN_S, MISSED_PER_USER
+from bridge.websocket import plain, requests
+from bridge.websocket.connection import MAX_UNSENT_BYTES
+from bridge.websocket.plain_connection import PlainConnection
 from contract.messages import DEVICE_ID_PATTERN, UID_MAX_CHARACTERS, Wake
 from contract.sections.app import AppSettings
 from contract.sections.base import Section
@@ -58,7 +60,7 @@ SAMPLES: Mapping[str, Any] = {
     "expires_in_s": BridgeSettings().heartbeat_timeout_s,
     "sessions": [describe(Session("c4d1", "kitchen", "alice", 1))],
     "session": describe(Session("c4d1", "kitchen", "alice", 1)),
-    "missed": [sockets._describe(Missed("9a07", "alice", "wake_up", "kitchen", THEN))],
+    "missed": [requests.describe_missed(Missed("9a07", "alice", "wake_up", "kitchen", THEN))],
     "seq": 7,
     "command": "wake_up",
     "wake_id": WAKE_ID,
@@ -252,7 +254,7 @@ def from_app() -> str:
 def errors() -> str:
     """Each code of an `error`, found where it is said."""
     found = dict.fromkeys(get_args(get_type_hints(Refused)["code"]), "no")
-    for node in ast.walk(ast.parse(inspect.getsource(sockets))):
+    for node in ast.walk(ast.parse(inspect.getsource(requests))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_complain":
             code = node.args[2]
             if isinstance(code, ast.Constant):
@@ -345,7 +347,7 @@ def limits() -> str:
                 fixed,
                 address,
             ],
-            ["`client`", f"1 to {sockets.MAX_CLIENT_CHARACTERS} characters", fixed, address],
+            ["`client`", f"1 to {plain.MAX_CLIENT_CHARACTERS} characters", fixed, address],
             ["`device_id`", f"`{DEVICE_ID_PATTERN}`", fixed, "`error`, `bad_field`"],
             ["`id` of an `ack`", f"1 to {MAX_ID_CHARACTERS} characters", fixed, "`error`, `bad_field`"],
             ["a close reason", f"{MAX_REASON_BYTES} bytes", fixed, "does not happen"],
@@ -408,7 +410,7 @@ async def _shown(subprotocols: Sequence[str], headers: Headers, query: bytes) ->
     doors = SimpleNamespace(required=True, count=lambda _address: None, check=check, who=who)
     scope = {"subprotocols": subprotocols, "headers": headers, "query_string": query}
     bridge, websocket = SimpleNamespace(doors=doors), SimpleNamespace(scope=scope)
-    await sockets._who(cast("Bridge", bridge), cast("WebSocket", websocket), "alice")
+    await plain._who(cast("Bridge", bridge), cast("WebSocket", websocket), "alice")
     return shown[0]
 
 
@@ -421,7 +423,7 @@ async def _acts() -> list[list[str]]:
     clock = ManualClock()
     bridge = Bridge(Settings(), MemoryStore(), clock)
     await bridge.sessions.load()
-    app = AppConnection(cast("WebSocket", None), "alice", "v2")
+    app = PlainConnection(cast("WebSocket", None), "alice", "v2")
     asked = cast(
         "Any",
         SimpleNamespace(
@@ -434,7 +436,9 @@ async def _acts() -> list[list[str]]:
         return bridge.sessions.people._deadlines.get("alice")
 
     async def obey(type_: str) -> None:
-        await sockets._obey(bridge, app, json.dumps({**SAMPLES, "type": type_}))
+        asked = requests.obey(bridge, app, json.dumps({**SAMPLES, "type": type_}))
+        if asked is not None:
+            await asked
 
     async def leave() -> None:
         bridge.leave(app)

@@ -4,10 +4,10 @@ from typing import Any, cast
 import pytest
 
 from bridge.app_protocol import Mode
-from bridge.connection import AppConnection
 from bridge.hub import Hub
 from bridge.relay import Relay
 from bridge.wakes import AGAIN_S, MISSED_PER_USER, PUSH_AFTER_S, REMEMBERED_WAKES, Fate, Wakes
+from bridge.websocket.connection import AppConnection
 from contract.messages import LEGACY_DEVICE, Message, Outcome, Wake
 from contract.topics import OUTCOME, WAKE, Topic
 from tests.support.clock import ManualClock

@@ -17,7 +17,7 @@ from websockets.typing import Origin
 
 from contract import web
 from contract.errors import StartError
-from contract.guards import AllowedNetworks, OriginGuard, comes_from, is_foreign_page, is_known_host
+from contract.guards import AllowedNetworks, OriginGuard, Origins, comes_from, is_foreign_page, is_known_host
 from contract.sections.base import networks
 from contract.tls import server_context
 from contract.web import Server, address, listen
@@ -100,7 +100,7 @@ async def test_without_any_network_nobody_passes() -> None:
 
 
 async def test_the_lifespan_of_the_server_is_nobodys_request() -> None:
-    for guard in (AllowedNetworks(inner, networks=[]), OriginGuard(inner, origins=(), hosts=())):
+    for guard in (AllowedNetworks(inner, networks=[]), OriginGuard(inner, Origins((), ()))):
         assert await answer(guard, type="lifespan") == [{"type": "passed", "scope": "lifespan"}]
 
 
@@ -197,7 +197,7 @@ def test_a_request_with_two_hosts_must_know_both() -> None:
 
 
 async def test_the_guard_refuses_requests_of_foreign_pages_and_rebound_names() -> None:
-    guard = OriginGuard(inner, origins=["https://app.example"], hosts=["jetson-1"])
+    guard = OriginGuard(inner, Origins(["https://app.example"], ["jetson-1"]))
     assert await answer(guard, headers=headers("jetson-1:5000")) == PASSED
     assert await answer(guard, headers=headers("jetson-1:5000", "http://jetson-1:5000")) == PASSED
     assert await answer(guard, headers=headers("jetson-1:5000", "https://app.example")) == PASSED
@@ -213,7 +213,7 @@ async def test_the_guard_refuses_requests_of_foreign_pages_and_rebound_names() -
 
 
 async def test_without_named_hosts_any_name_will_do_but_no_foreign_page() -> None:
-    guard = OriginGuard(inner, origins=[], hosts=None)
+    guard = OriginGuard(inner, Origins([], None))
     assert await answer(guard, headers=headers("anything.example")) == PASSED
     assert (await answer(guard, headers=headers("anything.example", "null")))[0]["status"] == 403
 
@@ -236,7 +236,7 @@ async def test_a_socket_of_a_foreign_page_is_refused_before_it_is_accepted() -> 
         await send({"type": "websocket.send", "text": "hello"})
         await send({"type": "websocket.close", "code": 1000})
 
-    async with serving(OriginGuard(greet, origins=["https://app.example"], hosts=["known"])) as port:
+    async with serving(OriginGuard(greet, Origins(["https://app.example"], ["known"]))) as port:
         url = f"ws://127.0.0.1:{port}/"
         for origin in (None, "https://app.example", f"http://127.0.0.1:{port}"):
             async with connect(url, origin=Origin(origin) if origin else None, proxy=None) as socket_:

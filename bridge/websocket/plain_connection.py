@@ -1,4 +1,4 @@
-"""One app's WebSocket: a reader, a writer, and a bounded amount of unsent bytes."""
+"""An app's WebSocket by ASGI: a reader, a writer, and a bounded amount of unsent bytes."""
 
 import asyncio
 from collections import deque
@@ -6,19 +6,17 @@ from collections.abc import Awaitable, Callable
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from bridge.abortable import abort
 from bridge.app_protocol import SUBPROTOCOL_V2, CloseCode, Frames, Mode, close_reason
 from bridge.auth.principals import EVERYBODY, Principal
+from bridge.websocket.abortable import abort
+from bridge.websocket.connection import CLOSE_TIMEOUT_S, MAX_UNSENT_BYTES
 from contract.telemetry import get_logger
-
-MAX_UNSENT_BYTES = 64 * 1024
-CLOSE_TIMEOUT_S = 5.0
 
 log = get_logger("connection")
 
 
-class AppConnection:
-    """Hands frames to a socket without ever waiting for it.
+class PlainConnection:
+    """An AppConnection on Starlette's WebSocket.
 
     `send` and `close` may be called by anyone on the loop; `serve` owns the socket and ends when it is closed.
     """
@@ -39,7 +37,7 @@ class AppConnection:
         self._leaving = False
 
     def send(self, frame: str) -> bool:
-        """Queue a frame; False when the socket is closing. One that reads too slowly is closed with 4001."""
+        """See AppConnection."""
         if self._closing is not None:
             return False
         size = len(frame.encode())
@@ -54,11 +52,11 @@ class AppConnection:
 
     @property
     def has_room(self) -> bool:
-        """Less than half of what may be unsent is."""
+        """See AppConnection."""
         return self._unsent_bytes < MAX_UNSENT_BYTES // 2
 
     def close(self, code: CloseCode, text: str) -> None:
-        """Close after what is queued; the first reason given stays."""
+        """See AppConnection."""
         if self._closing is None:
             self._closing = (code, close_reason(code, text))
             self._wake_up.set()

@@ -5,7 +5,8 @@ from typing import Any, cast
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from bridge.app_protocol import CloseCode
-from bridge.connection import MAX_UNSENT_BYTES, AppConnection
+from bridge.websocket.connection import MAX_UNSENT_BYTES
+from bridge.websocket.plain_connection import PlainConnection
 from tests.support.waiting import wait_until
 
 
@@ -45,8 +46,8 @@ async def nothing(_frame: str | bytes) -> None:
     pass
 
 
-def connection(peer: Peer) -> AppConnection:
-    return AppConnection(cast("WebSocket", peer), "alice", "v2")
+def connection(peer: Peer) -> PlainConnection:
+    return PlainConnection(cast("WebSocket", peer), "alice", "v2")
 
 
 async def test_frames_are_written_in_their_order_and_the_close_after_them() -> None:

@@ -10,7 +10,8 @@ from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
-MAX_UNSENT_BYTES = 64 * 1024
+from bridge.websocket.connection import MAX_UNSENT_BYTES
+
 MAX_FRAGMENTS = 1024
 """Of one message: empty ones cost their sender two bytes and us eight, and no limit of bytes counts them."""
 

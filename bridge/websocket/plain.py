@@ -1,4 +1,4 @@
-"""The endpoint `/ws/app/{connection_uuid}/`: what a request of an app makes the bridge do."""
+"""The endpoint `/ws/app/{connection_uuid}/` by ASGI; it also says no to whom the fast way does not take."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,33 +6,22 @@ from contextlib import contextmanager
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from bridge.app_protocol import (
-    SUBPROTOCOL_V2,
-    CloseCode,
-    Heartbeat,
-    LoginRequest,
-    LogoutRequest,
-    Mode,
-    Refused,
-    WakeAck,
-    parse,
-)
+from bridge.app_protocol import SUBPROTOCOL_V2, CloseCode, Mode
 from bridge.auth.doorkeeper import address_of, denial
 from bridge.auth.doors import FORBIDDEN, TOO_MANY, Refusal
 from bridge.auth.principals import Principal
 from bridge.auth.rates import Budget, amount_of
-from bridge.connection import AppConnection, refuse
-from bridge.rows import Missed
 from bridge.service import Bridge
-from bridge.sessions import DeviceBehindError, NoSuchDeviceError, describe
 from bridge.store import StoreError
-from contract.clock import iso
-from contract.messages import LEGACY_DEVICE, check_uid
+from bridge.websocket.connection import AppConnection
+from bridge.websocket.plain_connection import PlainConnection, refuse
+from bridge.websocket.requests import established, obey
+from contract.messages import check_uid
 from contract.telemetry import get_logger
 
 MAX_CLIENT_CHARACTERS = 64
 
-log = get_logger("sockets")
+log = get_logger("websocket")
 
 
 async def app_socket(websocket: WebSocket) -> None:
@@ -63,23 +52,13 @@ async def _serve(bridge: Bridge, websocket: WebSocket, uid: str) -> None:
         return
     mode: Mode = "v2" if SUBPROTOCOL_V2 in websocket.scope["subprotocols"] else "legacy"
     await websocket.accept(SUBPROTOCOL_V2 if mode == "v2" else None)
-    connection = AppConnection(websocket, uid, mode, principal)
-    settings = bridge.settings.bridge
+    connection = PlainConnection(websocket, uid, mode, principal)
     try:
         sessions = await bridge.sessions.connected(uid)
     except StoreError:
         await refuse(websocket, CloseCode.DRAIN, "the ledger cannot be written")
         return
-    connection.send(
-        connection.frames.established(
-            uid,
-            iso(bridge.clock.utc_now()),
-            interval_s=settings.heartbeat_interval_s,
-            timeout_s=settings.heartbeat_timeout_s,
-            sessions=sessions,
-            missed=[_describe(wake) for wake in bridge.relay.missed(uid)] if mode == "v2" else [],
-        )
-    )
+    connection.send(established(bridge, connection, sessions))
     bridge.join(connection, client)
     log.info("app_connected", uid=uid, mode=mode)
 
@@ -89,11 +68,9 @@ async def _serve(bridge: Bridge, websocket: WebSocket, uid: str) -> None:
         if not budget.spend(bridge.clock.monotonic()):
             connection.close(CloseCode.RATE, "too many messages")
             return
-        try:
-            await _obey(bridge, connection, frame)
-        except StoreError:
-            # Not stored, so not answered: the documented protocol has no word for it.
-            _complain(connection, iso(bridge.clock.utc_now()), "not_stored", "try again", temporary=True)
+        asked = obey(bridge, connection, frame)
+        if asked is not None:
+            await asked
 
     with _until_it_expires(bridge, connection):
         try:
@@ -148,53 +125,3 @@ def _until_it_expires(bridge: Bridge, connection: AppConnection) -> Iterator[Non
         yield
     finally:
         timer.cancel()
-
-
-async def _obey(bridge: Bridge, connection: AppConnection, frame: str | bytes) -> None:
-    now = iso(bridge.clock.utc_now())
-    match parse(connection.mode, frame):
-        case Heartbeat(seq):
-            expires_in_s = await bridge.sessions.heartbeat(connection.uid)
-            if expires_in_s is not None:
-                connection.send(connection.frames.heartbeat_ack(now, seq=seq, expires_in_s=expires_in_s))
-        case WakeAck(wake_id):
-            bridge.relay.acked(connection.uid, wake_id)
-        case LoginRequest(device_id):
-            await _log_in(bridge, connection, device_id, now)
-        case LogoutRequest():
-            await bridge.sessions.logout(connection.uid, "app")
-        case Refused(code, message):
-            _complain(connection, now, code, message)
-
-
-async def _log_in(bridge: Bridge, connection: AppConnection, device_id: str, now: str) -> None:
-    if device_id == LEGACY_DEVICE:
-        _complain(connection, now, "bad_field", f"device_id: {LEGACY_DEVICE} is reserved")
-        return
-    if not connection.principal.may_log_in_on(device_id):
-        _complain(connection, now, "not_allowed", "device_id: this token is not for this device")
-        return
-    try:
-        session = await bridge.sessions.login(connection.uid, device_id, "app")
-    except NoSuchDeviceError as error:
-        _complain(connection, now, "no_such_device", f"device_id: {error}")
-        return
-    except DeviceBehindError as error:
-        _complain(connection, now, "device_behind", f"device_id: {error}", temporary=True)
-        return
-    connection.send(connection.frames.login_ack(now, describe(session)))
-
-
-def _complain(connection: AppConnection, now: str, code: str, message: str, *, temporary: bool = False) -> None:
-    frame = connection.frames.error(now, code=code, message=message, temporary=temporary)
-    if frame is not None:
-        connection.send(frame)
-
-
-def _describe(missed: Missed) -> dict[str, str]:
-    return {
-        "id": missed.id,
-        "command": missed.command,
-        "device_id": missed.device_id,
-        "timestamp": missed.timestamp,
-    }

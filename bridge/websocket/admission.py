@@ -1,0 +1,137 @@
+"""Who may come in at once: a handshake about which there is nothing to ask and nothing to refuse.
+
+Everybody else gets the plain way, which has the words for every refusal.
+"""
+
+import binascii
+from dataclasses import dataclass
+from typing import cast
+from urllib.parse import unquote
+
+from starlette.datastructures import QueryParams
+from starlette.types import Scope
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from websockets.utils import accept_key
+
+from bridge.app_protocol import SUBPROTOCOL_V2, Mode
+from bridge.auth.doorkeeper import address_of
+from bridge.auth.doors import Refusal
+from bridge.auth.principals import Principal
+from bridge.service import Bridge
+from bridge.websocket.plain import MAX_CLIENT_CHARACTERS
+from contract.guards import Origins
+from contract.messages import check_uid
+
+PREFIX = "/ws/app/"
+VERSION = b"13"
+KEY_BYTES, KEY_CHARACTERS = 16, 24
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An app that may come in.
+
+    Attributes:
+        client: the name by which it replaces its older socket.
+        handshake: the answer to its request.
+    """
+
+    uid: str
+    mode: Mode
+    principal: Principal
+    client: str | None
+    handshake: bytes
+
+
+class Admission:
+    """Looks at handshakes as the plain way does, but only says yes."""
+
+    def __init__(self, bridge: Bridge, origins: Origins) -> None:
+        self._bridge = bridge
+        self._origins = origins
+        proxies = bridge.settings.bridge.trusted_proxies
+        self._proxies = ProxyHeadersMiddleware(_nothing, [str(proxy) for proxy in proxies]) if proxies else None
+
+    def admit(self, scope: Scope) -> Admitted | None:
+        """None: the plain way must judge. `scope` is of ASGI, with `raw_path` and without `path`; it is changed."""
+        bridge = self._bridge
+        uid = _uid(scope["raw_path"])
+        if uid is None or bridge.draining:
+            return None
+        headers = scope["headers"]
+        asked = _asked(headers)
+        if asked is None:
+            return None
+        accept, subprotocols = asked
+        query = scope["query_string"]
+        client = cast("str | None", QueryParams(query).get("client")) if query else None
+        if client is not None and not 1 <= len(client) <= MAX_CLIENT_CHARACTERS:
+            return None
+        if self._proxies is not None:
+            _finish(self._proxies, scope)
+        if self._origins.refusal(scope) is not None:
+            return None
+        address = address_of(scope)
+        tokens = [name for name in subprotocols if name != SUBPROTOCOL_V2]
+        try:
+            bridge.doors.count(address)
+            principal = bridge.doors.app_at_once(headers, query, tokens)
+        except Refusal:
+            return None
+        if principal is None or not principal.speaks_for(uid):
+            return None
+        mode: Mode = "v2" if SUBPROTOCOL_V2 in subprotocols else "legacy"
+        return Admitted(uid, mode, principal, client, _handshake(accept, mode))
+
+
+def _uid(raw_path: bytes) -> str | None:
+    try:
+        path = raw_path.decode("ascii")
+        if not path.startswith(PREFIX):
+            return None
+        return check_uid(unquote(path[len(PREFIX) :].removesuffix("/")))
+    except ValueError:
+        return None
+
+
+def _asked(headers: list[tuple[bytes, bytes]]) -> tuple[str, list[str]] | None:
+    """The answer to the key, and the subprotocols offered; None when anything is missing or said twice."""
+    keys, versions, subprotocols = [], [], []
+    for name, value in headers:
+        if name == b"sec-websocket-key":
+            keys.append(value)
+        elif name == b"sec-websocket-version":
+            versions.append(value)
+        elif name == b"sec-websocket-protocol":
+            subprotocols += [offered.strip() for offered in value.decode("ascii").split(",")]
+    if versions != [VERSION] or len(keys) != 1 or len(keys[0]) != KEY_CHARACTERS:
+        return None
+    try:
+        if len(binascii.a2b_base64(keys[0], strict_mode=True)) != KEY_BYTES:
+            return None
+    except binascii.Error:
+        return None
+    return accept_key(keys[0].decode("ascii")), subprotocols
+
+
+def _handshake(accept: str, mode: Mode) -> bytes:
+    chosen = f"Sec-WebSocket-Protocol: {SUBPROTOCOL_V2}\r\n" if mode == "v2" else ""
+    return (
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {accept}\r\n{chosen}\r\n"
+    ).encode()
+
+
+async def _nothing(*_: object) -> None:
+    """An ASGI application."""
+
+
+def _finish(middleware: ProxyHeadersMiddleware, scope: Scope) -> None:
+    """Let the middleware change the scope; it waits for nothing, so that one step is all of it."""
+    coroutine = middleware(scope, None, None)  # type: ignore[arg-type]
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise RuntimeError("the proxies' middleware waits for something")

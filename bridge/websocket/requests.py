@@ -1,0 +1,101 @@
+"""What a frame of an app makes the bridge do, whichever way its socket is served."""
+
+from collections.abc import Coroutine
+from typing import Any
+
+from bridge.app_protocol import Heartbeat, LoginRequest, LogoutRequest, Refused, WakeAck, parse
+from bridge.rows import Missed
+from bridge.service import Bridge
+from bridge.sessions import DeviceBehindError, NoSuchDeviceError, describe
+from bridge.store import StoreError
+from bridge.websocket.connection import AppConnection
+from contract.clock import iso
+from contract.messages import LEGACY_DEVICE
+
+
+def established(bridge: Bridge, connection: AppConnection, sessions: list[dict[str, str]]) -> str:
+    """The first frame of a connection, asked for once: what the user missed is told with it."""
+    settings = bridge.settings.bridge
+    return connection.frames.established(
+        connection.uid,
+        iso(bridge.clock.utc_now()),
+        interval_s=settings.heartbeat_interval_s,
+        timeout_s=settings.heartbeat_timeout_s,
+        sessions=sessions,
+        missed=[describe_missed(wake) for wake in bridge.relay.missed(connection.uid)]
+        if connection.mode == "v2"
+        else [],
+    )
+
+
+def obey(bridge: Bridge, connection: AppConnection, frame: str | bytes) -> Coroutine[Any, Any, None] | None:
+    """Carry out one frame. What the ledger must be asked for is returned, to be awaited before the next frame."""
+    request = parse(connection.mode, frame)
+    if isinstance(request, WakeAck):
+        bridge.relay.acked(connection.uid, request.id)
+        return None
+    if isinstance(request, Heartbeat) and bridge.sessions.beat(connection.uid):
+        _acknowledge(bridge, connection, request, bridge.settings.bridge.heartbeat_timeout_s)
+        return None
+    if isinstance(request, Refused):
+        _complain(bridge, connection, request.code, request.message)
+        return None
+    return _carry_out(bridge, connection, request)
+
+
+def describe_missed(missed: Missed) -> dict[str, str]:
+    """A wake that nobody took, as apps see it."""
+    return {
+        "id": missed.id,
+        "command": missed.command,
+        "device_id": missed.device_id,
+        "timestamp": missed.timestamp,
+    }
+
+
+def _acknowledge(bridge: Bridge, connection: AppConnection, request: Heartbeat, expires_in_s: float) -> None:
+    now = iso(bridge.clock.utc_now())
+    connection.send(connection.frames.heartbeat_ack(now, seq=request.seq, expires_in_s=expires_in_s))
+
+
+async def _carry_out(
+    bridge: Bridge, connection: AppConnection, request: Heartbeat | LoginRequest | LogoutRequest
+) -> None:
+    try:
+        match request:
+            case Heartbeat():
+                expires_in_s = await bridge.sessions.heartbeat(connection.uid)
+                if expires_in_s is not None:
+                    _acknowledge(bridge, connection, request, expires_in_s)
+            case LoginRequest(device_id):
+                await _log_in(bridge, connection, device_id)
+            case LogoutRequest():
+                await bridge.sessions.logout(connection.uid, "app")
+    except StoreError:
+        # Not stored, so not answered: the documented protocol has no word for it.
+        _complain(bridge, connection, "not_stored", "try again", temporary=True)
+
+
+async def _log_in(bridge: Bridge, connection: AppConnection, device_id: str) -> None:
+    if device_id == LEGACY_DEVICE:
+        _complain(bridge, connection, "bad_field", f"device_id: {LEGACY_DEVICE} is reserved")
+        return
+    if not connection.principal.may_log_in_on(device_id):
+        _complain(bridge, connection, "not_allowed", "device_id: this token is not for this device")
+        return
+    try:
+        session = await bridge.sessions.login(connection.uid, device_id, "app")
+    except NoSuchDeviceError as error:
+        _complain(bridge, connection, "no_such_device", f"device_id: {error}")
+        return
+    except DeviceBehindError as error:
+        _complain(bridge, connection, "device_behind", f"device_id: {error}", temporary=True)
+        return
+    connection.send(connection.frames.login_ack(iso(bridge.clock.utc_now()), describe(session)))
+
+
+def _complain(bridge: Bridge, connection: AppConnection, code: str, message: str, *, temporary: bool = False) -> None:
+    now = iso(bridge.clock.utc_now())
+    frame = connection.frames.error(now, code=code, message=message, temporary=temporary)
+    if frame is not None:
+        connection.send(frame)
