@@ -4,7 +4,7 @@ A rule works on a `Desk`: one device's rows, read in one transaction. It leaves 
 publish after the commit. Rule numbers (B1, B3 ...) are those of docs/sessions.md.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -246,6 +246,15 @@ def settle(row: PendingLogout, event: AuditEvent, reason: str, at: str) -> list[
         Settled(row.device_id, row.session_id),
         Audit(at, event, row.session_id, row.device_id, row.uid, reason),
     ]
+
+
+def user_is_back(rows: Iterable[PendingLogout], done: Container[str], at: str) -> list[Change]:
+    """A user's log-outs that HTTP devices have not taken must not reach them any more, but for devices already done."""
+    changes: list[Change] = []
+    for row in rows:
+        if row.device_id not in done:
+            changes += settle(row, "superseded", "the user is back", at)
+    return changes
 
 
 def without_session(

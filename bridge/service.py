@@ -149,6 +149,7 @@ class Bridge:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                await self.sessions.stop()
 
     async def drain(self) -> None:
         """Ask every app to come back elsewhere or later; waits a little for them to go."""

@@ -1,17 +1,20 @@
 """Carries out the ledger's rules: reads rows, lets the rules decide, commits, and only then tells the world."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 from bridge.announcer import Announcer
+from bridge.arrivals import Arrivals
+from bridge.connecting import Connecting
+from bridge.desks import Desks
 from bridge.holders import Holders
-from bridge.ledger import Desk, settle, without_session
+from bridge.ledger import Desk, settle, user_is_back, without_session
 from bridge.outbox import Outbox
 from bridge.people import People
 from bridge.presence import Presence
 from bridge.promises import Promises
 from bridge.rows import AuditEvent, Change, Departed, PendingLogout, Promise, Session, Unsubscribed
-from bridge.store import Loaded, Store, Transaction
+from bridge.store import Loaded, Store, StoreError, Transaction
 from contract.clock import Clock, iso
 from contract.errors import SarvisError
 from contract.messages import Ack, DeviceStatus, Hello, LogoutReason, Message, new_id
@@ -93,7 +96,6 @@ class Sessions:
         self._post = post
         self._post_over = post_over
         self._legacy_url = legacy_url
-        self._strict = strict
         self._presence = Presence(settings.offline_grace_s)
         self._outbox = Outbox()
         self._holders = Holders()
@@ -101,7 +103,10 @@ class Sessions:
         self._announce = Announcer(
             clock, self._holders, self._outbox, send=send, on_opened=on_opened, on_ended=on_ended
         )
+        self._desks = Desks(self.people, self._holders, clock, strict=strict)
+        connecting = Connecting(store, self.people, self._promises, self._outbox, self._desks, self._announce, clock)
         self._one = asyncio.Lock()
+        self._arrivals = Arrivals(self._one, connecting.connect, self._outbox.busy)
 
     async def load(self, *, restored: bool = False) -> Loaded:
         """Go on where an earlier run ended; returns what was on disk. `restored`: from a back-up (B6)."""
@@ -139,15 +144,19 @@ class Sessions:
     # What happens
 
     async def connected(self, uid: str) -> list[dict[str, str]]:
-        """The user's app connected: extends the deadline, asks devices that claim the user; returns their sessions."""
-        while True:
-            async with self._one:
-                busy = self._busy(self._outbox.posted_of(uid))
-                if not busy:
-                    sessions, busy = await self._connect(uid)
-            if not busy:
-                return [describe(session) for session in sessions]
-            await self._post_over(busy[0])
+        """The user's app connected: extends the deadline, asks devices that claim the user; returns their sessions.
+
+        Shares a commit with others who connect.
+        """
+        return [describe(session) for session in await self._arrivals.connected(uid)]
+
+    def connect_soon(self, uid: str, on_done: Callable[[list[dict[str, str]] | StoreError], None]) -> None:
+        """The same for a caller without a task; `on_done` is called once, not before this returns."""
+
+        def done(answer: list[Session] | StoreError) -> None:
+            on_done(answer if isinstance(answer, StoreError) else [describe(session) for session in answer])
+
+        self._arrivals.connect_soon(uid, done)
 
     def beat(self, uid: str) -> bool:
         """A heartbeat that the promise on disk covers counts at once; False: `heartbeat` is needed."""
@@ -180,6 +189,7 @@ class Sessions:
 
     async def logout(self, uid: str, reason: LogoutReason) -> int:
         """End all sessions of the user; returns how many there were."""
+        self._arrivals.seal()  # whoever connects after this lives
         async with self._one:
             return await self._end({uid: self.people.take(uid)}, reason)
 
@@ -190,7 +200,7 @@ class Sessions:
         """
         async with self._one:
             async with self._store.transaction() as transaction:
-                desk = await self._desk(transaction, device_id)
+                desk = await self._desks.read(transaction, device_id)
                 if desk.device.state == "new":
                     raise NoSuchDeviceError(device_id)
                 desk.remove(give_up=give_up)
@@ -242,6 +252,11 @@ class Sessions:
         finally:
             # What was obeyed but could not be noted is posted again, as rarely as what was not.
             self._outbox.posted(row.device_id, self._clock.monotonic(), taken=taken)
+            self._arrivals.post_ended(row.device_id)
+
+    async def stop(self) -> None:
+        """Nobody connects any more; whoever waits for it is told StoreError."""
+        await self._arrivals.stop()
 
     async def tick(self, unsaved: Sequence[Change] = ()) -> None:
         """Log out who is due, send again what nobody confirmed; call every second or oftener.
@@ -279,49 +294,22 @@ class Sessions:
         self._presence.seen(device_id, boot)
         self._outbox.awake(device_id, self._clock.monotonic())
 
-    async def _connect(self, uid: str) -> tuple[list[Session], list[str]]:
-        """The user's sessions; or nothing is done, and the HTTP devices whose post must end first."""
-        promise = None if self.people.covered(uid) else self.people.promise(uid)
-        desks: list[Desk] = []
-        async with self._store.transaction() as transaction:
-            claimed = await transaction.claimed_by(uid)
-            posted_to = [device.device_id for device in claimed if device.logout_url is not None]
-            busy = [device_id for device_id in posted_to if self._outbox.busy(device_id)]
-            if busy:
-                return [], busy
-            for device_id in posted_to:
-                # It never says hello: the claim an operator gave it is taken up here.
-                desk = await self._desk(transaction, device_id)
-                desk.open(uid, "claim")
-                await transaction.save(desk.changes)
-                desks.append(desk)
-            changes = [*self._promises.dated([promise] if promise else []), *self._superseded(uid, desks)]
-            await transaction.save(changes)
-            sessions = await transaction.active_of(uid)
-        self._lives(uid, promise)
-        self._announce.committed(changes)
-        self._announce.decided(desks)
-        for device in claimed:
-            if device.logout_url is None:
-                self._announce.poke(device.device_id, uid)
-        known = {session.session_id for session in sessions}
-        opened = [desk.active for desk in desks if desk.active is not None and desk.active.session_id not in known]
-        return [*sessions, *opened], []
-
     async def _log_in(self, uid: str, device_id: str, how: str) -> Session:
         promise = None if self.people.alive(uid) else self.people.promise(uid)
         async with self._store.transaction() as transaction:
-            desk = await self._desk(transaction, device_id)
-            if desk.device.state == "removed" or (self._strict and desk.device.state == "new"):
+            desk = await self._desks.read(transaction, device_id)
+            if desk.device.state == "removed" or (self._desks.strict and desk.device.state == "new"):
                 raise NoSuchDeviceError(device_id)
             if desk.is_behind:
                 raise DeviceBehindError(device_id)
             session = desk.open(uid, how)
-            changes = [*self._promises.dated([promise] if promise else []), *self._superseded(uid, [desk])]
-            await transaction.save([*changes, *desk.changes])
+            rows = self._outbox.posted_of(uid)
+            superseded = user_is_back(rows, {device_id}, iso(self._clock.utc_now()))
+            promises = self._promises.dated([promise] if promise else [])
+            await transaction.save([*promises, *superseded, *desk.changes])
         if promise is not None:
             self._lives(uid, promise)
-        self._announce.committed(changes)
+        self._announce.committed(superseded)
         self._announce.decided([desk])
         if desk.device.logout_url is None:
             self._announce.poke(device_id, uid)
@@ -346,15 +334,14 @@ class Sessions:
             self._on_gone(uid, reason)
         return len(desks)
 
-    async def _write_end(self, uids: Iterable[str], reason: LogoutReason) -> tuple[list[Desk], list[Change]]:
+    async def _write_end(self, uids: Collection[str], reason: LogoutReason) -> tuple[list[Desk], list[Change]]:
         desks: list[Desk] = []
         changes: list[Change] = []
         at = iso(self._clock.utc_now())
         async with self._store.transaction() as transaction:
-            for uid in uids:
-                mine = await transaction.active_of(uid)
+            for uid, mine in (await transaction.active_of(uids)).items():
                 for session in mine:
-                    desk = await self._desk(transaction, session.device_id)
+                    desk = await self._desks.read(transaction, session.device_id)
                     desk.end(reason)
                     await transaction.save(desk.changes)
                     desks.append(desk)
@@ -370,37 +357,13 @@ class Sessions:
         named = {entry.session_id for entry in report.ended}
         if report.session_id is not None:
             named.add(report.session_id)
-        desk = await self._desk(transaction, device_id, named)
+        desk = await self._desks.read(transaction, device_id, named)
         desk.answer(report, report.nonce if isinstance(report, Hello) else None, self.people)
         return desk
-
-    async def _desk(self, transaction: Transaction, device_id: str, named: Iterable[str] = ()) -> Desk:
-        active = await transaction.active(device_id)
-        return Desk(
-            device=await transaction.device(device_id),
-            active=active,
-            pending={row.session_id: row for row in await transaction.pending(device_id)},
-            known=await transaction.sessions(named),
-            issued_at=iso(self._clock.utc_now()),
-            new_id=new_id,
-            now_s=self.people.now(),
-            from_disk=active is not None and self._holders.from_disk(active),
-            strict=self._strict,
-        )
 
     def _busy(self, rows: Iterable[PendingLogout]) -> list[str]:
         """HTTP devices with a post under way: it must end before a session begins that it could hit."""
         return [row.device_id for row in rows if self._outbox.busy(row.device_id)]
-
-    def _superseded(self, uid: str, desks: Iterable[Desk]) -> list[Change]:
-        """The user is back: log-outs that HTTP devices have not taken must not reach them any more."""
-        done = {desk.device.device_id for desk in desks}
-        at = iso(self._clock.utc_now())
-        changes: list[Change] = []
-        for row in self._outbox.posted_of(uid):
-            if row.device_id not in done:
-                changes += settle(row, "superseded", "the user is back", at)
-        return changes
 
     async def _take_out(self, row: PendingLogout, event: AuditEvent, reason: str) -> None:
         changes = settle(row, event, reason, iso(self._clock.utc_now()))
@@ -411,9 +374,8 @@ class Sessions:
                 await transaction.save(changes)
             self._announce.committed(changes)
 
-    def _lives(self, uid: str, promise: Promise | None) -> None:
-        if promise is not None:
-            self.people.promised(promise)
+    def _lives(self, uid: str, promise: Promise) -> None:
+        self.people.promised(promise)
         self.people.heard(uid)
 
 

@@ -1,6 +1,6 @@
 """Where the ledger is kept: one interface, a few verbs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -42,8 +42,8 @@ class Transaction(Protocol):
         """The session that runs on the device."""
         ...
 
-    async def active_of(self, uid: str) -> list[Session]:
-        """The user's running sessions."""
+    async def active_of(self, uids: Collection[str]) -> dict[str, list[Session]]:
+        """The running sessions of each of these users."""
         ...
 
     async def pending(self, device_id: str) -> list[PendingLogout]:
@@ -54,8 +54,8 @@ class Transaction(Protocol):
         """Those of the named sessions that are known."""
         ...
 
-    async def claimed_by(self, uid: str) -> list[Device]:
-        """The free devices that claim the user."""
+    async def claimed_by(self, uids: Collection[str]) -> dict[str, list[Device]]:
+        """The free devices that claim each of these users, by name."""
         ...
 
     async def save(self, changes: Iterable[Change]) -> None:

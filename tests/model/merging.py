@@ -85,7 +85,7 @@ _LEFT_OUT = {
     "Outbox": {"_heap"},
     "_Seen": {"boot"},
     "EdgeSession": {"_seq", "_nonce_at", "_lease_ends"},
-    "Sessions": {"_store", "_settings", "_clock", "_one", "_legacy_url", "_announce"},
+    "Sessions": {"_store", "_settings", "_clock", "_one", "_legacy_url", "_announce", "_desks", "_arrivals"},
     "Promises": {"_people", "_store", "_clock"},
     "People": {"_settings", "_clock"},
 }

@@ -1,7 +1,7 @@
 """A ledger in memory that outlives its bridge like a file, needs no event loop, and fails when it is told to."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -156,8 +156,9 @@ class MemoryTransaction:
     async def active(self, device_id: str) -> Session | None:
         return self._tables.running(device_id)
 
-    async def active_of(self, uid: str) -> list[Session]:
-        return [session for session in self._tables.sessions.values() if session.uid == uid and session.ended is None]
+    async def active_of(self, uids: Collection[str]) -> dict[str, list[Session]]:
+        running = [session for session in self._tables.sessions.values() if session.ended is None]
+        return {uid: [session for session in running if session.uid == uid] for uid in uids}
 
     async def pending(self, device_id: str) -> list[PendingLogout]:
         return [row for row in self._tables.pending.values() if row.device_id == device_id]
@@ -165,9 +166,10 @@ class MemoryTransaction:
     async def sessions(self, session_ids: Iterable[str]) -> dict[str, Session]:
         return {sid: self._tables.sessions[sid] for sid in session_ids if sid in self._tables.sessions}
 
-    async def claimed_by(self, uid: str) -> list[Device]:
+    async def claimed_by(self, uids: Collection[str]) -> dict[str, list[Device]]:
         devices = sorted(self._tables.devices.values(), key=lambda device: device.device_id)
-        return [d for d in devices if d.claim_uid == uid and self._tables.running(d.device_id) is None]
+        free = [device for device in devices if self._tables.running(device.device_id) is None]
+        return {uid: [device for device in free if device.claim_uid == uid] for uid in uids}
 
     async def save(self, changes: Iterable[Change]) -> None:
         for change in changes:

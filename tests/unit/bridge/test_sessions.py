@@ -266,7 +266,7 @@ def test_a_fault_after_the_commit_brings_nobody_back_to_life(town: Town) -> None
 
 def test_where_credentials_are_required_nobody_logs_in_on_a_device_that_was_not_added() -> None:
     town = Town()
-    town.sessions._strict = True
+    town.sessions._desks.strict = True
     with pytest.raises(NoSuchDeviceError, match="sarvis device add"):
         run(town.sessions.login("alice", "jetson", "app"))
     assert not town.store.tables.devices

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from bridge.rows import (
     Audit,
@@ -72,8 +73,8 @@ async def everything(store: AnyStore) -> list[Any]:
         devices = [await transaction.device(f"d{number}") for number in range(3)]
         active = [await transaction.active(device.device_id) for device in devices]
         pending = [await transaction.pending(device.device_id) for device in devices]
-        mine = [sorted(await transaction.active_of(uid), key=str) for uid in ("u0", "u1")]
-        claimed = [await transaction.claimed_by(uid) for uid in ("u0", "u1")]
+        mine = {uid: sorted(rows, key=str) for uid, rows in (await transaction.active_of(["u0", "u1"])).items()}
+        claimed = await transaction.claimed_by(["u0", "u1"])
         known = await transaction.sessions([f"s{number}" for number in range(6)])
     lines = [await audit(store, uid) for uid in ("u0", "u1")]
     return [
@@ -102,11 +103,11 @@ async def test_a_new_ledger_is_empty(store: AnyStore) -> None:
     async with store.transaction() as transaction:
         assert await transaction.device("jetson") == Device("jetson", state="new")
         assert await transaction.active("jetson") is None
-        assert await transaction.active_of("alice") == []
+        assert await transaction.active_of(["alice"]) == {"alice": []}
         assert await transaction.pending("jetson") == []
         assert await transaction.sessions(["s1"]) == {}
         assert await transaction.sessions([]) == {}
-        assert await transaction.claimed_by("alice") == []
+        assert await transaction.claimed_by(["alice"]) == {"alice": []}
 
 
 async def test_a_device_is_kept_as_it_last_was(store: AnyStore) -> None:
@@ -123,7 +124,9 @@ async def test_running_sessions_are_found_by_device_by_user_and_by_id(store: Any
     await save(store, ONE, TWO, second)
     async with store.transaction() as transaction:
         assert await transaction.active("jetson") == ONE
-        assert sorted(await transaction.active_of("alice"), key=str) == [ONE, second]
+        mine = await transaction.active_of(["alice", "nobody", "싸비스"])
+        assert sorted(mine.pop("alice"), key=str) == [ONE, second]
+        assert mine == {"nobody": [], "싸비스": [TWO]}
         assert await transaction.sessions(["s2", "s9", "unknown"]) == {"s2": TWO, "s9": second}
 
 
@@ -133,7 +136,7 @@ async def test_an_ended_session_runs_nowhere_but_stays_known(store: AnyStore) ->
     await save(store, ended)
     async with store.transaction() as transaction:
         assert await transaction.active("jetson") is None
-        assert await transaction.active_of("alice") == []
+        assert await transaction.active_of(["alice"]) == {"alice": []}
         assert await transaction.sessions(["s1"]) == {"s1": ended}
     assert (await store.load()).sessions == []
 
@@ -215,10 +218,38 @@ async def test_only_free_devices_that_claim_a_user_are_his(store: AnyStore) -> N
     hall, kitchen = replace(JETSON, device_id="hall"), replace(JETSON, device_id="kitchen")
     await save(store, kitchen, hall, JETSON, OLD, ONE)
     async with store.transaction() as transaction:
-        assert await transaction.claimed_by("alice") == [hall, kitchen]
+        claimed = {"싸비스": [], "alice": [hall, kitchen], "nobody": []}
+        assert await transaction.claimed_by(list(claimed)) == {**claimed, "싸비스": [OLD]}
     await save(store, replace(ONE, ended="app"))
     async with store.transaction() as transaction:
-        assert await transaction.claimed_by("alice") == [hall, JETSON, kitchen]
+        assert await transaction.claimed_by(["alice"]) == {"alice": [hall, JETSON, kitchen]}
+
+
+async def test_more_users_than_a_statement_takes_are_read_all_the_same(store: AnyStore) -> None:
+    uids = [f"user-{number}" for number in range(1201)]
+    running = [Session(f"s{uid}", f"device-of-{uid}", uid, 1) for uid in uids]
+    claiming = [replace(JETSON, device_id=f"free-{uid}", claim_uid=uid) for uid in uids]
+    await save(store, *running, *claiming)
+    async with store.transaction() as transaction:
+        assert await transaction.active_of(uids) == {session.uid: [session] for session in running}
+        assert await transaction.claimed_by(uids) == {uid: [row] for uid, row in zip(uids, claiming, strict=True)}
+        assert len(await transaction.sessions(session.session_id for session in running)) == len(uids)
+
+
+async def test_rows_of_a_kind_share_a_statement_and_keep_their_order(tmp_path: Path) -> None:
+    store = await SqlStore.open(place(tmp_path / "ledger.db"))
+    said: list[str] = []
+    event.listen(
+        store._engine.sync_engine, "before_cursor_execute", lambda *given: said.append(" ".join(given[2].split()[:3]))
+    )
+    promises = [Promise(f"user-{number}", float(number)) for number in range(3)]
+    again = Promise("user-0", 9.0)
+    await save(store, *promises, again, ServiceSeconds(1.0), Departed("user-1"), Departed("user-2"), promises[2])
+    assert said[1:] == [  # the first is BEGIN
+        "INSERT INTO promises", "INSERT INTO service", "DELETE FROM promises", "INSERT INTO promises",
+    ]  # fmt: skip
+    assert sorted((await store.load()).promises, key=str) == [again, promises[2]]
+    await store.close()
 
 
 # --- all or nothing ---
