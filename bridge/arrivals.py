@@ -22,7 +22,7 @@ log = get_logger("sessions")
 class Arrivals:
     """Collects users while others are served.
 
-    A batch queues for the ledger when its first user comes; whoever comes before it is served goes with it. So everybody
+    A batch queues for the ledger when its first user comes; whoever comes before its turn goes with it. So everybody
     is served at least as early as with a place of their own in the queue, and they need no task each.
 
     Args:

@@ -59,7 +59,7 @@ class Connecting:
             claimed = await transaction.claimed_by(coming)
             busy |= {uid: device_id for uid in coming if (device_id := self._busy_among(claimed[uid])) is not None}
             coming = [uid for uid in coming if uid not in busy]
-            promises = [self._people.promise(uid) for uid in coming if not self._people.covered(uid)]
+            promises = self._people.needed(coming)
             for uid in coming:
                 desks += await self._open_what_is_claimed(transaction, uid, claimed[uid])
             superseded = self._superseded(coming, desks)
@@ -67,8 +67,7 @@ class Connecting:
             sessions = await transaction.active_of(coming)
         for promise in promises:
             self._people.promised(promise)
-        for uid in coming:
-            self._people.heard(uid)
+        self._people.all_heard(coming)
         self._announce.committed(superseded)
         self._announce.decided(desks)
         for uid in coming:

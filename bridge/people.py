@@ -73,15 +73,20 @@ class People:
 
     def heard(self, uid: str) -> None:
         """The user beat or connected: the deadline moves to T from now."""
-        self._departed.remove(uid)
+        self.all_heard([uid])
+
+    def all_heard(self, uids: Iterable[str]) -> None:
+        """The same for many at once."""
         deadline = self.now() + self._settings.heartbeat_timeout_s
-        if uid in self._unheard:
-            self._unheard.discard(uid)
-            # Leases were given on the promise of the earlier run: guarantee 3 counts from this.
-            promised = self._durable.get(uid, 0.0) - self._settings.heartbeat_coalesce_s
-            self._deadlines.put(uid, max(deadline, promised))
-        else:
-            self._deadlines.raise_to(uid, deadline)
+        for uid in uids:
+            self._departed.remove(uid)
+            if uid in self._unheard:
+                self._unheard.discard(uid)
+                # Leases were given on the promise of the earlier run: guarantee 3 counts from this.
+                promised = self._durable.get(uid, 0.0) - self._settings.heartbeat_coalesce_s
+                self._deadlines.put(uid, max(deadline, promised))
+            else:
+                self._deadlines.raise_to(uid, deadline)
 
     def beat(self, uid: str) -> bool:
         """`heard`, where the user is alive and that is covered; False, and nothing has changed, where not."""
@@ -97,14 +102,25 @@ class People:
 
     def covered(self, uid: str) -> bool:
         """Would a sign of life now survive a restart as things stand on disk (T2)?"""
-        promise = self._durable.get(uid)
-        needed = self.now() + self._settings.heartbeat_timeout_s
-        return promise is not None and promise >= needed and uid not in self._floored
+        return self._covers(uid, self.now())
 
     def promise(self, uid: str) -> Promise:
         """What must be on disk before a sign of life now is answered; only ever raised."""
+        return self._promise(uid, self.now())
+
+    def needed(self, uids: Iterable[str]) -> list[Promise]:
+        """What must be on disk before a sign of life now of these users is answered; nothing for who is covered."""
+        now_s = self.now()
+        return [self._promise(uid, now_s) for uid in uids if not self._covers(uid, now_s)]
+
+    def _covers(self, uid: str, now_s: float) -> bool:
+        promise = self._durable.get(uid)
+        needed = now_s + self._settings.heartbeat_timeout_s
+        return promise is not None and promise >= needed and uid not in self._floored
+
+    def _promise(self, uid: str, now_s: float) -> Promise:
         settings = self._settings
-        until = self.now() + settings.heartbeat_timeout_s + settings.heartbeat_coalesce_s
+        until = now_s + settings.heartbeat_timeout_s + settings.heartbeat_coalesce_s
         return Promise(uid, max(until, self._durable.get(uid, 0.0)))
 
     def promised(self, promise: Promise) -> None:

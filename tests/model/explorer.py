@@ -189,10 +189,14 @@ def replay(trace: Sequence[str], *, kindly: bool = False) -> Explored:
 def counted_ids() -> Iterator[None]:
     """No log; ids that are told from names."""
     numbers = count(1)
+
+    def counted() -> str:
+        return f"b{next(numbers)}"
+
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        with patch("bridge.sessions.new_id", lambda: f"b{next(numbers)}"):
+        with patch("bridge.sessions.new_id", counted), patch("bridge.desks.new_id", counted):
             yield
     finally:
         structlog.configure(**before)

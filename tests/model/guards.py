@@ -86,7 +86,7 @@ def _outages_count() -> AbstractContextManager[object]:
 
 def _promises_not_raised() -> AbstractContextManager[object]:
     """Only the first sign of life is promised on disk; what comes later is answered at once."""
-    return patch.object(RealPeople, "covered", lambda self, uid: uid in self._durable)
+    return patch.object(RealPeople, "_covers", lambda self, uid, _now_s: uid in self._durable)
 
 
 def _hello_brings_no_log_outs() -> AbstractContextManager[object]:
