@@ -28,6 +28,7 @@ from contract.web import BACKLOG, Server, address, listen
 app = typer.Typer(add_completion=False)
 log = get_logger("bridge")
 
+
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
 
@@ -52,6 +53,8 @@ def bridge(
 async def serve(settings: Settings, *, restored: bool = False) -> None:
     """Run the bridge; raises StartError when its address or its ledger is not to be had, or it would be open to all."""
     _refuse_to_be_open_to_others(settings)
+    if settings.bridge.websocket not in WEBSOCKETS:
+        raise StartError(f"bridge.websocket = {settings.bridge.websocket} is not there yet: set it to plain")
     listening = listen("the bridge", settings.bridge.host, settings.bridge.port, option="--port")
     store = await SqlStore.open(settings.store)
     try:

@@ -67,6 +67,12 @@ MISTAKES = {
         ("bridge", "--mqtt-url", "mqtt://me:secret@localhost"), 2, ("mqtt.url", "mqtt.password")
     ),
     "a broker's port that is none": Mistake(("bridge", "--mqtt-url", "mqtt://localhost:99999"), 2, ("mqtt.url",)),
+    "a WebSocket that is not there yet": Mistake(
+        ("bridge", "--port", "0"), 3, ("bridge.websocket", "plain"), {"SARVIS_BRIDGE__WEBSOCKET": "fast"}
+    ),
+    "a WebSocket that there never was": Mistake(
+        ("bridge", "--port", "0"), 2, ("bridge.websocket", "fast", "plain"), {"SARVIS_BRIDGE__WEBSOCKET": "slow"}
+    ),
     "an edge without a name": Mistake(("edge", "--source", "silence"), 2, ("--device-id",)),
     "an edge with a bad name": Mistake(("edge", "--device-id", "a b", "--source", "silence"), 2, ("edge.device_id",)),
     "a source that is no recording": Mistake((*EDGE, "--source", "wav:notes.txt"), 2, ("notes.txt",)),
