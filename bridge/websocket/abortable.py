@@ -3,11 +3,13 @@
 uvicorn closes a connection only after everything unsent was read, which such a peer never does.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import cast
 
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 from websockets.frames import Frame
 
 from bridge.websocket.connection import MAX_UNSENT_BYTES
@@ -17,10 +19,20 @@ MAX_FRAGMENTS = 1024
 
 END_WITHIN_S = 5.0
 _ABORT = "sarvis.abort"
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+)
 
 
 class AbortableProtocol(WebSocketsSansIOProtocol):
     """Hands the transport's `abort` to the application, and uses it where the application has no say."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; a head that the parser refuses is answered, uvicorn would stay silent for ever."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
 
     async def run_asgi(self) -> None:
         """Serve this connection."""
@@ -44,6 +56,11 @@ class AbortableProtocol(WebSocketsSansIOProtocol):
         """The peer has not answered a ping: it will not read a close frame either."""
         super().keepalive_timeout()
         self.transport.abort()
+
+    def send_receive_event_to_app(self) -> None:
+        """Hand a whole message over; if it is no UTF-8 and the peer has closed behind it, that close is answered."""
+        with contextlib.suppress(InvalidState):
+            super().send_receive_event_to_app()
 
     def handle_close(self, event: Frame) -> None:
         """The peer closes."""

@@ -117,12 +117,19 @@ class Heard:
 
 
 class RawSocket:
-    """A TCP connection that says any bytes; everything heard stays in `data`."""
+    """A TCP connection that says any bytes; everything heard stays in `data`.
 
-    def __init__(self, port: int) -> None:
+    `receive_bytes` bounds what the system keeps of what is not read.
+    """
+
+    def __init__(self, port: int, *, receive_bytes: int | None = None) -> None:
         self.data = b""
         self.open = True
-        self._socket = socket.create_connection((HOST, port), timeout=PATIENCE_S)
+        self._socket = socket.socket()
+        if receive_bytes is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        self._socket.settimeout(PATIENCE_S)
+        self._socket.connect((HOST, port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> Self:

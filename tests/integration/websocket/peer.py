@@ -1,0 +1,164 @@
+"""An app that says any bytes and hears every frame, in order."""
+
+import json
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.fuzz.rawsocket import CLOSE, MASK, NO_CODE, PING, PONG, SHORT, TEXT, RawSocket, frame, handshake
+from tests.support.waiting import PATIENCE_S
+from tests.support.world import unique
+
+V2 = "sarvis.v2"
+HEAD_ENDS = b"\r\n\r\n"
+NEVER = -1
+"""No close frame came."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A server's HTTP head; names in lower case."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+    def values(self, name: str) -> list[str]:
+        """Of all headers of this name."""
+        return [value for key, value in self.headers if key == name]
+
+
+@dataclass(frozen=True)
+class Said:
+    """One frame of the server."""
+
+    opcode: int
+    payload: bytes
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """A text frame's JSON."""
+        assert self.opcode == TEXT, self
+        found: dict[str, Any] = json.loads(self.payload)
+        return found
+
+    @property
+    def code(self) -> int:
+        """A close frame's code."""
+        return int.from_bytes(self.payload[:2]) if self.payload else NO_CODE
+
+
+class Peer(RawSocket):
+    """A TCP connection to a bridge; use it in a `with` block."""
+
+    @property
+    def answer(self) -> Answer:
+        """The head of the first answer; waits for it."""
+        self.until("an answer", lambda: HEAD_ENDS in self.data)
+        first, *lines = self.data.partition(HEAD_ENDS)[0].decode("latin-1").split("\r\n")
+        pairs = (line.partition(":") for line in lines)
+        return Answer(int(first.split(" ")[1]), tuple((name.lower(), value.strip()) for name, _, value in pairs))
+
+    @property
+    def frames(self) -> list[Said]:
+        """What was said so far after the handshake; AssertionError for a frame that a server may not send."""
+        found, rest = [], self.data.partition(HEAD_ENDS)[2]
+        while len(rest) >= 2:
+            opcode, size, start = rest[0] & 0x0F, rest[1], 2
+            assert rest[0] & 0xF0 == 0x80, f"reserved bits or a fragment: {rest[:2].hex()}"
+            assert opcode in {TEXT, CLOSE, PING, PONG}, f"opcode {opcode}"
+            assert not size & 0x80, "a server's frame is masked"
+            if size > SHORT:
+                assert opcode == TEXT, "a control frame that is too long"
+                start = 4 if size == 126 else 10
+                size = int.from_bytes(rest[2:start])
+            if len(rest) < start + size:
+                break
+            found.append(Said(opcode, rest[start : start + size]))
+            rest = rest[start + size :]
+        assert CLOSE not in [said.opcode for said in found[:-1]], "a frame after the close frame"
+        return found
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The texts among the frames."""
+        return [said.message for said in self.frames if said.opcode == TEXT]
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        """The messages of one type."""
+        return [message for message in self.messages if message["type"] == kind]
+
+    @property
+    def acked(self) -> list[int]:
+        """The `seq` of each heartbeat that was answered."""
+        return [message["seq"] for message in self.told("heartbeat_ack")]
+
+    @property
+    def pongs(self) -> list[bytes]:
+        """Their payloads."""
+        return [said.payload for said in self.frames if said.opcode == PONG]
+
+    @property
+    def code(self) -> int:
+        """The code of the close frame that came, or NEVER."""
+        return next((said.code for said in self.frames if said.opcode == CLOSE), NEVER)
+
+    def until(self, what: str, condition: Callable[[], object]) -> None:
+        """Hear until it is so; AssertionError when the server hangs up first or says nothing for too long."""
+        while not condition():
+            try:
+                assert self.hear(), f"the server hung up before: {what}; heard {self.data!r}"
+            except TimeoutError:
+                raise AssertionError(f"waited {PATIENCE_S:.0f} s in vain for: {what}; heard {self.data!r}") from None
+
+    def ended(self) -> int:
+        """Hear the server out until it hangs up, saying nothing; the code of its close frame, or NEVER."""
+        try:
+            while self.open:
+                self.hear()
+        except TimeoutError:
+            raise AssertionError(f"it did not hang up within {PATIENCE_S:.0f} s; heard {self.data!r}") from None
+        return self.code
+
+    def lives(self, seq: int = 424242) -> None:
+        """A heartbeat is answered, after everything that was on its way."""
+        self.say(beat(seq))
+        self.until("a heartbeat's answer", lambda: seq in self.acked)
+
+    def piecemeal(self, data: bytes) -> None:
+        """Send byte by byte."""
+        for byte in data:
+            self.say(bytes([byte]))
+
+    def half_close(self) -> None:
+        """End our side of the connection."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Vanish."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+
+
+class App(Peer):
+    """A Peer that has been welcomed; on sarvis.v2 unless `subprotocol` is None."""
+
+    def __init__(self, port: int, uid: str | None = None, *, subprotocol: str | None = V2, small: bool = False) -> None:
+        super().__init__(port, receive_bytes=4096 if small else None)
+        self.uid = uid or unique("user")
+        headers = {"Sec-WebSocket-Protocol": subprotocol} if subprotocol else {}
+        self.say(handshake(f"/ws/app/{self.uid}/", headers))
+        self.until("a welcome", lambda: self.frames)
+        assert self.answer.status == 101
+        assert self.messages[0]["type"] == "connection_established"
+
+
+def heartbeat(seq: int, size: int = 0) -> bytes:
+    """A heartbeat's text, with spaces to make it so many bytes."""
+    return (b'{"type":"heartbeat","seq":%d}' % seq).ljust(size)
+
+
+def beat(seq: int, *, mask: bytes = MASK) -> bytes:
+    """A heartbeat as one frame."""
+    return frame(TEXT, heartbeat(seq), mask=mask)
