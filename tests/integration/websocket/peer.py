@@ -77,7 +77,9 @@ class Peer(RawSocket):
                 break
             found.append(Said(opcode, rest[start : start + size]))
             rest = rest[start + size :]
-        assert CLOSE not in [said.opcode for said in found[:-1]], "a frame after the close frame"
+        opcodes = [said.opcode for said in found]
+        after = opcodes[opcodes.index(CLOSE) + 1 :] if CLOSE in opcodes else []
+        assert set(after) <= {PONG}, "more than pongs after the close frame"
         return found
 
     @property
@@ -142,10 +144,13 @@ class Peer(RawSocket):
 
 
 class App(Peer):
-    """A Peer that has been welcomed; on sarvis.v2 unless `subprotocol` is None."""
+    """A Peer that has been welcomed; on sarvis.v2 unless `subprotocol` is None.
 
-    def __init__(self, port: int, uid: str | None = None, *, subprotocol: str | None = V2, small: bool = False) -> None:
-        super().__init__(port, receive_bytes=4096 if small else None)
+    A deaf one's system keeps next to nothing of what is not read.
+    """
+
+    def __init__(self, port: int, uid: str | None = None, *, subprotocol: str | None = V2, deaf: bool = False) -> None:
+        super().__init__(port, receive_bytes=4096 if deaf else None)
         self.uid = uid or unique("user")
         headers = {"Sec-WebSocket-Protocol": subprotocol} if subprotocol else {}
         self.say(handshake(f"/ws/app/{self.uid}/", headers))
