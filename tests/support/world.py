@@ -145,9 +145,11 @@ class Bridge:
         key: str | None = None,
         tls: ssl.SSLContext | None = None,
         config: Path | None = None,
+        module: str = "sarvis",
     ) -> None:
         self.port = 0
         self.mqtt_url = mqtt_url
+        self._module = module
         self._config = config
         self._folder = folder
         self._settings = {**QUICK, **(settings or {})}
@@ -166,7 +168,7 @@ class Bridge:
             "bridge", "--port", str(self.port),
             *(["--mqtt-url", self.mqtt_url] if self.mqtt_url else []),
             *(["--config", str(self._config)] if self._config else []),
-            cwd=self._folder, settings=self._settings,
+            cwd=self._folder, settings=self._settings, module=self._module,
         )  # fmt: skip
         told = self.sarvis.line_after("bridge listening on ")
         self.scheme, self.port = told.partition(":")[0], int(told.rsplit(":", 1)[1])

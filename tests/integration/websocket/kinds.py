@@ -8,8 +8,8 @@ KINDS = ("plain",)
 NO_BROKER = "mqtt://127.0.0.1:9"
 
 
-def start(kind: str, folder: Path, settings: dict[str, str] | None = None) -> Bridge:
+def start(kind: str, folder: Path, settings: dict[str, str] | None = None, module: str = "sarvis") -> Bridge:
     """A bridge without a broker that speaks by this kind; the caller stops it."""
-    bridge = Bridge(folder, NO_BROKER, {"SARVIS_BRIDGE__WEBSOCKET": kind, **(settings or {})})
+    bridge = Bridge(folder, NO_BROKER, {"SARVIS_BRIDGE__WEBSOCKET": kind, **(settings or {})}, module=module)
     bridge.start(ready=False)
     return bridge

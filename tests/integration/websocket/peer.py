@@ -128,6 +128,10 @@ class Peer(RawSocket):
         self.say(beat(seq))
         self.until("a heartbeat's answer", lambda: seq in self.acked)
 
+    def shout(self, data: bytes) -> None:
+        """Send; raises ConnectionError when the server has hung up."""
+        self._socket.sendall(data)
+
     def piecemeal(self, data: bytes) -> None:
         """Send byte by byte."""
         for byte in data:

@@ -1,0 +1,10 @@
+"""`python -m tests.integration.websocket.impatient`: `sarvis`, but its bridge soon asks whether a peer is still there."""
+
+import bridge.cli
+from sarvis.cli import main
+
+bridge.cli.PING_INTERVAL_S = 0.2
+bridge.cli.PING_TIMEOUT_S = 2.0
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The server asks by pings whether a peer is still there."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fuzz.rawsocket import PING, PONG, frame
+from tests.integration.websocket.kinds import start
+from tests.integration.websocket.peer import NEVER, App
+from tests.integration.websocket.test_bounds import deaf_app, ring
+from tests.support.waiting import wait_for
+from tests.support.world import Bridge
+
+KEEPALIVE_TIMEOUT = 1011
+
+
+@pytest.fixture(scope="module")
+def impatient(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
+    """A bridge that soon asks."""
+    running = start(kind, tmp_path_factory.mktemp("impatient"), module="tests.integration.websocket.impatient")
+    yield running
+    running.stop()
+
+
+def pings(app: App) -> list[bytes]:
+    return [said.payload for said in app.frames if said.opcode == PING]
+
+
+def test_who_answers_stays(impatient: Bridge) -> None:
+    with App(impatient.port) as app:
+        for count in range(1, 6):
+            app.until("a ping", lambda count=count: len(pings(app)) == count)  # type: ignore[misc]
+            app.say(frame(PONG, pings(app)[-1]))
+        app.lives()
+        assert app.code == NEVER
+
+
+def test_who_does_not_answer_is_dropped(impatient: Bridge) -> None:
+    before = impatient.metric("sarvis_app_connections")
+    with App(impatient.port) as app:
+        assert app.ended() in {KEEPALIVE_TIMEOUT, NEVER}
+        assert pings(app)
+        wait_for("it counts no more", lambda: impatient.metric("sarvis_app_connections") == before)
+
+
+def test_who_does_not_even_read_is_dropped(impatient: Bridge) -> None:
+    before = impatient.metric("sarvis_app_connections")
+    with deaf_app(impatient) as app:
+        for _ in range(30):  # some wait to be sent, too few to make it a slow reader
+            assert ring(impatient, app.uid)
+        wait_for("it counts no more", lambda: impatient.metric("sarvis_app_connections") == before)

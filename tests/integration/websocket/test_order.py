@@ -1,0 +1,93 @@
+"""What an app says is answered in order, and only so much of it."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fuzz.rawsocket import CLOSE, PING, TEXT, frame
+from tests.integration.websocket.kinds import start
+from tests.integration.websocket.peer import App, beat, heartbeat
+from tests.support.world import Bridge
+
+ALLOWED = 20
+
+
+@pytest.fixture(scope="module")
+def strict(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
+    """A bridge that takes few messages."""
+    running = start(kind, tmp_path_factory.mktemp("strict"), {"SARVIS_LIMITS__FRAMES": f"{ALLOWED}/hour"})
+    yield running
+    running.stop()
+
+
+def message(**keys: object) -> bytes:
+    return frame(TEXT, json.dumps(keys).encode())
+
+
+def test_heartbeats_are_answered_in_order(bridge: Bridge) -> None:
+    with App(bridge.port) as app:
+        app.say(b"".join(beat(seq) for seq in range(1, 51)))
+        app.until("all answers", lambda: len(app.acked) == 50)
+        assert app.acked == list(range(1, 51))
+
+
+def test_what_takes_long_is_not_overtaken(bridge: Bridge) -> None:
+    # A log-in waits for the disk, a heartbeat mostly not.
+    rounds = 10
+    with App(bridge.port) as app:
+        app.say(
+            b"".join(
+                message(type="login", device_id=f"device-{number}")
+                + beat(number)
+                + message(type="ack", id="none")
+                + message(type="what")
+                for number in range(rounds)
+            )
+        )
+        app.until("all answers", lambda: len(app.told("error")) == rounds)
+        heard = [one for one in app.messages if one["type"] in {"login_ack", "heartbeat_ack", "error"}]
+        assert [one["type"] for one in heard] == ["login_ack", "heartbeat_ack", "error"] * rounds
+        assert app.acked == list(range(rounds))
+        devices = [one["session"]["device_id"] for one in app.told("login_ack")]
+        assert devices == [f"device-{number}" for number in range(rounds)]
+
+
+def test_two_apps_are_answered_each_for_itself(bridge: Bridge) -> None:
+    with App(bridge.port) as one, App(bridge.port) as other:
+        for seq in range(100):
+            one.say(beat(seq))
+            other.say(beat(1000 + seq))
+        one.until("all answers", lambda: len(one.acked) == 100)
+        other.until("all answers", lambda: len(other.acked) == 100)
+        assert (one.acked, other.acked) == (list(range(100)), list(range(1000, 1100)))
+
+
+def test_who_says_too_much_is_closed_after_what_is_allowed(strict: Bridge) -> None:
+    with App(strict.port) as app:
+        app.say(b"".join(beat(seq) for seq in range(ALLOWED + 10)))
+        app.until("a close frame", lambda: app.code > 0)
+        assert app.code == 4008
+        assert app.acked == list(range(ALLOWED))
+        app.say(frame(CLOSE, b"\x0f\xa8"))
+        assert app.ended() == 4008
+
+
+def test_nonsense_counts_and_control_frames_do_not(strict: Bridge) -> None:
+    with App(strict.port) as app:
+        app.say(frame(PING, b"x") * 3 * ALLOWED)
+        app.say(frame(TEXT, heartbeat(1)[:5], fin=False) + frame(0, b"", fin=False) * 3 * ALLOWED)
+        app.say(frame(0, heartbeat(1)[5:]))
+        app.until("an answer", lambda: app.acked == [1])
+        assert len(app.pongs) == 3 * ALLOWED
+        app.say(message(type="what") * ALLOWED)
+        app.until("a close frame", lambda: app.code > 0)
+        assert app.code == 4008
+        assert len(app.told("error")) == ALLOWED - 1
+
+
+def test_each_socket_has_its_own_limit(strict: Bridge) -> None:
+    with App(strict.port) as greedy, App(strict.port, greedy.uid) as modest:
+        greedy.say(beat(1) * (ALLOWED + 1))
+        greedy.until("a close frame", lambda: greedy.code > 0)
+        modest.lives()
