@@ -28,9 +28,9 @@ from contract.web import BACKLOG, Server, address, listen
 app = typer.Typer(add_completion=False)
 log = get_logger("bridge")
 
-
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
+"""After both a silent peer is cut off; the fast way asks somewhat later, and gives up no later."""
 
 
 @app.command()
@@ -53,8 +53,6 @@ def bridge(
 async def serve(settings: Settings, *, restored: bool = False) -> None:
     """Run the bridge; raises StartError when its address or its ledger is not to be had, or it would be open to all."""
     _refuse_to_be_open_to_others(settings)
-    if settings.bridge.websocket not in WEBSOCKETS:
-        raise StartError(f"bridge.websocket = {settings.bridge.websocket} is not there yet: set it to plain")
     listening = listen("the bridge", settings.bridge.host, settings.bridge.port, option="--port")
     store = await SqlStore.open(settings.store)
     try:
@@ -69,7 +67,7 @@ async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, 
     tls = _tls(settings)
     entrance = None
     if settings.bridge.websocket == "fast":
-        entrance = Entrance.of(the_bridge, origins_of(the_bridge))
+        entrance = Entrance.of(the_bridge, origins_of(the_bridge), (PING_INTERVAL_S + PING_TIMEOUT_S) / 3)
     config = uvicorn.Config(
         create_app(the_bridge),
         log_config=None,

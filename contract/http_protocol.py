@@ -85,6 +85,13 @@ class PunctualProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         super().on_message_begin()
 
+    def on_headers_complete(self) -> None:
+        """The head of a request is there; raises what the parser turns into a refusal."""
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            raise ValueError("a request names one host")
+        super().on_headers_complete()
+
     def on_body(self, body: bytes) -> None:
         """A piece of a body, which whoever reads it counts."""
         self._head_bytes = 0
@@ -96,8 +103,9 @@ class PunctualProtocol(HttpToolsProtocol):
         self._wait_for_request()
 
     def _should_upgrade(self) -> bool:
-        # A handshake is a GET; with another method uvicorn's WebSockets neither answer nor hang up.
-        return self.scope["method"] == "GET" and super()._should_upgrade()
+        # A handshake is a GET of HTTP/1.1; with another method uvicorn's WebSockets neither answer nor hang up.
+        is_one = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
+        return is_one and super()._should_upgrade()
 
     def handle_websocket_upgrade(self) -> None:
         """Hand over what can be a handshake; the rest is answered with 400, uvicorn's WebSockets would fail over it.
@@ -113,7 +121,7 @@ class PunctualProtocol(HttpToolsProtocol):
             self.connections.discard(self)
         else:
             super().handle_websocket_upgrade()
-        self.parser = None  # a cycle, which would keep all of this until a garbage collection
+        self.parser = None  # type: ignore[assignment]  # a cycle, which would keep all of this until a garbage collection
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, with a reason in JSON as everywhere, and hang up."""

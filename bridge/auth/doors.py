@@ -90,8 +90,7 @@ class Doors:
     def app_at_once(self, headers: Headers, query: bytes, tokens: Sequence[str]) -> Principal | None:
         """The app that connects, counted, where that takes neither the ledger nor a refusal; else None.
 
-        Args:
-            tokens: those among its subprotocols.
+        `tokens` are those among its subprotocols.
         """
         headers = list(headers)
         if not self.required:

@@ -19,9 +19,7 @@ MAX_FRAGMENTS = 1024
 
 END_WITHIN_S = 5.0
 _ABORT = "sarvis.abort"
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-)
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class AbortableProtocol(WebSocketsSansIOProtocol):

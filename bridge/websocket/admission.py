@@ -5,7 +5,6 @@ Everybody else gets the plain way, which has the words for every refusal.
 
 import binascii
 from dataclasses import dataclass
-from typing import cast
 from urllib.parse import unquote
 
 from starlette.datastructures import QueryParams
@@ -25,6 +24,8 @@ from contract.messages import check_uid
 PREFIX = "/ws/app/"
 VERSION = b"13"
 KEY_BYTES, KEY_CHARACTERS = 16, 24
+MAX_HEADERS, MAX_HEADER_BYTES = 100, 8000
+"""Somewhat below what the plain way takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,34 +55,32 @@ class Admission:
 
     def admit(self, scope: Scope) -> Admitted | None:
         """None: the plain way must judge. `scope` is of ASGI, with `raw_path` and without `path`; it is changed."""
-        bridge = self._bridge
         uid = _uid(scope["raw_path"])
-        if uid is None or bridge.draining:
-            return None
-        headers = scope["headers"]
-        asked = _asked(headers)
-        if asked is None:
+        asked = _asked(scope["headers"])
+        if uid is None or asked is None or self._bridge.draining:
             return None
         accept, subprotocols = asked
         query = scope["query_string"]
-        client = cast("str | None", QueryParams(query).get("client")) if query else None
+        client = QueryParams(query).get("client") if query else None
         if client is not None and not 1 <= len(client) <= MAX_CLIENT_CHARACTERS:
             return None
-        if self._proxies is not None:
-            _finish(self._proxies, scope)
-        if self._origins.refusal(scope) is not None:
-            return None
-        address = address_of(scope)
-        tokens = [name for name in subprotocols if name != SUBPROTOCOL_V2]
-        try:
-            bridge.doors.count(address)
-            principal = bridge.doors.app_at_once(headers, query, tokens)
-        except Refusal:
-            return None
+        principal = self._who(scope, [name for name in subprotocols if name != SUBPROTOCOL_V2])
         if principal is None or not principal.speaks_for(uid):
             return None
         mode: Mode = "v2" if SUBPROTOCOL_V2 in subprotocols else "legacy"
         return Admitted(uid, mode, principal, client, _handshake(accept, mode))
+
+    def _who(self, scope: Scope, tokens: list[str]) -> Principal | None:
+        if self._proxies is not None:
+            _finish(self._proxies, scope)
+        if self._origins.refusal(scope) is not None:
+            return None
+        doors = self._bridge.doors
+        try:
+            doors.count(address_of(scope))
+        except Refusal:
+            return None
+        return doors.app_at_once(scope["headers"], scope["query_string"], tokens)
 
 
 def _uid(raw_path: bytes) -> str | None:
@@ -95,9 +94,13 @@ def _uid(raw_path: bytes) -> str | None:
 
 
 def _asked(headers: list[tuple[bytes, bytes]]) -> tuple[str, list[str]] | None:
-    """The answer to the key, and the subprotocols offered; None when anything is missing or said twice."""
+    """The answer to the key, and the subprotocols offered; None when anything is missing, said twice or too long."""
+    if len(headers) > MAX_HEADERS:
+        return None
     keys, versions, subprotocols = [], [], []
     for name, value in headers:
+        if len(value) > MAX_HEADER_BYTES:
+            return None
         if name == b"sec-websocket-key":
             keys.append(value)
         elif name == b"sec-websocket-version":

@@ -1,4 +1,4 @@
-"""Where apps come in: at once where nothing is to be asked, else the plain way. A class for `uvicorn.Config(ws=...)`."""
+"""Where apps come in: at once where there is nothing to ask, else the plain way; for `uvicorn.Config(ws=...)`."""
 
 from typing import ClassVar
 
@@ -18,9 +18,10 @@ class Entrance(AbortableProtocol):
     house: ClassVar[House]
 
     @classmethod
-    def of(cls, bridge: Bridge, origins: Origins) -> "type[Entrance]":
-        """The entrance of one bridge."""
-        return type("EntranceOfBridge", (cls,), {"admission": Admission(bridge, origins), "house": House(bridge)})
+    def of(cls, bridge: Bridge, origins: Origins, turn_s: float) -> "type[Entrance]":
+        """The entrance of one bridge; `turn_s` of its keep-alive."""
+        shared = {"admission": Admission(bridge, origins), "house": House(bridge, turn_s)}
+        return type("EntranceOfBridge", (cls,), shared)
 
     @classmethod
     def take_over(cls, http: HttpToolsProtocol) -> bool:

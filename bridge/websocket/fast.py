@@ -31,8 +31,8 @@ MASKED, SHORT, EXTENDED, LONGEST = 0x80, 125, 126, 0xFFFF
 SHORT_HEADS = [bytes([TEXT, length]) for length in range(SHORT + 1)]
 PING_FRAME = bytes([PING, 0])
 UNRESPONSIVE, RESTART = 1011, 1012
-STEP_S, SLOTS = 0.1, 150
-"""Of the keep-alive: a turn is 15 s."""
+STEP_S = 0.1
+"""Of the keep-alive."""
 
 FRAMES: dict[Mode, Frames] = {"legacy": Frames("legacy"), "v2": Frames("v2")}
 
@@ -47,13 +47,17 @@ class Server(Protocol):
 
 
 class House:
-    """What all fast connections of a bridge share. Made on the loop that serves them; `run` looks after them."""
+    """What all fast connections of a bridge share. Made on the loop that serves them; `run` looks after them.
 
-    def __init__(self, bridge: Bridge) -> None:
+    Args:
+        turn_s: who is silent for one to two of these is pinged, for two to three cut off.
+    """
+
+    def __init__(self, bridge: Bridge, turn_s: float) -> None:
         self.bridge = bridge
         self.frames, self.period_s = amount_of(bridge.settings.limits.frames)
         self.loop = asyncio.get_running_loop()
-        self.wheel: Wheel[FastConnection] = Wheel(SLOTS)
+        self.wheel: Wheel[FastConnection] = Wheel(max(round(turn_s / STEP_S), 1))
 
     async def run(self) -> None:
         """Cut off who gives no sign of life, until cancelled."""

@@ -140,7 +140,7 @@ class BridgeSettings(Section):
     max_sockets_per_user: int = Field(default=8, ge=1)
     max_body_bytes: int = Field(default=64 * 1024, ge=1024)
     drain_s: float = Field(default=2.0, ge=0)
-    websocket: Literal["fast", "plain"] = "plain"
+    websocket: Literal["fast", "plain"] = "fast"
 
     @model_validator(mode="after")
     def _promises_end_within_the_lease(self) -> Self:

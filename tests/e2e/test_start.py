@@ -67,9 +67,6 @@ MISTAKES = {
         ("bridge", "--mqtt-url", "mqtt://me:secret@localhost"), 2, ("mqtt.url", "mqtt.password")
     ),
     "a broker's port that is none": Mistake(("bridge", "--mqtt-url", "mqtt://localhost:99999"), 2, ("mqtt.url",)),
-    "a WebSocket that is not there yet": Mistake(
-        ("bridge", "--port", "0"), 3, ("bridge.websocket", "plain"), {"SARVIS_BRIDGE__WEBSOCKET": "fast"}
-    ),
     "a WebSocket that there never was": Mistake(
         ("bridge", "--port", "0"), 2, ("bridge.websocket", "fast", "plain"), {"SARVIS_BRIDGE__WEBSOCKET": "slow"}
     ),

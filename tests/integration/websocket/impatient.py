@@ -1,4 +1,4 @@
-"""`python -m tests.integration.websocket.impatient`: `sarvis`, but its bridge soon asks whether a peer is still there."""
+"""`python -m tests.integration.websocket.impatient`: `sarvis`, but its bridge soon misses a silent peer."""
 
 import bridge.cli
 from sarvis.cli import main

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.support.world import Bridge
 
-KINDS = ("plain",)
+KINDS = ("fast", "plain")
 NO_BROKER = "mqtt://127.0.0.1:9"
 
 

@@ -76,7 +76,7 @@ def test_a_slow_reader_is_told_so_and_delays_nobody(bridge: Bridge) -> None:
         # It has five seconds to read what is on its way, and why it has to go.
         slow.until("a close frame", lambda: slow.code > 0)
         assert slow.code == 4001
-        assert len(slow.told("voice_command")) < number
+        assert len(slow.told("voice_command")) <= number
         slow.say(frame(CLOSE, b"\x0f\xa1"))
         assert slow.ended() == 4001
 

@@ -127,6 +127,10 @@ def test_a_head_that_is_too_large_is_refused_and_the_connection_ends(bridge: Bri
         assert not peer.data or peer.answer.status in {400, 431}
 
 
+def test_http_1_0_cannot_upgrade(bridge: Bridge) -> None:
+    assert ask(bridge, handshake(path(), {}).replace(b"HTTP/1.1", b"HTTP/1.0")).status in {400, 403, 404, 426}
+
+
 def test_a_head_may_come_byte_by_byte(bridge: Bridge) -> None:
     with Peer(bridge.port) as peer:
         peer.piecemeal(handshake(path(), {"Sec-WebSocket-Protocol": V2}))
@@ -160,9 +164,7 @@ def test_a_uid_may_be_hangul(bridge: Bridge) -> None:
         peer.until("a wake", lambda: peer.told("voice_command"))
 
 
-@pytest.mark.parametrize(
-    "address", ["/ws/app/%00/", "/ws/app/%0A/", "/ws/app/%7F/", f"/ws/app/{'u' * 129}/"]
-)
+@pytest.mark.parametrize("address", ["/ws/app/%00/", "/ws/app/%0A/", "/ws/app/%7F/", f"/ws/app/{'u' * 129}/"])
 def test_a_uid_that_is_none_is_told_why(bridge: Bridge, address: str) -> None:
     with Peer(bridge.port) as peer:
         peer.say(handshake(address, {}))

@@ -118,6 +118,20 @@ async def test_a_head_without_end_is_refused(pieces: tuple[bytes, ...]) -> None:
         assert b"fine" in await answer(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n", 400),
+        (b"GET / HTTP/1.0\r\nHost: x\r\nHost: y\r\n", 400),
+        (b"GET / HTTP/1.0\r\n", 200),
+    ],
+)
+async def test_a_request_names_one_host(head: bytes, status: int) -> None:
+    async with serving() as port:
+        assert (await answer(port, head + b"Connection: close\r\n\r\n")).startswith(f"HTTP/1.1 {status} ".encode())
+
+
 async def test_a_body_is_no_head() -> None:
     body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n" + b"x" * 900
     last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
