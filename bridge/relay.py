@@ -16,6 +16,7 @@ from contract.telemetry import REGISTRY, get_logger
 from contract.topics import OUTCOME, WAKE, Topic
 
 WAKES = Counter("sarvis_wakes_total", "Wakes by their first fate", ["status"], registry=REGISTRY)
+_FIRST_FATES = {status: WAKES.labels(status) for status in ("sent", "expired", "user_not_connected", "rejected")}
 PUSHED = Counter("sarvis_wakes_pushed_total", "Wakes that a push service took for a phone", registry=REGISTRY)
 ACKED = Counter("sarvis_wakes_acked_total", "Wakes that an app confirmed", registry=REGISTRY)
 

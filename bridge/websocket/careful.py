@@ -56,6 +56,11 @@ class CarefulReader:
         self.close(code, reason)
         self.over = True
 
+    def end(self) -> None:
+        """The connection is gone: nothing is fed any more."""
+        self.over = True
+        self._protocol.parser.close()  # it and the protocol hold each other, until a garbage collection
+
     @property
     def output(self) -> bytes:
         """What must be written now."""

@@ -155,6 +155,7 @@ class FastConnection(asyncio.Protocol):
         careful.close(code, close_reason(code, text))
         self._transport.write(careful.output)
         self._closing = self._deaf = True
+        self._leave()
         self._house.loop.call_later(CLOSE_TIMEOUT_S, self._transport.abort)
 
     def ping(self) -> None:
@@ -183,9 +184,9 @@ class FastConnection(asyncio.Protocol):
         self._house.wheel.remove(self)
         if self._expiry is not None:
             self._expiry.cancel()
-        if self._joined:
-            self._house.bridge.leave(self)
-            log.debug("app_disconnected", uid=self.uid)
+        self._leave()
+        if self._careful is not None:
+            self._careful.end()
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
@@ -210,6 +211,12 @@ class FastConnection(asyncio.Protocol):
             self._transport.abort()
 
     # Inside
+
+    def _leave(self) -> None:
+        if self._joined:
+            self._joined = False
+            self._house.bridge.leave(self)
+            log.debug("app_disconnected", uid=self.uid)
 
     def _greet(self, handshake: bytes, answer: list[dict[str, str]] | StoreError) -> None:
         bridge = self._house.bridge
