@@ -97,6 +97,18 @@ class Outcome(Message):
     status: OutcomeStatus
     latency_ms: float | None = None
 
+    def encode(self) -> bytes:
+        """The same as any message's, sooner."""
+        return encode_outcome(self.id, self.status, self.latency_ms)
+
+
+def encode_outcome(wake_id: str, status: OutcomeStatus, latency_ms: float | None) -> bytes:
+    """What `Outcome(...).encode()` says, without the object; `wake_id` is an id, `latency_ms` finite."""
+    quoted = json.dumps(wake_id) if '"' in wake_id or "\\" in wake_id else f'"{wake_id}"'
+    if latency_ms is None:
+        return f'{{"id":{quoted},"status":"{status}"}}'.encode()
+    return f'{{"id":{quoted},"status":"{status}","latency_ms":{latency_ms!r}}}'.encode()
+
 
 class EndedSession(Message):
     """A session that ended on the device, and why."""

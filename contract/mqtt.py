@@ -10,7 +10,7 @@ import random
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -18,6 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from contract import tls
 from contract.clock import Clock
 from contract.errors import MessageError, SettingsError
+from contract.fast_mqtt import FastClient, encode_publish0, why_not
 from contract.messages import Message
 from contract.paho_loop import ConnectionLost, Fate, attach, close, explain, keep_alive
 from contract.secrets import secret_of
@@ -37,6 +38,7 @@ BACKOFF_FIRST_S = 0.25
 STABLE_AFTER_S = 30.0
 MAX_INFLIGHT = 1000
 MAX_QUEUED = 10_000
+MAX_PLACES = 100_000
 QUIET_S = 60.0
 
 log = get_logger("mqtt")
@@ -90,19 +92,32 @@ class Outgoing:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+class Acker(Protocol):
+    """What a message came by."""
+
+    def ack(self, mid: int, qos: int) -> object:
+        """Confirm the packet of this id and QoS; without effect when the connection is gone."""
+
+
 class Incoming:
     """A valid message that came. Call `ack` when it is dealt with; until then the broker may send it again."""
 
-    topic: Topic
-    owner: str
-    message: Message
-    retained: bool
-    _ack: Callable[[], None]
+    __slots__ = ("_acker", "_mid", "_qos", "message", "owner", "retained", "topic")  # one is made per message
+
+    def __init__(
+        self, topic: Topic, owner: str, message: Message, retained: bool, acker: Acker, mid: int, qos: int
+    ) -> None:
+        self.topic = topic
+        self.owner = owner
+        self.message = message
+        self.retained = retained
+        self._acker = acker
+        self._mid = mid
+        self._qos = qos
 
     def ack(self) -> None:
         """Send PUBACK (QoS 1) on the connection it came by; without effect when that is gone."""
-        self._ack()
+        self._acker.ack(self._mid, self._qos)
 
 
 @dataclass
@@ -130,29 +145,37 @@ class MqttSession:
     _was_up: bool = field(default=False, init=False)
     _been_up: bool = field(default=False, init=False)
     _quiet_until: dict[str, float] = field(default_factory=dict, init=False)
+    _places: dict[bytes, tuple[Topic, str]] = field(default_factory=dict, init=False)
 
     def send(self, topic: Topic, owner: str, message: Message) -> bool:
         """Publish by the table's QoS and retain flag; False when there is no connection or its queue is full."""
-        return self._publish(topic, owner, message.encode())
+        return self.send_raw(topic, owner, message.encode())
 
     def clear(self, topic: Topic, owner: str) -> bool:
         """Make the broker forget the retained message of an owner that is no more; False as with `send`."""
-        return self._publish(topic, owner, b"")
+        return self.send_raw(topic, owner, b"")
 
-    def _publish(self, topic: Topic, owner: str, payload: bytes) -> bool:
-        if not self.connected or self._client is None:
+    def send_raw(self, topic: Topic, owner: str, payload: bytes) -> bool:
+        """As `send`, with a message that is encoded already."""
+        client = self._client
+        if client is None or not self.connected:
+            sent = False
+        elif topic.qos == 0 and not topic.retained and isinstance(client, FastClient):
+            sent = client.send_soon(encode_publish0(self._name(topic, owner), payload))
+        else:
+            name = topic.name(self.settings.prefix, owner)
+            sent = client.publish(name, payload, topic.qos, topic.retained).rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+        if not sent:
             MQTT_UNSENT.inc()
-            return False
-        info = self._client.publish(
-            topic.name(self.settings.prefix, owner), payload, qos=topic.qos, retain=topic.retained
-        )
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            MQTT_UNSENT.inc()
-            return False
-        return True
+        return sent
+
+    def _name(self, topic: Topic, owner: str) -> bytes:
+        return topic.name(self.settings.prefix, owner).encode()
 
     async def run(self) -> None:
         """Stay connected until cancelled; never raises for what the broker, the network or a file on disk does."""
+        if self.settings.fast and (reason := why_not()) is not None:
+            log.info("mqtt_fast_path_off", reason=reason)
         attempt = 0
         while True:
             started = self.clock.monotonic()
@@ -215,14 +238,18 @@ class MqttSession:
                 future.cancel()
 
     def _make_client(self, access: _Access) -> paho.Client:
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=self.client_id,
-            clean_session=True,
-            protocol=paho.MQTTv311,
-            manual_ack=True,
-            reconnect_on_failure=False,
-        )
+        options: dict[str, Any] = {
+            "callback_api_version": CallbackAPIVersion.VERSION2,
+            "client_id": self.client_id,
+            "clean_session": True,
+            "protocol": paho.MQTTv311,
+            "manual_ack": True,
+            "reconnect_on_failure": False,
+        }
+        if self.settings.fast and why_not() is None:
+            client: paho.Client = FastClient(self._take, asyncio.get_running_loop(), **options)
+        else:
+            client = paho.Client(**options)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(MAX_INFLIGHT)
         client.max_queued_messages_set(MAX_QUEUED)
@@ -242,32 +269,47 @@ class MqttSession:
         return client
 
     def _received(self, client: paho.Client, _data: Any, raw: paho.MQTTMessage) -> None:
-        def ack() -> None:
-            client.ack(raw.mid, raw.qos)
+        try:
+            name = raw.topic.encode()
+        except UnicodeDecodeError as error:
+            name = error.object
+        self._take(client, name, bytes(raw.payload), raw.qos, raw.retain, raw.mid)
 
+    def _take(self, client: paho.Client, name: bytes, payload: bytes, qos: int, retained: bool, mid: int) -> None:
         kind = "unknown"
         try:
-            topic, owner = parse(self.settings.prefix, raw.topic)
-            kind = topic.kind
-            if not self.admit(topic, owner):
-                ack()
+            try:
+                topic, owner = self._places.get(name) or self._place(name)
+                kind = topic.kind
+                if not self.admit(topic, owner):
+                    client.ack(mid, qos)
+                    return
+                if topic.retained and not payload:
+                    client.ack(mid, qos)  # an operator cleared a retained message
+                    return
+                message = topic.model.decode(payload)
+            except (MessageError, UnicodeDecodeError) as error:
+                self._drop(kind, error)
+                client.ack(mid, qos)
                 return
-            if topic.retained and not raw.payload:
-                ack()  # an operator cleared a retained message
-                return
-            message = topic.model.decode(bytes(raw.payload))
-        except (MessageError, UnicodeDecodeError) as error:
-            INVALID_MESSAGES.labels(kind).inc()
-            if self.clock.monotonic() >= self._quiet_until.get(kind, 0.0):
-                self._quiet_until[kind] = self.clock.monotonic() + QUIET_S
-                log.warning("invalid_message", kind=kind, reason=str(error))
-            ack()
-            return
-        try:
-            self.on_message(Incoming(topic, owner, message, raw.retain, ack))
+            self.on_message(Incoming(topic, owner, message, retained, client, mid, qos))
         except Exception:
             # One message that we cannot handle must not stop the others; it stays unacknowledged.
             log.exception("message_handler_failed", kind=kind)
+
+    def _place(self, name: bytes) -> tuple[Topic, str]:
+        """What `parse` says; remembered, as the same devices speak again and again."""
+        place = parse(self.settings.prefix, name.decode())
+        if len(self._places) >= MAX_PLACES:
+            self._places.clear()
+        self._places[name] = place
+        return place
+
+    def _drop(self, kind: str, error: Exception) -> None:
+        INVALID_MESSAGES.labels(kind).inc()
+        if self.clock.monotonic() >= self._quiet_until.get(kind, 0.0):
+            self._quiet_until[kind] = self.clock.monotonic() + QUIET_S
+            log.warning("invalid_message", kind=kind, reason=str(error))
 
 
 def _farewell(client: paho.Client, will: Outgoing, prefix: str) -> None:

@@ -22,6 +22,7 @@ class MqttSettings(Section):
     prefix: str = Field(default="sarvis/v1", pattern=r"^[^/+#][^+#]*[^/+#]$")
     keepalive_s: int = Field(default=15, ge=2, le=3600)
     reconnect_max_s: float = Field(default=10.0, gt=0)
+    fast: bool = True
 
     @field_validator("url")
     @classmethod

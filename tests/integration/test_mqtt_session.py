@@ -38,6 +38,15 @@ from tests.support.world import HOST, Broker, Mosquitto, Mqtt, unique
 
 SUBSCRIBE, PUBLISH, PUBACK, PINGREQ, DISCONNECT, CONNECT = 8, 3, 4, 12, 14, 1
 ACCEPTED = b"\x20\x02\x00\x00"
+WAY = {"fast": True}
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["fast", "paho_alone"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Every test runs on both ways of MQTT."""
+    fast: bool = request.param
+    monkeypatch.setitem(WAY, "fast", fast)
+    return fast
 
 
 @dataclass
@@ -53,7 +62,8 @@ class Session:
 
     def __post_init__(self) -> None:
         self.owner = unique("owner")
-        settings = MqttSettings(url=self.url, reconnect_max_s=0.3, keepalive_s=self.keepalive_s, **self.more)
+        more = WAY | self.more
+        settings = MqttSettings(url=self.url, reconnect_max_s=0.3, keepalive_s=self.keepalive_s, **more)
         self.mqtt = MqttSession(
             settings,
             f"sarvis-{self.owner}",

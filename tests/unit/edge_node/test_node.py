@@ -21,6 +21,17 @@ from tests.unit.edge_node.test_session import grant
 DEVICE = "jetson"
 
 
+class Acks:
+    """Writes down what is acknowledged."""
+
+    def __init__(self, acked: list[str], kind: str) -> None:
+        self._acked = acked
+        self._kind = kind
+
+    def ack(self, _mid: int, _qos: int) -> None:
+        self._acked.append(self._kind)
+
+
 class House:
     """A node without a broker: what it sends and shows."""
 
@@ -51,9 +62,7 @@ class House:
         return not self.lost
 
     def hears(self, topic: Topic, message: Message) -> None:
-        self.node._received(
-            Incoming(topic, DEVICE, message, retained=False, _ack=lambda: self.acked.append(topic.kind))
-        )
+        self.node._received(Incoming(topic, DEVICE, message, False, Acks(self.acked, topic.kind), 1, topic.qos))
 
     def log_in(self) -> None:
         hello = next(message for message in reversed(self.sent) if hasattr(message, "nonce"))

@@ -1,0 +1,247 @@
+"""The short way of PUBLISH and PUBACK past paho, which keeps everything else of a connection.
+
+It uses names of paho that are not public: docs/decisions/0008-past-paho.md says why, what pins them and the way back.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from struct import pack
+from typing import Any
+
+from paho.mqtt import __version__ as paho_version
+from paho.mqtt import client as paho
+from paho.mqtt.enums import MQTTErrorCode
+
+READ_BYTES = 65_536
+"""What one turn of the loop reads at most: other sockets have their turn, too."""
+MAX_SHORT_BYTES = 65_536
+"""A longer PUBLISH goes to paho piece by piece, as it comes."""
+MAX_BYTES = 256 * 1024 * 1024 - 1
+"""The longest that MQTT knows."""
+MAX_UNSENT_BYTES = 4 * 1024 * 1024
+
+CHECKED = frozenset({"2.2.0"})
+"""The versions of paho-mqtt whose private names were looked at."""
+_PRIVATE = ("_loop_rc_handle", "_packet_queue", "_packet_read", "_sock_recv", "_sock_send")
+
+_SUCCESS = MQTTErrorCode.MQTT_ERR_SUCCESS
+_PUBLISH, _PUBACK = 0x30, 0x40
+_TYPE_AND_QOS_2 = 0xF4
+_MORE = 0x80
+"""The bit that says that a length goes on."""
+
+Publish = Callable[[bytes, bytes, int, bool, int], None]
+"""Called with topic, payload, QoS, retain flag and packet id (0 with QoS 0); must not raise."""
+
+Other = Callable[[bytes], MQTTErrorCode]
+Hear = Callable[["FastClient", bytes, bytes, int, bool, int], None]
+"""The same, and first the client."""
+
+
+def why_not(version: str = paho_version, client: type = paho.Client) -> str | None:
+    """Why the short way cannot be taken with this paho; None when it can."""
+    if version not in CHECKED:
+        return f"paho-mqtt {version} is none of {', '.join(sorted(CHECKED))}"
+    gone = [name for name in _PRIVATE if not hasattr(client, name)]
+    return f"this paho-mqtt {version} has no {', '.join(gone)}" if gone else None
+
+
+def encode_publish0(topic: bytes, payload: bytes) -> bytes:
+    """A PUBLISH of QoS 0 that is not retained; topic and payload together are shorter than 2 MiB."""
+    size = 2 + len(topic) + len(payload)
+    if size < 1 << 7:
+        return pack("!BBH", 0x30, size, len(topic)) + topic + payload
+    if size < 1 << 14:
+        return pack("!BBBH", 0x30, size & 0x7F | 0x80, size >> 7, len(topic)) + topic + payload
+    lengths = size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14
+    return pack("!BBBBH", 0x30, *lengths, len(topic)) + topic + payload
+
+
+def encode_puback(mid: int) -> bytes:
+    """A PUBACK."""
+    return pack("!BBH", _PUBACK, 2, mid)
+
+
+class Cutter:
+    """Cuts the bytes of a connection into packets, however they come.
+
+    `publish` is called with each PUBLISH of QoS 0 or 1 that is well-formed and not too long. All other bytes go to
+    `other`, packet by packet: first at least the fixed header, then what comes of the rest. It returns a code above 0
+    when the connection must end; so does `feed`, which then stops.
+    """
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._wanted = 0
+        """So many bytes `_rest` must have before it is worth looking at."""
+        self._passing = 0
+        """So many bytes of the packet that `other` began to get are still to come."""
+
+    def feed(self, data: bytes, publish: Publish, other: Other) -> MQTTErrorCode:
+        """Take what was read."""
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._wanted:
+                return _SUCCESS
+            data = bytes(self._rest)
+            self._rest.clear()
+        at = min(self._passing, len(data))
+        if at:
+            self._passing -= at
+            if (code := other(data[:at])) > 0:
+                return code
+        return self._cut(data, at, publish, other)
+
+    def _cut(self, data: bytes, at: int, publish: Publish, other: Other) -> MQTTErrorCode:
+        end = len(data)
+        stop = 0
+        while end - at > 1:
+            head = data[at]
+            size, body = _length(data, at + 1, end)
+            stop = body + size
+            if size > MAX_BYTES or not 0x10 <= head < 0xF0:  # noqa: PLR2004 - in types 0 and 15 paho loses its place
+                return MQTTErrorCode.MQTT_ERR_PROTOCOL
+            short = head & _TYPE_AND_QOS_2 == _PUBLISH and size <= MAX_SHORT_BYTES
+            if body > end or (short and stop > end):
+                break
+            if not (short and _published(data, head, body, stop, publish)):
+                passed = min(stop, end)
+                self._passing = stop - passed
+                if (code := other(data[at:passed])) > 0:
+                    return code
+            at = stop
+        if at < end:
+            self._rest += data[at:]
+            self._wanted = stop - at
+        return _SUCCESS
+
+
+def _length(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """The remaining length that begins `at`, and where the body begins: beyond the end when the length does."""
+    size = data[at]
+    if size < _MORE:
+        return size, at + 1
+    size &= _MORE - 1
+    for digit in range(1, 4):
+        if at + digit == end:
+            return 0, end + 1
+        size |= (data[at + digit] & _MORE - 1) << 7 * digit
+        if data[at + digit] < _MORE:
+            return size, at + digit + 1
+    return MAX_BYTES + 1, end
+
+
+def _published(data: bytes, head: int, body: int, stop: int, publish: Publish) -> bool:
+    """Hand on a whole PUBLISH; False when it is malformed."""
+    name = body + 2
+    if name >= stop:
+        return False
+    rest = name + (data[body] << 8 | data[body + 1])
+    if head & 2 == 0:
+        if not name < rest <= stop:
+            return False
+        publish(data[name:rest], data[rest:stop], 0, head & 1 == 1, 0)
+        return True
+    if not name < rest <= stop - 2:
+        return False
+    publish(data[name:rest], data[rest + 2 : stop], 1, head & 1 == 1, data[rest] << 8 | data[rest + 1])
+    return True
+
+
+class FastClient(paho.Client):
+    """A paho client on the loop that hands on each PUBLISH by itself, and sends all of one turn of the loop at once.
+
+    `loop_read` reads once. What is written by `ack` and `send_soon` keeps its order, also among paho's own packets.
+    """
+
+    def __init__(self, hear: Hear, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(**options)
+        self._hear = hear
+        self._call_soon = loop.call_soon
+        self._cutter = Cutter()
+        self._passed = b""
+        self._soon: list[bytes] = []
+        self._unsent_bytes = 0
+
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:  # noqa: ARG002 - paho's; it ignores it, too
+        """Read once and deal with every packet in it; what ends the connection goes paho's way."""
+        try:
+            data = super()._sock_recv(READ_BYTES)
+        except BlockingIOError:
+            return _SUCCESS
+        except OSError:
+            data = b""
+        code = MQTTErrorCode.MQTT_ERR_CONN_LOST
+        if data:
+            self._last_bytes_received = paho.time_func()
+            # No callback is kept in the cutter: a client that nobody wants must go at once, with its socket.
+            code = self._cutter.feed(data, partial(self._hear, self), self._pass)
+        return self._loop_rc_handle(code) if code > 0 and self._sock is not None else _SUCCESS
+
+    def ack(self, mid: int, qos: int) -> MQTTErrorCode:
+        """Send a PUBACK soon. It is never refused: a broker's window that lacks it would let fewer messages through."""
+        if qos != 1:
+            return super().ack(mid, qos)
+        return _SUCCESS if self._enqueue(encode_puback(mid)) else MQTTErrorCode.MQTT_ERR_NO_CONN
+
+    def send_soon(self, packet: bytes) -> bool:
+        """Send a whole packet at the end of this turn of the loop; False when too much waits or nobody is there."""
+        return self._unsent_bytes < MAX_UNSENT_BYTES and self._enqueue(packet)
+
+    def _enqueue(self, packet: bytes) -> bool:
+        if self._sock is None:
+            return False
+        if not self._soon:
+            self._call_soon(self._flush)
+        self._soon.append(packet)
+        self._unsent_bytes += len(packet)
+        return True
+
+    def _flush(self) -> None:
+        if not self._soon or self._sock is None:
+            return
+        if self._out_packet:
+            self._hand_over()
+            return
+        together = b"".join(self._soon)
+        self._soon.clear()
+        try:
+            sent = self._sock_send(together)
+        except OSError:
+            sent = 0  # it is full, or broken: then paho's writer meets the same error and tells of it
+        else:
+            self._last_msg_out = paho.time_func()
+        if sent < len(together):
+            super()._packet_queue(_PUBACK, together[sent:], 0, 0)
+
+    def _hand_over(self) -> None:
+        # To paho all of it is one packet, of which it wants to know no more.
+        super()._packet_queue(_PUBACK, b"".join(self._soon), 0, 0)
+        self._soon.clear()
+
+    # --- what paho calls ---
+
+    def _pass(self, data: bytes) -> MQTTErrorCode:
+        self._passed = data
+        code = self._packet_read()
+        return code if self._sock is not None else MQTTErrorCode.MQTT_ERR_NO_CONN
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        taken, self._passed = self._passed[:bufsize], self._passed[bufsize:]
+        if not taken:
+            raise BlockingIOError
+        return taken
+
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        sent = super()._sock_send(buf)
+        self._unsent_bytes -= sent
+        return sent
+
+    def _packet_queue(
+        self, command: int, packet: bytes | bytearray, mid: int, qos: int, info: paho.MQTTMessageInfo | None = None
+    ) -> MQTTErrorCode:
+        if self._soon:
+            self._hand_over()
+        self._unsent_bytes += len(packet)
+        return super()._packet_queue(command, packet, mid, qos, info)
