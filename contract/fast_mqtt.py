@@ -7,55 +7,66 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from struct import pack
+from time import monotonic
 from typing import Any
 
 from paho.mqtt import __version__ as paho_version
 from paho.mqtt import client as paho
-from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 READ_BYTES = 65_536
 """What one turn of the loop reads at most: other sockets have their turn, too."""
 MAX_SHORT_BYTES = 65_536
-"""A longer PUBLISH goes to paho piece by piece, as it comes."""
-MAX_BYTES = 256 * 1024 * 1024 - 1
-"""The longest that MQTT knows."""
+"""A PUBLISH with a longer body goes to paho, piece by piece as it comes."""
 MAX_UNSENT_BYTES = 4 * 1024 * 1024
 
 CHECKED = frozenset({"2.2.0"})
 """The versions of paho-mqtt whose private names were looked at."""
-_PRIVATE = ("_loop_rc_handle", "_packet_queue", "_packet_read", "_sock_recv", "_sock_send")
+_PRIVATE = (
+    "_last_bytes_received",
+    "_last_msg_out",
+    "_loop_rc_handle",
+    "_out_packet",
+    "_packet_queue",
+    "_packet_read",
+    "_sock",
+    "_sock_recv",
+    "_sock_send",
+)
 
 _SUCCESS = MQTTErrorCode.MQTT_ERR_SUCCESS
 _PUBLISH, _PUBACK = 0x30, 0x40
 _TYPE_AND_QOS_2 = 0xF4
 _MORE = 0x80
 """The bit that says that a length goes on."""
+_MAX_BYTES = (1 << 28) - 1
+"""The longest body that MQTT knows."""
 
 Publish = Callable[[bytes, bytes, int, bool, int], None]
 """Called with topic, payload, QoS, retain flag and packet id (0 with QoS 0); must not raise."""
-
 Other = Callable[[bytes], MQTTErrorCode]
 Hear = Callable[["FastClient", bytes, bytes, int, bool, int], None]
-"""The same, and first the client."""
+"""As `Publish`, and first the client."""
 
 
-def why_not(version: str = paho_version, client: type = paho.Client) -> str | None:
-    """Why the short way cannot be taken with this paho; None when it can."""
+def why_not(client: object = None, version: str = paho_version) -> str | None:
+    """Why the short way cannot be taken with this paho (by default the one that is installed); None when it can."""
     if version not in CHECKED:
         return f"paho-mqtt {version} is none of {', '.join(sorted(CHECKED))}"
+    client = client or paho.Client(CallbackAPIVersion.VERSION2)
     gone = [name for name in _PRIVATE if not hasattr(client, name)]
     return f"this paho-mqtt {version} has no {', '.join(gone)}" if gone else None
 
 
 def encode_publish0(topic: bytes, payload: bytes) -> bytes:
-    """A PUBLISH of QoS 0 that is not retained; topic and payload together are shorter than 2 MiB."""
+    """A PUBLISH of QoS 0 that is not retained; topic and payload together have less than 2 MiB."""
     size = 2 + len(topic) + len(payload)
     if size < 1 << 7:
-        return pack("!BBH", 0x30, size, len(topic)) + topic + payload
+        return pack("!BBH", _PUBLISH, size, len(topic)) + topic + payload
     if size < 1 << 14:
-        return pack("!BBBH", 0x30, size & 0x7F | 0x80, size >> 7, len(topic)) + topic + payload
-    lengths = size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14
-    return pack("!BBBBH", 0x30, *lengths, len(topic)) + topic + payload
+        return pack("!BBBH", _PUBLISH, size & 0x7F | _MORE, size >> 7, len(topic)) + topic + payload
+    digits = size & 0x7F | _MORE, size >> 7 & 0x7F | _MORE, size >> 14
+    return pack("!BBBBH", _PUBLISH, *digits, len(topic)) + topic + payload
 
 
 def encode_puback(mid: int) -> bytes:
@@ -100,7 +111,7 @@ class Cutter:
             head = data[at]
             size, body = _length(data, at + 1, end)
             stop = body + size
-            if size > MAX_BYTES or not 0x10 <= head < 0xF0:  # noqa: PLR2004 - in types 0 and 15 paho loses its place
+            if size > _MAX_BYTES or not 0x10 <= head < 0xF0:  # noqa: PLR2004 - in types 0 and 15 paho loses its place
                 return MQTTErrorCode.MQTT_ERR_PROTOCOL
             short = head & _TYPE_AND_QOS_2 == _PUBLISH and size <= MAX_SHORT_BYTES
             if body > end or (short and stop > end):
@@ -118,18 +129,19 @@ class Cutter:
 
 
 def _length(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """The remaining length that begins `at`, and where the body begins: beyond the end when the length does."""
+    """The size of the body, written `at`, and where the body begins: beyond the end when the size is not all there."""
     size = data[at]
     if size < _MORE:
         return size, at + 1
     size &= _MORE - 1
-    for digit in range(1, 4):
-        if at + digit == end:
+    for place in range(1, 4):
+        if at + place == end:
             return 0, end + 1
-        size |= (data[at + digit] & _MORE - 1) << 7 * digit
-        if data[at + digit] < _MORE:
-            return size, at + digit + 1
-    return MAX_BYTES + 1, end
+        digit = data[at + place]
+        size |= (digit & _MORE - 1) << 7 * place
+        if digit < _MORE:
+            return size, at + place + 1
+    return _MAX_BYTES + 1, end
 
 
 def _published(data: bytes, head: int, body: int, stop: int, publish: Publish) -> bool:
@@ -152,7 +164,7 @@ def _published(data: bytes, head: int, body: int, stop: int, publish: Publish) -
 class FastClient(paho.Client):
     """A paho client on the loop that hands on each PUBLISH by itself, and sends all of one turn of the loop at once.
 
-    `loop_read` reads once. What is written by `ack` and `send_soon` keeps its order, also among paho's own packets.
+    `loop_read` reads once. What `ack` and `send_soon` write keeps its order, among paho's own packets, too.
     """
 
     def __init__(self, hear: Hear, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
@@ -164,7 +176,7 @@ class FastClient(paho.Client):
         self._soon: list[bytes] = []
         self._unsent_bytes = 0
 
-    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:  # noqa: ARG002 - paho's; it ignores it, too
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:  # noqa: ARG002 - paho's own ignores it, too
         """Read once and deal with every packet in it; what ends the connection goes paho's way."""
         try:
             data = super()._sock_recv(READ_BYTES)
@@ -174,19 +186,19 @@ class FastClient(paho.Client):
             data = b""
         code = MQTTErrorCode.MQTT_ERR_CONN_LOST
         if data:
-            self._last_bytes_received = paho.time_func()
-            # No callback is kept in the cutter: a client that nobody wants must go at once, with its socket.
+            self._last_bytes_received = monotonic()
+            # No callback is kept in the cutter: a client that nobody holds must go at once, with its socket.
             code = self._cutter.feed(data, partial(self._hear, self), self._pass)
-        return self._loop_rc_handle(code) if code > 0 and self._sock is not None else _SUCCESS
+        return self._loop_rc_handle(code) if code > 0 and self._sock is not None else code
 
     def ack(self, mid: int, qos: int) -> MQTTErrorCode:
-        """Send a PUBACK soon. It is never refused: a broker's window that lacks it would let fewer messages through."""
+        """Send PUBACK soon. It is never refused: a broker whose window lacks it would let less and less through."""
         if qos != 1:
             return super().ack(mid, qos)
         return _SUCCESS if self._enqueue(encode_puback(mid)) else MQTTErrorCode.MQTT_ERR_NO_CONN
 
     def send_soon(self, packet: bytes) -> bool:
-        """Send a whole packet at the end of this turn of the loop; False when too much waits or nobody is there."""
+        """Send a whole packet after this turn of the loop; False when too much waits or the connection is gone."""
         return self._unsent_bytes < MAX_UNSENT_BYTES and self._enqueue(packet)
 
     def _enqueue(self, packet: bytes) -> bool:
@@ -205,22 +217,23 @@ class FastClient(paho.Client):
             self._hand_over()
             return
         together = b"".join(self._soon)
-        self._soon.clear()
         try:
             sent = self._sock_send(together)
         except OSError:
-            sent = 0  # it is full, or broken: then paho's writer meets the same error and tells of it
+            sent = 0  # it is full, or broken: then paho's writer meets the error again and tells of it
         else:
-            self._last_msg_out = paho.time_func()
-        if sent < len(together):
-            super()._packet_queue(_PUBACK, together[sent:], 0, 0)
+            self._last_msg_out = monotonic()
+        self._soon = [together[sent:]] if sent < len(together) else []
+        if self._soon:
+            self._hand_over()
 
     def _hand_over(self) -> None:
-        # To paho all of it is one packet, of which it wants to know no more.
-        super()._packet_queue(_PUBACK, b"".join(self._soon), 0, 0)
+        """Let paho's writer go on. To it this is one packet, of which it wants to know nothing once it is sent."""
+        together = b"".join(self._soon)
         self._soon.clear()
+        super()._packet_queue(_PUBACK, together, 0, 0)
 
-    # --- what paho calls ---
+    # What paho calls:
 
     def _pass(self, data: bytes) -> MQTTErrorCode:
         self._passed = data
@@ -242,6 +255,6 @@ class FastClient(paho.Client):
         self, command: int, packet: bytes | bytearray, mid: int, qos: int, info: paho.MQTTMessageInfo | None = None
     ) -> MQTTErrorCode:
         if self._soon:
-            self._hand_over()
+            self._hand_over()  # what was given out before goes before
         self._unsent_bytes += len(packet)
         return super()._packet_queue(command, packet, mid, qos, info)

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from math import isfinite
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -55,9 +56,11 @@ class Message(BaseModel):
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise MessageError(f"{len(payload)} bytes, more than the {MAX_PAYLOAD_BYTES} allowed")
         try:
-            return cls.model_validate_json(payload)
+            # What model_validate_json comes to; the way there would be a sixth of it.
+            message: Self = cls.__pydantic_validator__.validate_json(payload)
         except ValidationError as error:
             raise MessageError(first_fault(error)) from None
+        return message
 
     def encode(self) -> bytes:
         """JSON in UTF-8, Hangul unescaped, absent values left out."""
@@ -99,6 +102,8 @@ class Outcome(Message):
 
     def encode(self) -> bytes:
         """The same as any message's, sooner."""
+        if self.latency_ms is not None and not isfinite(self.latency_ms):
+            return super().encode()
         return encode_outcome(self.id, self.status, self.latency_ms)
 
 

@@ -1,7 +1,8 @@
 """One lasting MQTT session: connects, subscribes, checks, reconnects; messages are objects on both sides.
 
-paho-mqtt runs on the asyncio loop. Every connection gets a fresh paho client with a clean session and the same client
-id: nothing that an old connection left behind is ever sent late, and no guarantee rests on a broker's queue.
+paho-mqtt runs on the asyncio loop, and messages go past it where they can (contract/fast_mqtt.py). Every connection
+gets a fresh paho client with a clean session and the same client id: nothing that an old connection left behind is ever
+sent late, and no guarantee rests on a broker's queue.
 """
 
 import asyncio
@@ -142,6 +143,7 @@ class MqttSession:
     connected: bool = field(default=False, init=False)
     problem: str | None = field(default="not connected yet", init=False)
     _client: paho.Client | None = field(default=None, init=False)
+    _fast: bool = field(default=False, init=False)
     _was_up: bool = field(default=False, init=False)
     _been_up: bool = field(default=False, init=False)
     _quiet_until: dict[str, float] = field(default_factory=dict, init=False)
@@ -161,7 +163,7 @@ class MqttSession:
         if client is None or not self.connected:
             sent = False
         elif topic.qos == 0 and not topic.retained and isinstance(client, FastClient):
-            sent = client.send_soon(encode_publish0(self._name(topic, owner), payload))
+            sent = client.send_soon(encode_publish0(topic.name(self.settings.prefix, owner).encode(), payload))
         else:
             name = topic.name(self.settings.prefix, owner)
             sent = client.publish(name, payload, topic.qos, topic.retained).rc == MQTTErrorCode.MQTT_ERR_SUCCESS
@@ -169,13 +171,12 @@ class MqttSession:
             MQTT_UNSENT.inc()
         return sent
 
-    def _name(self, topic: Topic, owner: str) -> bytes:
-        return topic.name(self.settings.prefix, owner).encode()
-
     async def run(self) -> None:
         """Stay connected until cancelled; never raises for what the broker, the network or a file on disk does."""
-        if self.settings.fast and (reason := why_not()) is not None:
-            log.info("mqtt_fast_path_off", reason=reason)
+        reason = why_not()
+        self._fast = self.settings.fast and reason is None
+        if self.settings.fast and reason is not None:
+            log.warning("mqtt_fast_path_off", reason=reason)
         attempt = 0
         while True:
             started = self.clock.monotonic()
@@ -246,7 +247,7 @@ class MqttSession:
             "manual_ack": True,
             "reconnect_on_failure": False,
         }
-        if self.settings.fast and why_not() is None:
+        if self._fast:
             client: paho.Client = FastClient(self._take, asyncio.get_running_loop(), **options)
         else:
             client = paho.Client(**options)

@@ -21,14 +21,15 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from contract import fast_mqtt, paho_loop
 from contract import mqtt as module
-from contract import paho_loop
 from contract.clock import SystemClock
-from contract.errors import SettingsError
+from contract.errors import MessageError, SettingsError
+from contract.fast_mqtt import FastClient
 from contract.messages import BridgeStatus, Outcome, Wake
 from contract.mqtt import Incoming, MqttSession, Outgoing, Subscription, check
 from contract.sections.broker import MqttSettings
-from contract.telemetry import INVALID_MESSAGES
+from contract.telemetry import INVALID_MESSAGES, MQTT_UNSENT
 from contract.tls import server_context
 from contract.topics import BRIDGE_STATUS, OUTCOME, WAKE
 from tests.support.certificates import Authority, Certificate
@@ -357,7 +358,45 @@ async def test_many_messages_come_in_order_and_none_is_lost(broker: Broker) -> N
         assert session.wakes() == wanted
 
 
+async def test_many_outcomes_come_in_order_and_none_is_lost(broker: Broker) -> None:
+    wanted = [f"o{number}" for number in range(500)]
+    async with Session(broker.url) as session:
+        await session.connected()
+        for wake_id in wanted:
+            assert session.mqtt.send(OUTCOME, session.owner, Outcome(id=wake_id, status="sent"))
+        await wait_until("all of them", lambda: len(session.came) >= len(wanted))
+        assert [incoming.message.id for incoming in session.came if isinstance(incoming.message, Outcome)] == wanted
+
+
+async def test_what_is_encoded_already_arrives_as_it_is_on_every_topic(broker: Broker) -> None:
+    async with Session(broker.url) as session:
+        await session.connected()
+        assert session.mqtt.send_raw(OUTCOME, session.owner, b'{"id":"raw","status":"acked"}')
+        assert session.mqtt.send_raw(WAKE, session.owner, wake_bytes("raw"))
+        await wait_until("both", lambda: len(session.came) == 2)
+        assert {incoming.topic for incoming in session.came} == {WAKE, OUTCOME}
+    assert session.mqtt.send_raw(OUTCOME, session.owner, b"{}") is False
+
+
 # --- a broker with a script ---
+
+
+async def test_the_setting_and_the_version_of_paho_say_which_way_is_taken(
+    way: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with FakeBroker(welcome) as broker:
+        async with Session(broker.url) as session:
+            await session.connected()
+            assert isinstance(session.mqtt._client, FastClient) is way
+        monkeypatch.setattr(module, "why_not", lambda: "of the test")
+        with logged() as lines:
+            async with Session(broker.url) as session:
+                await session.connected()
+                assert not isinstance(session.mqtt._client, FastClient)
+                broker.peers[-1].writer.transport.abort()
+                await session.connected(2)
+        reasons = [line["reason"] for line in lines if line["event"] == "mqtt_fast_path_off"]
+        assert reasons == (["of the test"] if way else [])
 
 
 async def test_a_refused_subscription_is_named_and_never_counts_as_connected() -> None:
@@ -448,6 +487,73 @@ async def test_a_message_is_acknowledged_only_when_its_handler_says_so() -> None
         assert broker.peers[0].acknowledged() == []
         session.came[1].ack()
         await wait_until("the second's acknowledgement", lambda: broker.peers[0].acknowledged() == [8])
+
+
+async def test_a_fault_in_a_callback_is_no_fault_of_the_message() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        for mid in range(1, 4):
+            peer.publish("sarvis/v1/devices/x/wake", wake_bytes(str(mid)), mid)
+
+    faults = [ZeroDivisionError()]
+
+    def admit(*_: object) -> bool:
+        if faults:
+            raise faults.pop()
+        return True
+
+    before = invalid("wake")
+    async with FakeBroker(script) as broker, Session(broker.url) as session:
+        session.mqtt.admit = admit
+        session.fault = MessageError("of the handler")
+        await wait_until("those that were admitted", lambda: session.wakes() == ["2", "3"])
+        assert session.log == ["connected"]
+        assert broker.peers[0].acknowledged() == []
+    assert invalid("wake") == before
+
+
+async def test_only_so_many_topics_are_remembered_and_only_valid_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PLACES", 2)
+    owners = ["a", "b", "bad id", "c", "a"]
+
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        for mid, owner in enumerate(owners, 1):
+            peer.publish(f"sarvis/v1/devices/{owner}/wake", wake_bytes(str(mid)), mid)
+
+    async with FakeBroker(script) as broker, Session(broker.url) as session:
+        await wait_until("all that are valid", lambda: session.wakes() == ["1", "2", "4", "5"])
+        assert [incoming.owner for incoming in session.came] == ["a", "b", "c", "a"]
+        assert {name.split(b"/")[3] for name in session.mqtt._places} == {b"c", b"a"}
+
+
+@pytest.mark.parametrize("way", [True], indirect=True)
+async def test_what_a_broker_does_not_take_is_refused_and_counted_and_nothing_is_torn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fast_mqtt, "MAX_UNSENT_BYTES", 100_000)
+    read_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        await read_on.wait()
+
+    async with FakeBroker(script) as broker, Session(broker.url) as session:
+        await session.connected()
+        before = MQTT_UNSENT._value.get()
+        sent = 0
+        while session.mqtt.send_raw(OUTCOME, session.owner, b"%06d" % sent + b"x" * 10_000):
+            sent += 1
+            await asyncio.sleep(0)
+            assert sent < 10_000, "this test must fill the buffers"
+        assert MQTT_UNSENT._value.get() == before + 1
+        read_on.set()
+        peer = broker.peers[0]
+        await wait_until("all came", lambda: [kind for kind, _ in peer.heard].count(PUBLISH) == sent)
+        numbers = [body[-10_006:-10_000] for kind, body in peer.heard if kind == PUBLISH]
+        assert numbers == [b"%06d" % number for number in range(sent)]
+        assert session.mqtt.send(OUTCOME, session.owner, Outcome(id="again", status="sent"))
+        assert session.log == ["connected"]
 
 
 async def test_an_acknowledgement_after_the_connection_is_gone_does_nothing() -> None:

@@ -1,12 +1,23 @@
 import contextlib
 import json
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.errors import MessageError
-from contract.messages import MAX_PAYLOAD_BYTES, Hello, Logout, Message, Wake, check_uid
+from contract.messages import (
+    MAX_PAYLOAD_BYTES,
+    Hello,
+    Logout,
+    Message,
+    Outcome,
+    OutcomeStatus,
+    Wake,
+    check_uid,
+    encode_outcome,
+)
 from contract.topics import TABLE
 
 MODELS = [topic.model for topic in TABLE]
@@ -51,6 +62,25 @@ def test_hangul_travels_unescaped() -> None:
     wake = Wake(uid="영희", command="싸비스", timestamp="t")
     assert "싸비스".encode() in wake.encode()
     assert Wake.decode(wake.encode()) == wake
+
+
+@given(
+    wake_id=st.from_regex(r"[\x21-\x7e]{1,64}", fullmatch=True),
+    status=st.sampled_from(get_args(OutcomeStatus)),
+    latency_ms=st.none() | st.floats(),
+)
+def test_an_outcome_is_encoded_as_every_message_is(
+    wake_id: str, status: OutcomeStatus, latency_ms: float | None
+) -> None:
+    outcome = Outcome(id=wake_id, status=status, latency_ms=latency_ms)
+    assert outcome.encode() == Message.encode(outcome)
+
+
+@pytest.mark.parametrize("wake_id", ["plain", 'quo"ted', "back\\slash", '"\\"', "</script>"])
+@pytest.mark.parametrize("latency_ms", [None, 0.0, 0.123, 1e-9, 1e22, 12345.678])
+def test_an_outcome_without_an_object_is_encoded_as_with_one(wake_id: str, latency_ms: float | None) -> None:
+    outcome = Outcome(id=wake_id, status="user_not_connected", latency_ms=latency_ms)
+    assert encode_outcome(wake_id, "user_not_connected", latency_ms) == Message.encode(outcome)
 
 
 def test_a_payload_of_more_than_8_kib_is_refused_by_its_size() -> None:
