@@ -1,6 +1,7 @@
 """`sarvis bridge`: serve until SIGINT or SIGTERM, then drain."""
 
 import asyncio
+import gc
 import signal
 import socket
 from pathlib import Path
@@ -27,6 +28,9 @@ from contract.web import BACKLOG, Server, address, listen
 
 app = typer.Typer(add_completion=False)
 log = get_logger("bridge")
+
+COLLECT_AFTER = (10_000, 20, 20)
+"""Python's own are (700, 10, 10)."""
 
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
@@ -94,6 +98,7 @@ async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, 
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stopping.set)
     async with the_bridge.running(restored=restored):
+        _spare_the_collector()
         serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
         watching = [asyncio.create_task(tls.run(), name="certificate")] if tls else []
         if entrance:
@@ -110,6 +115,16 @@ async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, 
                 task.result()  # a fault of ours: the process ends with a traceback and an exit code
         for task in watching:
             task.cancel()
+
+
+def _spare_the_collector() -> None:
+    """Let garbage collections look only at what comes from now on, and rarely.
+
+    All that was imported is a third of a million objects: looking at them stopped everybody for a quarter of a second.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 def _tls(settings: Settings) -> Reloading | None:

@@ -5,15 +5,14 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import Counter
 
-from bridge.app_protocol import Frames
+from bridge.app_protocol import FRAMES
 from bridge.hub import Hub
 from bridge.rows import Change, Missed
 from bridge.wakes import Fate, Wakes
 from bridge.websocket.connection import AppConnection
 from contract.clock import Clock, iso
-from contract.messages import LEGACY_DEVICE, Message, Outcome, OutcomeStatus, Wake
+from contract.messages import LEGACY_DEVICE, OutcomeStatus, Wake, encode_outcome
 from contract.telemetry import REGISTRY, get_logger
-from contract.topics import OUTCOME, WAKE, Topic
 
 WAKES = Counter("sarvis_wakes_total", "Wakes by their first fate", ["status"], registry=REGISTRY)
 _FIRST_FATES = {status: WAKES.labels(status) for status in ("sent", "expired", "user_not_connected", "rejected")}
@@ -30,7 +29,8 @@ class Relay:
     when it connects within the wake's life, and again every 2 s until some socket confirms.
 
     Args:
-        send: publishes a message to a device; False when no broker is reached.
+        tell: publishes an encoded outcome to a device; False when no broker is reached.
+        mirror: shows operators a wake that came by HTTP.
         user_of: the user logged in on a device, if any.
         strict: credentials are required: a device rings nobody but the user who is logged in there.
         push: begins to push a wake to the user's sleeping phones; ends with `pushed` when that went well.
@@ -41,14 +41,16 @@ class Relay:
         hub: Hub[AppConnection],
         clock: Clock,
         *,
-        send: Callable[[Topic, str, Message], bool],
+        tell: Callable[[str, bytes], bool],
+        mirror: Callable[[Wake], bool],
         user_of: Callable[[str], str | None],
         strict: bool = False,
         push: Callable[[Fate], None] | None = None,
     ) -> None:
         self._hub = hub
         self._clock = clock
-        self._send = send
+        self._tell = tell
+        self._mirror = mirror
         self._user_of = user_of
         self._strict = strict
         self._push = push
@@ -69,7 +71,7 @@ class Relay:
     def trigger(self, wake: Wake) -> bool:
         """The legacy HTTP trigger; True when at least one socket took it."""
         fate = self._begin(LEGACY_DEVICE, wake)
-        self._send(WAKE, LEGACY_DEVICE, wake)
+        self._mirror(wake)
         return fate.status == "sent"
 
     def acked(self, uid: str, wake_id: str) -> None:
@@ -119,7 +121,8 @@ class Relay:
         """Ring again where nobody has confirmed, push where nobody took it; call at least every second."""
         now = self._clock.monotonic()
         for fate in self._wakes.due_again(now):
-            self._deliver(fate, _can_repeat(self._hub.of(fate.wake.uid)))
+            if sockets := _can_repeat(self._hub.of(fate.wake.uid)):
+                self._deliver(fate, sockets)
         if self._push is not None:
             for fate in self._wakes.due_for_push(now):
                 self._push(fate)
@@ -135,7 +138,9 @@ class Relay:
             fate.status = "sent"
         self._wakes.remember(fate)
         self._change(fate, fate.status)
-        WAKES.labels(fate.status).inc()
+        _FIRST_FATES[fate.status].inc()
+        if fate.status != "sent":
+            log.info("nobody_rung", device_id=device_id, uid=wake.uid, outcome=fate.status)
         return fate
 
     def _may_ring(self, device_id: str, uid: str) -> bool:
@@ -144,29 +149,29 @@ class Relay:
 
     def _deliver(self, fate: Fate, sockets: Iterable[AppConnection]) -> int:
         """Queue the frame at each socket; how many took it."""
-        timestamp = iso(self._clock.utc_now())
         wake = fate.wake
         taken = 0
         frames: dict[str, str] = {}
         for socket in sockets:
-            if socket.mode not in frames:
-                frames[socket.mode] = Frames(socket.mode).voice_command(
+            mode = socket.mode
+            frame = frames.get(mode)
+            if frame is None:
+                timestamp = iso(self._clock.utc_now())
+                frame = frames[mode] = FRAMES[mode].voice_command(
                     wake.command, timestamp, wake_id=wake.id, device_id=fate.device_id, ttl_ms=wake.ttl_ms
                 )
-            if socket.send(frames[socket.mode]):
+            if socket.send(frame):
                 taken += 1
-                fate.taken |= socket.mode == "legacy"
+                fate.taken |= mode == "legacy"
         return taken
 
     def _change(self, fate: Fate, status: OutcomeStatus) -> None:
         fate.status = status
         fate.latency_ms = round((self._clock.monotonic() - fate.received_at) * 1000, 3)
-        log.info("wake", device_id=fate.device_id, uid=fate.wake.uid, outcome=status, latency_ms=fate.latency_ms)
 
     def _tell_device(self, fate: Fate) -> None:
         if fate.device_id != LEGACY_DEVICE:
-            outcome = Outcome(id=fate.wake.id, status=fate.status, latency_ms=fate.latency_ms)
-            self._send(OUTCOME, fate.device_id, outcome)
+            self._tell(fate.device_id, encode_outcome(fate.wake.id, fate.status, fate.latency_ms))
 
 
 def _can_repeat(sockets: Iterable[AppConnection]) -> list[AppConnection]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from prometheus_client import Counter, Gauge
@@ -34,7 +35,7 @@ from contract.messages import (
 from contract.mqtt import Incoming, MqttSession, Outgoing, Subscription
 from contract.settings import Settings
 from contract.telemetry import REGISTRY, get_logger
-from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, WAKE, Topic
+from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, OUTCOME, WAKE, Topic
 
 VERSION = version("sarvis")
 TICK_S = 0.5
@@ -110,7 +111,8 @@ class Bridge:
         self.relay = Relay(
             self.hub,
             self.clock,
-            send=self.mqtt.send,
+            tell=partial(self.mqtt.send_raw, OUTCOME),
+            mirror=partial(self.mqtt.send, WAKE, LEGACY_DEVICE),
             user_of=self.sessions.user_of,
             strict=self.doors.required,
             push=self.pushing.wake if settings.push.enabled else None,

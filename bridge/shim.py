@@ -13,6 +13,7 @@ from contract.web import Result, UserRequest, problems
 
 router = APIRouter()
 
+TRIGGER_PATH = "/api/voice-command/trigger"
 MAX_TEXT = 2**20
 MIRRORED_CHARACTERS = 1024
 NOT_STORED = {503: "The ledger could not be written; nothing was changed"}
@@ -80,20 +81,22 @@ class HeartbeatResult(BaseModel):
     expires_in_s: float
 
 
-@router.post("/api/voice-command/trigger", responses=problems(DENIED))
+@router.post(TRIGGER_PATH, responses=problems(DENIED))
 async def trigger_voice_command(body: Trigger, request: Request) -> Result:
     """Ring the user's apps; success when at least one socket took it."""
-    bridge: Bridge = request.app.state.bridge
+    rung = ring(request.app.state.bridge, body)
+    return Result(success=rung, message="Command sent" if rung else "User not connected")
+
+
+def ring(bridge: Bridge, body: Trigger) -> bool:
+    """Whether a socket took it."""
     try:
         check_uid(body.uid)
     except ValueError:
         # No app can be connected under such a uid: the documented answer is true.
-        return Result(success=False, message="User not connected")
+        return False
     timestamp = body.timestamp[:MIRRORED_CHARACTERS]
-    wake = Wake(uid=body.uid, command=body.command, timestamp=timestamp, device_id=LEGACY_DEVICE)
-    if bridge.relay.trigger(wake):
-        return Result(success=True, message="Command sent")
-    return Result(success=False, message="User not connected")
+    return bridge.relay.trigger(Wake(uid=body.uid, command=body.command, timestamp=timestamp, device_id=LEGACY_DEVICE))
 
 
 @router.post("/api/auth/logout", responses=problems(DENIED | NOT_STORED))

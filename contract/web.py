@@ -156,7 +156,7 @@ class BodyLimit:
             response.headers["connection"] = "close"
             await response(scope, receive, send)
             return
-        await self._app(scope, _replay(body, receive), send)
+        await self._app(scope, replay(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         announced = dict(scope["headers"]).get(b"content-length", b"0")
@@ -174,18 +174,18 @@ class BodyLimit:
                 return bytes(body)
 
 
-def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
-    """Give the body once, then whatever the server says."""
+def replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
+    """ASGI's receive, for a body that was read: it gives the body once, then whatever the server says."""
     given = False
 
-    async def replay() -> Message:
+    async def again() -> Message:
         nonlocal given
         if given:
             return await receive()
         given = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return replay
+    return again
 
 
 async def _unprocessable(_request: Request, error: Exception) -> Response:

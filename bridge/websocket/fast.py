@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from websockets.utils import apply_mask
 
-from bridge.app_protocol import MAX_FRAME_BYTES, CloseCode, Frames, Mode, close_reason
+from bridge.app_protocol import FRAMES, MAX_FRAME_BYTES, CloseCode, close_reason
 from bridge.auth.rates import amount_of
 from bridge.service import Bridge
 from bridge.store import StoreError
@@ -33,8 +33,6 @@ PING_FRAME = bytes([PING, 0])
 UNRESPONSIVE, RESTART = 1011, 1012
 STEP_S = 0.1
 """Of the keep-alive."""
-
-FRAMES: dict[Mode, Frames] = {"legacy": Frames("legacy"), "v2": Frames("v2")}
 
 log = get_logger("websocket")
 

@@ -60,7 +60,7 @@ async def _serve(bridge: Bridge, websocket: WebSocket, uid: str) -> None:
         return
     connection.send(established(bridge, connection, sessions))
     bridge.join(connection, client)
-    log.info("app_connected", uid=uid, mode=mode)
+    log.debug("app_connected", uid=uid, mode=mode)
 
     budget = Budget(*amount_of(bridge.settings.limits.frames))
 
@@ -77,7 +77,7 @@ async def _serve(bridge: Bridge, websocket: WebSocket, uid: str) -> None:
             await connection.serve(on_frame)
         finally:
             bridge.leave(connection)
-            log.info("app_disconnected", uid=uid)
+            log.debug("app_disconnected", uid=uid)
 
 
 async def _judge(bridge: Bridge, websocket: WebSocket, uid: str) -> Principal | None:

@@ -93,9 +93,12 @@ def mqtt(broker: EmbeddedBroker) -> Iterator[Mqtt]:
         yield it
 
 
+TELLS_WHO_COMES = {"SARVIS_LOG__LEVEL": "debug"}
+
+
 @pytest.fixture
 def bridge(broker: EmbeddedBroker, tmp_path: Path) -> Iterator[Bridge]:
-    it = Bridge(tmp_path, broker.url)
+    it = Bridge(tmp_path, broker.url, TELLS_WHO_COMES)
     it.start()
     yield it
     it.stop()
@@ -176,7 +179,7 @@ def test_a_client_comes_in_with_a_token_and_ends_without_a_valid_one(
         return done.stdout.strip()
 
     uid = unique("alice")
-    bridge = Bridge(tmp_path, "mqtt://127.0.0.1:9", settings)
+    bridge = Bridge(tmp_path, "mqtt://127.0.0.1:9", settings | TELLS_WHO_COMES)
     bridge.start(ready=False)
     try:
         token = made("app", uid)
@@ -184,7 +187,8 @@ def test_a_client_comes_in_with_a_token_and_ends_without_a_valid_one(
         name, process = clients.run(language, address(bridge, uid), token)
         connected(bridge, uid)
         assert bridge.trigger(uid)["success"]
-        bridge.sarvis.event("it is acked", lambda it: (it.get("event"), it.get("outcome")) == ("wake", "acked"))
+        bridge.http.headers["authorization"] = f"Bearer {made('api', 'ops', '--role', 'operator')}"
+        wait_for("it is acked", lambda: bridge.metric("sarvis_wakes_acked_total") == 1)
         assert len(clients.rang(name)) == 1
         assert process.poll() is None
         for arguments in ([], [token[:-4] + "AAAA"]):

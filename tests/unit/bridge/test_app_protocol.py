@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.app_protocol import (
+    FRAMES,
     MAX_REASON_BYTES,
     CloseCode,
     Frames,
@@ -16,6 +17,7 @@ from bridge.app_protocol import (
     Refused,
     WakeAck,
     close_reason,
+    dump,
     parse,
 )
 
@@ -50,6 +52,25 @@ def test_requests_are_understood_like_the_plain_table(message: dict[str, Any], m
             assert isinstance(request, LoginRequest | Refused)
         case _:
             assert isinstance(request, Refused)
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@given(mode=MODES, command=TEXT, wake_id=TEXT, ttl_ms=st.integers(0, 60_000), seq=st.none() | st.integers(),
+       expires_in_s=st.floats(0, 1e9))  # fmt: skip
+def test_frames_that_are_written_by_hand_are_the_json_of_the_table(
+    mode: Mode, command: str, wake_id: str, ttl_ms: int, seq: int | None, expires_in_s: float
+) -> None:
+    v2 = mode == "v2"
+    rung = {"type": "voice_command", "command": command, "timestamp": NOW}
+    more: dict[str, Any] = {"id": wake_id, "device_id": "jetson-1", "ttl_ms": ttl_ms} if v2 else {}
+    assert FRAMES[mode].voice_command(command, NOW, wake_id=wake_id, device_id="jetson-1", ttl_ms=ttl_ms) == dump(
+        {**rung, **more}
+    )
+    beat = {"type": "heartbeat_ack", "timestamp": NOW, "status": "active"}
+    more = ({} if seq is None else {"seq": seq}) | {"expires_in_s": expires_in_s} if v2 else {}
+    assert FRAMES[mode].heartbeat_ack(NOW, seq=seq, expires_in_s=expires_in_s) == dump({**beat, **more})
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,14 @@ class House:
         self.users = users
         self.clock = ManualClock()
         self.pushes: list[Fate] = []
-        self.relay = Relay(self.hub, self.clock, send=self._send, user_of=self.users.get, push=self.pushes.append)
+        self.relay = Relay(
+            self.hub,
+            self.clock,
+            tell=lambda device_id, outcome: self._send(OUTCOME, device_id, Outcome.decode(outcome)),
+            mirror=lambda wake: self._send(WAKE, LEGACY_DEVICE, wake),
+            user_of=self.users.get,
+            push=self.pushes.append,
+        )
 
     def _send(self, topic: Topic, owner: str, message: Message) -> bool:
         self.sent.append((topic, owner, message))
