@@ -264,7 +264,9 @@ class Sessions:
         Args:
             unsaved: rows of others that go to disk with this second's.
         """
-        again = self._outbox.due(self._clock.monotonic(), self._presence.online, self.people.now())
+        async with self._one:
+            # A post that begins while its user comes back would hit the session that is being opened.
+            again = self._outbox.due(self._clock.monotonic(), self._presence.online, self.people.now())
         for row in again.publish:
             self._announce.publish(row.device_id, [row.command()])
         for row in again.post:

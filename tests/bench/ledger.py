@@ -1,7 +1,8 @@
 """What a large ledger costs: `python -m tests.bench.ledger [--sessions N ...]`; figures for docs/reliability.md.
 
 Each size runs in a process of its own: memory is that process's, time is CPU time of this thread. The sweep is what the
-bridge does twice a second when nobody is due; it should not depend on the size.
+bridge does twice a second when nobody is due; it should not depend on the size. `connect` is what an app costs that comes
+back, and 5,000 others with it: all threads, without its socket.
 """
 
 import argparse
@@ -18,12 +19,14 @@ from typing import Any
 from bridge.rows import Promise, Session
 from bridge.sessions import Sessions
 from bridge.sql_store import SqlStore
+from bridge.store import StoreError
 from contract.clock import SystemClock
 from contract.sections.bridge import BridgeSettings, StoreSettings
 
 SIZES = (1_000, 1_000_000)
 SWEEPS = 2_000
 BATCH = 100_000
+COME_BACK = 5_000
 
 
 def main() -> None:
@@ -71,11 +74,13 @@ async def _measure(folder: Path, size: int) -> dict[str, Any]:
         sessions.people.forget_long_departed()
     sweep_us = (time.thread_time() - began_cpu) / SWEEPS * 1e6
     tick_us = await _tick_us(sessions)
+    connect_us = await _connect_us(sessions)
     await store.close()
     return {
         "sessions": size,
         "sweep_us": round(sweep_us, 2),
         "tick_with_commit_cpu_us": round(tick_us),
+        "connect_cpu_us": round(connect_us, 1),
         "bytes_per_session": round(memory * 1024 / size),
         "load_s": round(load_s, 2),
         "ledger_mib": round(settings.path.stat().st_size / 2**20, 1),
@@ -90,6 +95,25 @@ async def _tick_us(sessions: Sessions) -> float:
         sessions._promises._kept_at = float("-inf")
         await sessions.tick()
     return (time.process_time() - began) / ticks * 1e6
+
+
+async def _connect_us(sessions: Sessions) -> float:
+    """What each of many costs who connect at once; half of them have a session if there are enough."""
+    answers: list[object] = []
+    all_are = asyncio.Event()
+
+    def answered(answer: list[dict[str, str]] | StoreError) -> None:
+        answers.append(answer)
+        if len(answers) == COME_BACK:
+            all_are.set()
+
+    await sessions.connected("somebody")  # statements are compiled
+    began = time.process_time()
+    for number in range(COME_BACK):
+        sessions.connect_soon(f"user-{number}" if number % 2 else f"new-{number}", answered)
+    await all_are.wait()
+    assert not any(isinstance(answer, StoreError) for answer in answers)
+    return (time.process_time() - began) / COME_BACK * 1e6
 
 
 def _fill(path: Path, size: int) -> None:

@@ -129,9 +129,8 @@ class Town:
 async def town(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Town]:
     opened = MemoryStore() if request.param == "memory" else await SqlStore.open(place(tmp_path / "ledger.db"))
     town = Town(opened)
-    async with asyncio.timeout(20):
-        yield town
-        await town.sessions.stop()
+    yield town
+    await town.sessions.stop()
     if isinstance(opened, SqlStore):
         await opened.close()
 
@@ -412,6 +411,23 @@ async def test_a_post_that_ends_during_the_commit_is_not_waited_for(town: Town) 
     await town.sessions.posted(row, "refused")
     await town.release()
     assert town.answers == {"bob": [[]], "alice": [[]]}
+
+
+async def test_no_post_begins_while_its_user_comes_back(town: Town) -> None:
+    await town.store.put(
+        Device("old", claim_uid="alice", logout_url=URL),
+        PendingLogout("c1", "s1", "old", "alice", 1, "app", "then", 0.0, URL),
+    )
+    await town.sessions.load()
+    town.store.may_commit.clear()
+    town.connect("alice")
+    await town.store.asked.wait()
+    tick = asyncio.create_task(town.sessions.tick())
+    await asyncio.sleep(0.01)
+    await town.release()
+    await tick
+    assert town.posts == []
+    assert await town.running() == {("alice", "old")}
 
 
 # --- log-outs ---

@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from bridge import service
@@ -46,6 +48,16 @@ async def test_a_bridge_that_runs_for_long_forgets_what_is_long_over(monkeypatch
     settings = Settings(mqtt=MqttSettings(url=f"mqtt://127.0.0.1:{free_port()}"))
     async with Bridge(settings, store).running():
         await wait_until("it was pruned again and again", lambda: store.prunes >= 3)
+
+
+async def test_apps_that_are_connecting_when_the_bridge_stops_are_told_so() -> None:
+    bridge = Bridge(Settings(mqtt=MqttSettings(url=f"mqtt://127.0.0.1:{free_port()}")), MemoryStore())
+    answers: list[object] = []
+    async with bridge.running():
+        await bridge.sessions._one.acquire()
+        bridge.sessions.connect_soon("alice", answers.append)
+        await asyncio.sleep(0)
+    assert [str(answer) for answer in answers] == ["the bridge stops"]
 
 
 def test_what_a_device_says_beyond_its_limit_is_dropped_counted_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
