@@ -1,8 +1,8 @@
 """What a large ledger costs: `python -m tests.bench.ledger [--sessions N ...]`; figures for docs/reliability.md.
 
 Each size runs in a process of its own: memory is that process's, time is CPU time of this thread. The sweep is what the
-bridge does twice a second when nobody is due; it should not depend on the size. `connect` is what an app costs that comes
-back, and 5,000 others with it: all threads, without its socket.
+bridge does twice a second when nobody is due; it should not depend on the size. `connect_cpu_us` is what each of 5,000
+users costs who come back at once: all threads, without their sockets.
 """
 
 import argparse
