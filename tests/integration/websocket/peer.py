@@ -52,6 +52,12 @@ class Said:
 class Peer(RawSocket):
     """A TCP connection to a bridge; use it in a `with` block."""
 
+    def __init__(self, port: int, *, receive_bytes: int | None = None) -> None:
+        super().__init__(port, receive_bytes=receive_bytes)
+        self._found: list[Said] = []
+        self._at = 0
+        self._close: Said | None = None
+
     @property
     def answer(self) -> Answer:
         """The head of the first answer; waits for it."""
@@ -63,24 +69,14 @@ class Peer(RawSocket):
     @property
     def frames(self) -> list[Said]:
         """What was said so far after the handshake; AssertionError for a frame that a server may not send."""
-        found, rest = [], self.data.partition(HEAD_ENDS)[2]
-        while len(rest) >= 2:
-            opcode, size, start = rest[0] & 0x0F, rest[1], 2
-            assert rest[0] & 0xF0 == 0x80, f"reserved bits or a fragment: {rest[:2].hex()}"
-            assert opcode in {TEXT, CLOSE, PING, PONG}, f"opcode {opcode}"
-            assert not size & 0x80, "a server's frame is masked"
-            if size > SHORT:
-                assert opcode == TEXT, "a control frame that is too long"
-                start = 4 if size == 126 else 10
-                size = int.from_bytes(rest[2:start])
-            if len(rest) < start + size:
-                break
-            found.append(Said(opcode, rest[start : start + size]))
-            rest = rest[start + size :]
-        opcodes = [said.opcode for said in found]
-        after = opcodes[opcodes.index(CLOSE) + 1 :] if CLOSE in opcodes else []
-        assert set(after) <= {PONG}, "more than pongs after the close frame"
-        return found
+        if self._at == 0 and HEAD_ENDS in self.data:
+            self._at = self.data.index(HEAD_ENDS) + len(HEAD_ENDS)
+        while self._at > 0 and (found := _first_frame(self.data, self._at)):
+            said, self._at = found
+            assert said.opcode == PONG or self._close is None, "more than pongs after the close frame"
+            self._close = said if said.opcode == CLOSE else self._close
+            self._found.append(said)
+        return self._found
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -104,7 +100,7 @@ class Peer(RawSocket):
     @property
     def code(self) -> int:
         """The code of the close frame that came, or NEVER."""
-        return next((said.code for said in self.frames if said.opcode == CLOSE), NEVER)
+        return self._close.code if self.frames and self._close is not None else NEVER
 
     def until(self, what: str, condition: Callable[[], object]) -> None:
         """Hear until it is so; AssertionError when the server hangs up first or says nothing for too long."""
@@ -145,6 +141,23 @@ class Peer(RawSocket):
         """Vanish."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
+
+
+def _first_frame(data: bytes, at: int) -> tuple[Said, int] | None:
+    """The frame that begins there and where the next one does; None when it is not all there."""
+    if len(data) < at + 2:
+        return None
+    first, size, start = data[at], data[at + 1], at + 2
+    opcode = first & 0x0F
+    assert first & 0xF0 == 0x80, f"reserved bits or a fragment: {data[at : at + 2].hex()}"
+    assert opcode in {TEXT, CLOSE, PING, PONG}, f"opcode {opcode}"
+    assert not size & 0x80, "a server's frame is masked"
+    if size > SHORT:
+        assert opcode == TEXT, "a control frame that is too long"
+        width = 2 if size == SHORT + 1 else 8
+        start, size = start + width, int.from_bytes(data[start : start + width])
+    end = start + size
+    return (Said(opcode, data[start:end]), end) if len(data) >= end else None
 
 
 class App(Peer):
