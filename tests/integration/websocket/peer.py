@@ -3,6 +3,7 @@
 import json
 import socket
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -103,21 +104,27 @@ class Peer(RawSocket):
         return self._close.code if self.frames and self._close is not None else NEVER
 
     def until(self, what: str, condition: Callable[[], object]) -> None:
-        """Hear until it is so; AssertionError when the server hangs up first or says nothing for too long."""
+        """Hear until it is so; AssertionError when the server hangs up first or it takes too long."""
+        deadline = time.monotonic() + PATIENCE_S
         while not condition():
-            try:
-                assert self.hear(), f"the server hung up before: {what}; heard {self.data!r}"
-            except TimeoutError:
-                raise AssertionError(f"waited {PATIENCE_S:.0f} s in vain for: {what}; heard {self.data!r}") from None
+            assert self._hear_before(deadline, what), f"the server hung up before: {what}; heard {self.data!r}"
 
     def ended(self) -> int:
         """Hear the server out until it hangs up, saying nothing; the code of its close frame, or NEVER."""
-        try:
-            while self.open:
-                self.hear()
-        except TimeoutError:
-            raise AssertionError(f"it did not hang up within {PATIENCE_S:.0f} s; heard {self.data!r}") from None
+        deadline = time.monotonic() + PATIENCE_S
+        while self.open:
+            self._hear_before(deadline, "its end")
         return self.code
+
+    def _hear_before(self, deadline: float, what: str) -> bool:
+        # A server that only pings does not keep us.
+        self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+        try:
+            return self.hear()
+        except TimeoutError:
+            raise AssertionError(f"waited {PATIENCE_S:.0f} s in vain for: {what}; heard {self.data!r}") from None
+        finally:
+            self._socket.settimeout(PATIENCE_S)
 
     def lives(self, seq: int = 424242) -> None:
         """A heartbeat is answered, after everything that was on its way."""

@@ -7,11 +7,13 @@ import pytest
 from tests.fuzz.rawsocket import PING, PONG, frame
 from tests.integration.websocket.kinds import start
 from tests.integration.websocket.peer import NEVER, App
-from tests.integration.websocket.test_bounds import deaf_app, ring
+from tests.integration.websocket.test_bounds import deaf_app
 from tests.support.waiting import wait_for
 from tests.support.world import Bridge
 
 KEEPALIVE_TIMEOUT = 1011
+ENOUGH = 2000
+"""Blocks of 15 KB: more than a system keeps for a peer that reads nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +45,19 @@ def test_who_does_not_answer_is_dropped(impatient: Bridge) -> None:
         wait_for("it counts no more", lambda: impatient.metric("sarvis_app_connections") == before)
 
 
+def stuff(bridge: Bridge, app: App, at_most: int = ENOUGH) -> int:
+    """Ping with blocks, one after another, until a deaf app is dropped; how many that took."""
+    before = bridge.metric("sarvis_app_connections")
+    for count in range(at_most):
+        app.say(frame(PING, b"p" * 125) * 120)
+        if bridge.metric("sarvis_app_connections") < before:
+            return count
+    return at_most
+
+
 def test_who_does_not_even_read_is_dropped(impatient: Bridge) -> None:
     before = impatient.metric("sarvis_app_connections")
-    with deaf_app(impatient) as app:
-        for _ in range(30):  # some wait to be sent, too few to make it a slow reader
-            assert ring(impatient, app.uid)
+    with deaf_app(impatient) as first, deaf_app(impatient) as second:
+        # As much as makes pongs wait here, but not as much as is cut off for that.
+        stuff(impatient, second, stuff(impatient, first) - 2)
         wait_for("it counts no more", lambda: impatient.metric("sarvis_app_connections") == before)
