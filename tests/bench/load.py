@@ -152,12 +152,14 @@ class Load:
     # that before the next is made.
 
     def wakes(self, qos: int, count: int, outstanding: int) -> Window:
-        """Wakes, never more than that many on their way."""
+        """Wakes, never more than that many on their way and hardly fewer: some always go out together."""
         packets = self._packets(qos, count)
+        together = max(outstanding // 8, 1)
 
         def more(account: Account) -> None:
-            room = min(count - account.sent, outstanding - account.outstanding)
-            if room > 0:
+            left = count - account.sent
+            room = min(left, outstanding - account.outstanding)
+            if room >= min(together, left) and room:
                 at = account.sent
                 account.send(time.monotonic(), room)
                 self._devices.sendall(b"".join(packets[at : at + room]))

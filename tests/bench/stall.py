@@ -1,5 +1,6 @@
 """The longest time for which a server does not answer, and what it did meanwhile as far as one sees from outside."""
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -12,23 +13,26 @@ from tests.bench.processes import scheduled_s
 def measure_stall(load: Load, pid: int, seconds: float) -> Row:
     """Each app beats in turn, one at a time, so that one beat is always waiting; the longest one is told.
 
-    With it, of that time: how long the server's main thread was computing, how long it had no core, and how long this
-    load itself had none. What is left it waited for something else, a disk or a lock. Raises Lost.
+    Time in which this load itself had no core is taken off. With the longest: how long of it the server's main thread
+    was computing, and how long it had no core. What is left it waited for something else, a disk or a lock.
+    Raises Lost.
     """
-    latencies: list[float] = []
-    longest, row = -1.0, Row()
+    stalls: list[float] = []
+    row: Row = {}
+    longest = -1.0
     before = _look(pid)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        latency = load.one_beat(len(latencies) % load.apps)
-        latencies.append(latency)
+        latency = load.one_beat(len(stalls) % load.apps)
         after = _look(pid)
-        if latency > longest:
-            longest = latency
-            ran, waited, ours = (now - then for now, then in zip(after, before, strict=True))
-            row = {"stall_ran_us": ran * 1e6, "stall_no_core_us": waited * 1e6, "stall_load_no_core_us": ours * 1e6}
+        ran, waited, ours = (now - then for now, then in zip(after, before, strict=True))
+        stall = latency if math.isnan(ours) else max(latency - ours, 0.0)
+        if stall > longest:
+            longest = stall
+            row = {"stall_us": stall * 1e6, "stall_ran_us": ran * 1e6, "stall_no_core_us": waited * 1e6}
+        stalls.append(stall)
         before = after
-    return {"stall_us": longest * 1e6, "stall_p99_us": quantile(latencies, 0.99) * 1e6, **row}
+    return {**row, "stall_p99_us": quantile(stalls, 0.99) * 1e6}
 
 
 def cause(row: Mapping[str, float | None]) -> str | None:
@@ -36,12 +40,11 @@ def cause(row: Mapping[str, float | None]) -> str | None:
     whole = row.get("stall_us")
     if not whole:
         return None
-    ran, no_core, ours = (row.get(f"stall_{name}_us") or 0.0 for name in ("ran", "no_core", "load_no_core"))
+    ran, no_core = (row.get(f"stall_{name}_us") or 0.0 for name in ("ran", "no_core"))
     shares = {
         "it was computing": ran,
         "it had no core": no_core,
-        "the load had no core": ours,
-        "it waited for something else": whole - ran - no_core - ours,
+        "it waited for something else": whole - ran - no_core,
     }
     told = [f"{what} {min(part / whole, 1.0):.0%}" for what, part in shares.items() if part / whole > 0.05]
     return f"longest stall {whole / 1000:,.1f} ms; of that {', '.join(told) or 'nothing is known'}"

@@ -11,8 +11,8 @@ from tests.bench.stall import cause
     [
         ({"stall_us": 250_000.0, "stall_ran_us": 245_000.0}, "longest stall 250.0 ms; of that it was computing 98%"),
         (
-            {"stall_us": 1_000.0, "stall_ran_us": 100.0, "stall_no_core_us": 500.0, "stall_load_no_core_us": 400.0},
-            "longest stall 1.0 ms; of that it was computing 10%, it had no core 50%, the load had no core 40%",
+            {"stall_us": 1_000.0, "stall_ran_us": 100.0, "stall_no_core_us": 900.0},
+            "longest stall 1.0 ms; of that it was computing 10%, it had no core 90%",
         ),
         (
             {"stall_us": 80_000.0, "stall_ran_us": 8_000.0, "stall_no_core_us": 0.0},
