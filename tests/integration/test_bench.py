@@ -8,17 +8,22 @@ from tests.support.secure import find_program
 ROOT = Path(__file__).parents[2]
 NUMBERS = (
     "cpu_us_per_event", "events_per_s", "p50_us", "p99_us", "kib_per_connection", "connects_per_s",
-    "cpu_us_per_heartbeat", "cpu_us_per_http",
+    "cpu_us_per_heartbeat", "generator_us_per_event", "storm_per_s", "storm_cpu_us_per_connect",
+)  # fmt: skip
+GROWTH_NUMBERS = (
+    "cpu_us_per_event", "p50_us", "kib_per_connection", "connects_per_s", "cpu_us_per_heartbeat", "living_cpu_share",
+    "living_resident_mib", "living_beats_per_s", "living_wakes_per_s",
 )  # fmt: skip
 
 
-def test_the_benchmark_accounts_for_every_message_of_bridge_and_guide(tmp_path: Path) -> None:
+def test_the_benchmark_accounts_for_every_message_of_bridge_guide_and_broker(tmp_path: Path) -> None:
     find_program("mosquitto")
     report = tmp_path / "report.json"
     done = subprocess.run(
         [
-            sys.executable, "-m", "tests.bench.throughput", "--quick", "--rounds", "1", "--systems", "sarvis,guide",
-            "--apps", "20", "--events", "200", "--json", str(report),
+            sys.executable, "-m", "tests.bench.throughput", "--quick", "--rounds", "1", "--apps", "20",
+            "--systems", "sarvis,guide,mosquitto_ws", "--events", "200", "--storm", "30", "--stall", "--stall-apps",
+            "10", "--json", str(report),
         ],
         cwd=ROOT,
         capture_output=True,
@@ -29,11 +34,47 @@ def test_the_benchmark_accounts_for_every_message_of_bridge_and_guide(tmp_path: 
 
     assert done.returncode == 0, done.stdout + done.stderr
     rows = {(row["system"], row["qos"]): row for row in json.loads(report.read_text())["rows"]}
-    assert set(rows) == {("sarvis", 0), ("sarvis", 1), ("guide", 0), ("guide", 1)}
-    # Warming up, at full rate, paced, heartbeats and triggers.
-    assert {(row["sent"], row["received"]) for row in rows.values()} == {(40 + 200 + 200 + 100 + 50,) * 2}
+    assert set(rows) == {(system, qos) for system in ("sarvis", "guide", "mosquitto_ws") for qos in (0, 1)}
     assert all(row[name] is not None for row in rows.values() for name in NUMBERS)
-    assert "sent 2,360, received 2,360" in done.stdout
+    # Warming up, at full rate, paced, heartbeats, and triggers where there are any.
+    for (system, _), row in rows.items():
+        bridged = system != "mosquitto_ws"
+        assert row["sent"] == row["received"] == 40 + 200 + 200 + 100 + 50 * bridged
+        assert (row["cpu_us_per_http"] is not None) == bridged
+        assert (row.get("stall_us") is not None) == bridged
+    assert "sent 3,440, received 3,440" in done.stdout
+    assert "sarvis: longest stall" in done.stdout
+
+
+def test_growth_is_measured_as_far_as_there_are_open_files(tmp_path: Path) -> None:
+    find_program("mosquitto")
+    script = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from tests.bench import growth\n"
+        "from tests.bench.processes import Cores\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))\n"
+        "plan = growth.Plan((20, 900), events=100, outstanding=8, living_from=20, living_s=1.0, users=1000)\n"
+        "growth.BEAT_EVERY_S = 0.5\n"
+        "sys.exit(growth.run(plan, Cores(None, None), Path(sys.argv[1])))\n"
+    )
+    file = tmp_path / "growth.json"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(file)],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=110,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(file.read_text())
+    assert [(row["system"], row["apps"]) for row in report["growth"]] == [("sarvis", 20), ("guide", 20)]
+    assert all(row[name] > 0 for row in report["growth"] for name in GROWTH_NUMBERS)
+    assert set(report["left_out"]) == {"sarvis with 900 apps", "guide with 900 apps"}
+    assert "900 apps need 1,220 open files" in done.stdout
+    assert report["sweep"]["users"] == 1000
 
 
 def test_outcomes_that_do_not_come_make_the_benchmark_fail(tmp_path: Path) -> None:
