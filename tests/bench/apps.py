@@ -49,8 +49,7 @@ class App:
         self._ears = ears
         self._tail = b""
         self._unread = b""
-        self.sock = socket.socket()
-        self.sock.setblocking(False)
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._recv = self.sock.recv
 

@@ -83,8 +83,8 @@ def _step(name: str, apps: int, plan: Plan, cores: Cores) -> dict[str, Any]:
             watch.warm_up(apps, plan.events)
             with watch.load(apps) as load:
                 return _measure(watch, load, SYSTEMS[name].outcomes, plan)
-    except Lost as lost:
-        return {"sent": 0, "received": 0, "faults": [f"ended early: {lost}"]}
+    except (Lost, AssertionError) as error:
+        return {"sent": 0, "received": 0, "faults": [f"ended early: {error}"]}
 
 
 def _measure(watch: Watch, load: Load, each: Sequence[str], plan: Plan) -> dict[str, Any]:

@@ -121,13 +121,16 @@ class Watch:
 
 @contextmanager
 def watching(system: System, apps: int, cores: Cores) -> Iterator[Watch]:
-    """The system on a core of its own, for so many apps, with a broker; raises NotHereError, and Lost with its log."""
+    """The system on a core of its own, for so many apps, with a broker.
+
+    Raises NotHereError, AssertionError when it does not start, and Lost, with its log, when a connection breaks.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-") as name, mosquitto(Path(name), cores.load) as broker:
         with on_core(cores.system):
             running = system.start(Path(name), broker[1], apps)
         try:
             yield Watch(system, running, broker)
-        except Lost as lost:
+        except (Lost, OSError) as lost:
             raise Lost(f"{lost}\n{running.process.log[-3000:]}") from lost
         finally:
             running.process.stop()
@@ -203,7 +206,7 @@ def _storm(watch: Watch, plan: Plan) -> tuple[Row, list[str]]:
             load.leave()
             settle(watch.pid)
             again = watch.coming(load)
-        except Lost as lost:
+        except (Lost, OSError) as lost:
             return {}, [f"storm: {lost}"]
     return {
         "storm_per_s": again["connects_per_s"],

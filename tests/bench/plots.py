@@ -23,7 +23,7 @@ NAMES = {
     "floor": "send(2) alone",
 }
 OURS, OURS_PALE, OTHER, OTHER_PALE, INK = "#0b6e8f", "#8cc3d6", "#7a7a7a", "#c9c9c9", "#333333"
-STYLE = {
+STYLE: Any = {
     "font.size": 11,
     "axes.titlesize": 12,
     "axes.titlelocation": "left",

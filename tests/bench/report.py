@@ -27,6 +27,7 @@ SYSTEM_COLUMNS = {
     "cpu_us_per_connect": ("CPU µs/connect", ",.0f"),
     "storm_per_s": ("storm/s", ",.0f"),
     "storm_cpu_us_per_connect": ("CPU µs/storm", ",.0f"),
+    "storm_generator_share": ("storm load", ".0%"),
     "cpu_us_per_heartbeat": ("CPU µs/heartbeat", ".1f"),
     "cpu_us_per_http": ("CPU µs/HTTP", ".1f"),
     "stall_us": ("stall µs", ",.0f"),

@@ -78,8 +78,9 @@ def _run(arguments: argparse.Namespace, cores: Cores) -> int:
                 _measure_one(name, plan, cores, results)
             except NotHereError as error:
                 left_out[name] = str(error)
-            except Lost as lost:
-                results.add(name, None, {}, 0, 0, [f"round {number} ended early: {lost}"])
+            except (Lost, AssertionError) as error:
+                # The others are measured all the same.
+                results.add(name, None, {}, 0, 0, [f"round {number} ended early: {error}"])
     rows = results.rows()
     tell(machine, rows, left_out)
     if arguments.json is not None:

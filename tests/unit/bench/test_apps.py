@@ -44,7 +44,7 @@ def hear(kind: type[App], *pieces: bytes) -> tuple[list[bytes | str], list[bytes
     app = kind(ears, 1)
     app.sock.close()
     app.sock = wire  # type: ignore[assignment]
-    app._recv = wire.recv
+    app._recv = wire.recv  # type: ignore[assignment]
     while wire.pieces:
         app.read()
     return ears.heard, wire.said
