@@ -12,12 +12,12 @@ from bridge.wakes import Fate, Wakes
 from bridge.websocket.connection import AppConnection
 from contract.clock import Clock, iso
 from contract.messages import LEGACY_DEVICE, OutcomeStatus, Wake, encode_outcome
-from contract.telemetry import REGISTRY, get_logger
+from contract.telemetry import REGISTRY, Tally, get_logger
 
-WAKES = Counter("sarvis_wakes_total", "Wakes by their first fate", ["status"], registry=REGISTRY)
-_FIRST_FATES = {status: WAKES.labels(status) for status in ("sent", "expired", "user_not_connected", "rejected")}
+FIRST = ("sent", "expired", "user_not_connected", "rejected")
+WAKES = Tally("sarvis_wakes", "Wakes by their first fate", "status", FIRST).counts
+ACKED = Tally("sarvis_wakes_acked", "Wakes that an app confirmed").counts
 PUSHED = Counter("sarvis_wakes_pushed_total", "Wakes that a push service took for a phone", registry=REGISTRY)
-ACKED = Counter("sarvis_wakes_acked_total", "Wakes that an app confirmed", registry=REGISTRY)
 
 log = get_logger("relay")
 
@@ -81,7 +81,7 @@ class Relay:
             return
         self._wakes.settled(fate)
         self._change(fate, "acked")
-        ACKED.inc()
+        ACKED[""] += 1
         self._tell_device(fate)
 
     def pushed(self, fate: Fate) -> None:
@@ -138,7 +138,7 @@ class Relay:
             fate.status = "sent"
         self._wakes.remember(fate)
         self._change(fate, fate.status)
-        _FIRST_FATES[fate.status].inc()
+        WAKES[fate.status] += 1
         if fate.status != "sent":
             log.info("nobody_rung", device_id=device_id, uid=wake.uid, outcome=fate.status)
         return fate

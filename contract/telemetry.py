@@ -3,10 +3,13 @@
 import contextlib
 import logging
 import sys
+from collections.abc import Iterable
 from typing import TextIO, cast
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from contract.sections.log import LogSettings
 
@@ -23,6 +26,28 @@ MQTT_RECONNECTS = Counter(
     "sarvis_mqtt_reconnects_total", "Connections to the broker that had to be made again", registry=REGISTRY
 )
 MQTT_UNSENT = Counter("sarvis_mqtt_unsent_total", "Messages not sent because no broker was reached", registry=REGISTRY)
+
+
+class Tally(Collector):
+    """A counter for what happens at every wake: the library's takes a lock each time, this a tenth of its time.
+
+    Only one thread may count.
+
+    Attributes:
+        counts: by the value of the label (without a label there is one, the empty one); whoever counts adds to it.
+    """
+
+    def __init__(self, name: str, told: str, label: str | None = None, values: Iterable[str] = ("",)) -> None:
+        self.counts = dict.fromkeys(values, 0)
+        self._name, self._told, self._labels = name, told, [] if label is None else [label]
+        REGISTRY.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """See prometheus_client."""
+        family = CounterMetricFamily(self._name, self._told, labels=self._labels)
+        for value, count in self.counts.items():
+            family.add_metric([value][: len(self._labels)], count)
+        yield family
 
 
 class Unbreakable:

@@ -44,7 +44,7 @@ class Rates:
 
 
 class Budget:
-    """A fixed window for one connection or one device: what is spent beyond `amount` in `period_s` is refused."""
+    """A fixed window for one connection: what is spent beyond `amount` in `period_s` is refused."""
 
     __slots__ = ("_amount", "_ends", "_period_s", "_spent")
 
@@ -64,23 +64,27 @@ class Budget:
 
 
 class Budgets:
-    """A budget for each of many names; the one longest unused is forgotten when there are too many."""
+    """A fixed window for each of many names: what is spent beyond the rate in its period is refused.
+
+    The name longest unused, give or take a period, is forgotten when there are too many.
+    """
 
     def __init__(self, rate: str, most: int = MAX_PEERS) -> None:
         self._amount, self._period_s = amount_of(rate)
         self._most = most
-        self._budgets: OrderedDict[str, Budget] = OrderedDict()
+        self._windows: OrderedDict[str, list[float]] = OrderedDict()  # when it ends, and what is spent
 
     def spend(self, name: str, now: float) -> bool:
         """Take one of this name's; False when nothing is left. `now` is monotonic."""
-        budget = self._budgets.get(name)
-        if budget is None:
-            budget = self._budgets[name] = Budget(self._amount, self._period_s)
-            if len(self._budgets) > self._most:
-                self._budgets.popitem(last=False)
-        else:
-            self._budgets.move_to_end(name)
-        return budget.spend(now)
+        window = self._windows.get(name)
+        if window is not None and now < window[0]:
+            window[1] += 1
+            return window[1] <= self._amount
+        self._windows[name] = [now + self._period_s, 1]
+        self._windows.move_to_end(name)
+        if len(self._windows) > self._most:
+            self._windows.popitem(last=False)
+        return self._amount >= 1
 
 
 def amount_of(rate: str) -> Pair:

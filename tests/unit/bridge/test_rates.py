@@ -63,7 +63,7 @@ def test_a_device_that_floods_spends_nobody_elses_budget() -> None:
     assert [budgets.spend("loud", 0.0) for _ in range(3)] == [True, True, False]
     assert budgets.spend("quiet", 0.0)
     assert budgets.spend("third", 0.0)
-    assert len(budgets._budgets) == 2
+    assert len(budgets._windows) == 2
 
 
 def test_a_rate_is_an_amount_and_a_period() -> None:
