@@ -35,12 +35,12 @@ _PRIVATE = (
 )
 
 _SUCCESS = MQTTErrorCode.MQTT_ERR_SUCCESS
-_PUBLISH, _PUBACK = 0x30, 0x40
+_TYPE_1, _PUBLISH, _PUBACK = 0x10, 0x30, 0x40
 _TYPE_AND_QOS_2 = 0xF4
 _MORE = 0x80
 """The bit that says that a length goes on."""
-_MAX_BYTES = (1 << 28) - 1
-"""The longest body that MQTT knows."""
+_ENDLESS = 1 << 28
+"""More than MQTT can write."""
 
 Publish = Callable[[bytes, bytes, int, bool, int], None]
 """Called with topic, payload, QoS, retain flag and packet id (0 with QoS 0); must not raise."""
@@ -111,8 +111,8 @@ class Cutter:
             head = data[at]
             size, body = _length(data, at + 1, end)
             stop = body + size
-            if size > _MAX_BYTES or not 0x10 <= head < 0xF0:  # noqa: PLR2004 - in types 0 and 15 paho loses its place
-                return MQTTErrorCode.MQTT_ERR_PROTOCOL
+            if head < _TYPE_1:
+                return MQTTErrorCode.MQTT_ERR_PROTOCOL  # there is no type 0, and paho would lose its place in it
             short = head & _TYPE_AND_QOS_2 == _PUBLISH and size <= MAX_SHORT_BYTES
             if body > end or (short and stop > end):
                 break
@@ -129,7 +129,10 @@ class Cutter:
 
 
 def _length(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """The size of the body, written `at`, and where the body begins: beyond the end when the size is not all there."""
+    """The size of the body, written `at`, and where the body begins: beyond the end when the size is not all there.
+
+    A size that goes on for too long is endless, so that paho sees all of it and says what it is.
+    """
     size = data[at]
     if size < _MORE:
         return size, at + 1
@@ -141,7 +144,7 @@ def _length(data: bytes, at: int, end: int) -> tuple[int, int]:
         size |= (digit & _MORE - 1) << 7 * place
         if digit < _MORE:
             return size, at + place + 1
-    return _MAX_BYTES + 1, end
+    return _ENDLESS, end
 
 
 def _published(data: bytes, head: int, body: int, stop: int, publish: Publish) -> bool:
@@ -178,6 +181,8 @@ class FastClient(paho.Client):
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:  # noqa: ARG002 - paho's own ignores it, too
         """Read once and deal with every packet in it; what ends the connection goes paho's way."""
+        if self._sock is None:
+            return MQTTErrorCode.MQTT_ERR_NO_CONN
         try:
             data = super()._sock_recv(READ_BYTES)
         except BlockingIOError:
@@ -189,7 +194,7 @@ class FastClient(paho.Client):
             self._last_bytes_received = monotonic()
             # No callback is kept in the cutter: a client that nobody holds must go at once, with its socket.
             code = self._cutter.feed(data, partial(self._hear, self), self._pass)
-        return self._loop_rc_handle(code) if code > 0 and self._sock is not None else code
+        return self._loop_rc_handle(code) if code > 0 else code
 
     def ack(self, mid: int, qos: int) -> MQTTErrorCode:
         """Send PUBACK soon. It is never refused: a broker whose window lacks it would let less and less through."""
@@ -211,7 +216,7 @@ class FastClient(paho.Client):
         return True
 
     def _flush(self) -> None:
-        if not self._soon or self._sock is None:
+        if not self._soon:
             return
         if self._out_packet:
             self._hand_over()
@@ -237,8 +242,7 @@ class FastClient(paho.Client):
 
     def _pass(self, data: bytes) -> MQTTErrorCode:
         self._passed = data
-        code = self._packet_read()
-        return code if self._sock is not None else MQTTErrorCode.MQTT_ERR_NO_CONN
+        return self._packet_read()
 
     def _sock_recv(self, bufsize: int) -> bytes:
         taken, self._passed = self._passed[:bufsize], self._passed[bufsize:]

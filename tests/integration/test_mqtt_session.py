@@ -489,6 +489,21 @@ async def test_a_message_is_acknowledged_only_when_its_handler_says_so() -> None
         await wait_until("the second's acknowledgement", lambda: broker.peers[0].acknowledged() == [8])
 
 
+async def test_each_topic_is_sent_with_the_qos_of_the_table() -> None:
+    async with FakeBroker(welcome) as broker, Session(broker.url) as session:
+        await session.connected()
+        session.mqtt.send_raw(OUTCOME, "x", b"{}")
+        session.mqtt.send_raw(WAKE, "x", b"{}")
+        peer = broker.peers[0]
+        await wait_until("both", lambda: [kind for kind, _ in peer.heard].count(PUBLISH) == 2)
+        with_id = {
+            topic: len(body) - 2 - len(topic) - len(b"{}")
+            for kind, body in peer.heard
+            if kind == PUBLISH and (topic := body[2 : 2 + int.from_bytes(body[:2])])
+        }
+        assert with_id == {b"sarvis/v1/devices/x/outcome": 0, b"sarvis/v1/devices/x/wake": 2}
+
+
 async def test_a_fault_in_a_callback_is_no_fault_of_the_message() -> None:
     async def script(peer: Peer) -> None:
         await peer.welcome()

@@ -102,13 +102,13 @@ class Loop:
     """As much of an event loop as the client uses."""
 
     def __init__(self) -> None:
-        self._soon: list[Callable[[], object]] = []
+        self.calls: list[Callable[[], object]] = []
 
     def call_soon(self, call: Callable[[], object]) -> None:
-        self._soon.append(call)
+        self.calls.append(call)
 
     def turn(self) -> None:
-        calls, self._soon = self._soon, []
+        calls, self.calls = self.calls, []
         for call in calls:
             call()
 
@@ -222,6 +222,20 @@ def test_a_message_of_any_size_comes_and_so_does_the_next(size: int) -> None:
     assert line.lost == []
 
 
+def test_a_packet_of_type_0_ends_the_connection_at_its_head() -> None:
+    line = Line()
+    line.comes(b"\x00\x05")
+    assert len(line.lost) == 1
+
+
+def test_a_long_message_is_not_gathered_before_paho_gets_it() -> None:
+    line = Line()
+    long = publish(b"t", b"x" * MAX_SHORT_BYTES, 2)
+    line.comes(long[:10], long[10:30_000])
+    assert len(line.client._in_packet["packet"]) == 30_000 - 4
+    assert line.fast._cutter._rest == b""
+
+
 def test_one_turn_of_the_loop_reads_once() -> None:
     line = Line()
     line.wire.coming.extend([publish(b"t", b"1"), publish(b"t", b"2")])
@@ -235,7 +249,7 @@ def test_one_turn_of_the_loop_reads_once() -> None:
 @pytest.mark.parametrize("fault", MALFORMED)
 def test_what_is_malformed_ends_the_connection_with_a_reason_after_what_came_before(fault: str) -> None:
     line = Line()
-    line.comes(publish(b"t", b"before") + MALFORMED[fault] + publish(b"t", b"after"))
+    line.comes(publish(b"t", b"before") + MALFORMED[fault], publish(b"t", b"after"))
     assert [payload for _, payload, *_ in line.heard] == [b"before"]
     assert len(line.lost) == 1
     assert line.wire.closed
@@ -337,6 +351,7 @@ def test_all_of_one_turn_goes_out_at_once_and_in_order() -> None:
     line.fast.ack(1, 1)
     assert line.fast.send_soon(b" three")
     assert line.wire.sends == []
+    assert len(line.loop.calls) == 1
     line.loop.turn()
     assert line.wire.sends == [b"one " + encode_puback(1) + b" three"]
     line.fast.send_soon(b"next")
@@ -430,6 +445,8 @@ def test_after_the_end_nothing_is_taken() -> None:
     line.fast.ack(1, 1)
     line.loop.turn()
     assert line.wire.sent == b""
+    line.client.loop_read()
+    assert len(line.lost) == 1
 
 
 @given(

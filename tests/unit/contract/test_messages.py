@@ -3,7 +3,7 @@ import json
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contract.errors import MessageError
@@ -69,6 +69,8 @@ def test_hangul_travels_unescaped() -> None:
     status=st.sampled_from(get_args(OutcomeStatus)),
     latency_ms=st.none() | st.floats(),
 )
+@example(wake_id="x", status="sent", latency_ms=float("inf"))
+@example(wake_id="x", status="sent", latency_ms=float("nan"))
 def test_an_outcome_is_encoded_as_every_message_is(
     wake_id: str, status: OutcomeStatus, latency_ms: float | None
 ) -> None:
