@@ -2,11 +2,14 @@
 
 Each system runs in a process of its own on one core; the broker (Mosquitto) and the load run on another. CPU is that
 of the system's process alone. Ends with 1 unless every message that was sent has come, once, where it should, and every
-app was let in.
+app was let in. With --all also Node-RED with a flow that rings the right app (node_red) and Mosquitto's own WebSocket,
+on which each app subscribes to what its device says (mosquitto_ws). npm installs its packages at first use; what is not
+there is left out by name.
 
 After the wakes comes a storm: many apps connect, all hang up, and all come again at once; the second time is told.
 At most 2,000 wait to be greeted at a time: beyond a server's backlog the kernel drops what comes and asks again a
-second later. With --stall, sarvis and guide are also asked for their longest stall: 10,000 apps beat in turn.
+second later. With --stall, sarvis and guide are also asked for their longest stall: 10,000 apps beat in turn, and what
+the server did meanwhile is told as far as one sees from outside. A load that is busy nearly all the time is told, too.
 
 --growth measures something else: the bridge with more and more apps, each step with a fresh one, beside guide up to
 1,000; from 10,000 apps on also half a minute of living, in which all apps beat and some are woken; and the look for due
@@ -139,7 +142,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="100 apps and 2,000 wakes instead of 1,000 and 20,000")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
     parser.add_argument("--rounds", type=_positive, default=3, help="of which the median is told; 3")
-    parser.add_argument("--systems", type=_systems, help=f"some of {','.join(NAMES)}")
+    parser.add_argument("--systems", type=_systems, help=f"some of {', '.join(NAMES)}, without spaces")
     parser.add_argument(
         "--all", action="store_true", help=f"all systems, {' and '.join(ONLY_WITH_ALL)}, too; and --stall"
     )
