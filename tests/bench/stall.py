@@ -3,14 +3,33 @@
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from tests.bench.accounts import Row, quantile
-from tests.bench.load import Load
 from tests.bench.processes import scheduled_s
 
+Look = Callable[[int], tuple[float, float, float]]
 
-def measure_stall(load: Load, pid: int, seconds: float) -> Row:
+
+class Beating(Protocol):
+    """Apps that can beat."""
+
+    apps: int
+
+    def one_beat(self, app: int) -> float:
+        """Seconds until the answer; raises Lost."""
+
+
+def look(pid: int) -> tuple[float, float, float]:
+    """Seconds that a server's main thread has run, that it had no core, and that this process had none; or NaN."""
+    ran, waited = scheduled_s(pid)
+    return ran, waited, scheduled_s(os.getpid())[1]
+
+
+def measure_stall(
+    load: Beating, pid: int, seconds: float, *, look: Look = look, clock: Callable[[], float] = time.monotonic
+) -> Row:
     """Each app beats in turn, one at a time, so that one beat is always waiting; the longest one is told.
 
     Time in which this load itself had no core is taken off. With the longest: how long of it the server's main thread
@@ -20,11 +39,11 @@ def measure_stall(load: Load, pid: int, seconds: float) -> Row:
     stalls: list[float] = []
     row: Row = {}
     longest = -1.0
-    before = _look(pid)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    before = look(pid)
+    deadline = clock() + seconds
+    while clock() < deadline:
         latency = load.one_beat(len(stalls) % load.apps)
-        after = _look(pid)
+        after = look(pid)
         ran, waited, ours = (now - then for now, then in zip(after, before, strict=True))
         stall = latency if math.isnan(ours) else max(latency - ours, 0.0)
         if stall > longest:
@@ -48,8 +67,3 @@ def cause(row: Mapping[str, float | None]) -> str | None:
     }
     told = [f"{what} {min(part / whole, 1.0):.0%}" for what, part in shares.items() if part / whole > 0.05]
     return f"longest stall {whole / 1000:,.1f} ms; of that {', '.join(told) or 'nothing is known'}"
-
-
-def _look(pid: int) -> tuple[float, float, float]:
-    ran, waited = scheduled_s(pid)
-    return ran, waited, scheduled_s(os.getpid())[1]
