@@ -109,6 +109,23 @@ class Peer(RawSocket):
         while not condition():
             assert self._hear_before(deadline, what), f"the server hung up before: {what}; heard {self.data!r}"
 
+    def welcomed(self) -> None:
+        """Hear the first frame."""
+        self.until("a welcome", lambda: self.frames)
+
+    def answered(self, *seqs: int) -> None:
+        """Hear until exactly these heartbeats are answered, in this order."""
+        self.until(f"answers to {seqs}", lambda: self.acked == list(seqs))
+
+    def rung(self) -> None:
+        """Hear a wake."""
+        self.until("a wake", lambda: self.told("voice_command"))
+
+    def closed(self) -> int:
+        """Hear the server's close frame, perhaps before it hangs up; its code."""
+        self.until("a close frame", lambda: self.code != NEVER)
+        return self.code
+
     def ended(self) -> int:
         """Hear the server out until it hangs up, saying nothing; the code of its close frame, or NEVER."""
         deadline = time.monotonic() + PATIENCE_S
@@ -178,7 +195,7 @@ class App(Peer):
         self.uid = uid or unique("user")
         headers = {"Sec-WebSocket-Protocol": subprotocol} if subprotocol else {}
         self.say(handshake(f"/ws/app/{self.uid}/", headers))
-        self.until("a welcome", lambda: self.frames)
+        self.welcomed()
         assert self.answer.status == 101
         assert self.messages[0]["type"] == "connection_established"
 

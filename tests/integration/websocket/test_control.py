@@ -39,7 +39,7 @@ def test_pings_are_answered_amid_a_message(bridge: Bridge) -> None:
         app.say(frame(TEXT, heartbeat(1)[:3], fin=False) + frame(PING, b"amid"))
         app.until("a pong", lambda: app.pongs == [b"amid"])
         app.say(frame(CONTINUATION, heartbeat(1)[3:]))
-        app.until("an answer", lambda: app.acked == [1])
+        app.answered(1)
 
 
 @pytest.mark.parametrize("payload", [b"", b"unasked", b"\0\0\0\0", b"p" * 125])
@@ -109,8 +109,7 @@ def test_what_was_asked_before_a_close_is_carried_out(bridge: Bridge) -> None:
     with App(bridge.port) as other, App(bridge.port, other.uid) as app:
         app.say(frame(TEXT, b'{"type":"logout"}') + close(1000))
         app.ended()
-        other.until("a close frame", lambda: other.code > 0)
-        assert other.code == 4501
+        assert other.closed() == 4501
 
 
 @pytest.mark.parametrize("leave", ["close", "half-close", "reset", "vanish amid a frame", "wrong"])
@@ -146,7 +145,7 @@ def test_a_server_that_stops_says_so_and_hangs_up(kind: str, tmp_path_factory: p
     with App(bridge.port) as polite, App(bridge.port) as mute, App(bridge.port, subprotocol=None) as legacy:
         bridge.sarvis.process.terminate()
         for app in (polite, legacy):
-            app.until("a close frame", lambda app=app: app.code > 0)  # type: ignore[misc]
+            app.closed()
             app.say(close(4000))
         # The mute one does not answer, and the server does not wait for it for ever.
         assert [app.ended() for app in (polite, legacy, mute)] == [4000] * 3
@@ -156,8 +155,7 @@ def test_a_server_that_stops_says_so_and_hangs_up(kind: str, tmp_path_factory: p
 def test_who_does_not_answer_a_close_is_dropped(bridge: Bridge) -> None:
     with App(bridge.port) as app:
         bridge.post("/api/auth/logout", {"uid": app.uid})
-        app.until("a close frame", lambda: app.code > 0)
-        assert app.code == 4501
+        assert app.closed() == 4501
         # It does not count, although its peer still talks; ten seconds later it is cut off, within our patience.
         wait_for("it counts no more", lambda: bridge.metric("sarvis_app_connections") == 0)
         app.say(beat(1))
@@ -168,6 +166,6 @@ def test_who_does_not_answer_a_close_is_dropped(bridge: Bridge) -> None:
 def test_after_the_servers_close_the_peers_answer_ends_it(bridge: Bridge) -> None:
     with App(bridge.port) as app:
         bridge.post("/api/auth/logout", {"uid": app.uid})
-        app.until("a close frame", lambda: app.code > 0)
+        app.closed()
         app.say(frame(PING, b"late") + close(4501))
         assert app.ended() == 4501

@@ -21,13 +21,13 @@ def announce(opcode: int, size: int) -> bytes:
 def test_a_text_is_understood_under_any_mask(bridge: Bridge, mask: bytes) -> None:
     with App(bridge.port) as app:
         app.say(beat(1, mask=mask))
-        app.until("its answer", lambda: app.acked == [1])
+        app.answered(1)
 
 
 def test_a_frame_may_come_byte_by_byte(bridge: Bridge) -> None:
     with App(bridge.port) as app:
         app.piecemeal(beat(1) + frame(PING, b"byte") + frame(TEXT, heartbeat(2, 300)))
-        app.until("both answers", lambda: app.acked == [1, 2])
+        app.answered(1, 2)
         assert app.pongs == [b"byte"]
 
 
@@ -38,7 +38,7 @@ def test_a_frame_may_be_cut_anywhere(bridge: Bridge, cut: int) -> None:
         app.say(data[:cut])
         assert bridge.readiness()[0]  # so that it has been read alone
         app.say(data[cut:] + beat(2))
-        app.until("both answers", lambda: app.acked == [1, 2])
+        app.answered(1, 2)
 
 
 def test_many_frames_may_come_at_once(bridge: Bridge) -> None:
@@ -53,7 +53,7 @@ def test_many_frames_and_a_part_of_the_next(bridge: Bridge) -> None:
     with App(bridge.port) as app:
         for start in range(0, len(data), 97):
             app.say(data[start : start + 97])
-        app.until("all answers", lambda: app.acked == list(range(50)))
+        app.answered(*range(50))
 
 
 @pytest.mark.parametrize("size", [50, 124, 125, 126, 127, 128, 1000, 16_000, MAX_FRAME_BYTES - 1, MAX_FRAME_BYTES])
@@ -103,7 +103,7 @@ def test_control_frames_come_between_fragments(bridge: Bridge) -> None:
         app.say(frame(TEXT, text[:5], fin=False) + frame(PING, b"one") + frame(CONTINUATION, text[5:9], fin=False))
         app.until("a pong", lambda: app.pongs == [b"one"])
         app.say(frame(PONG, b"x") + frame(PING) + frame(PING, b"two") + frame(CONTINUATION, text[9:]))
-        app.until("its answer", lambda: app.acked == [1])
+        app.answered(1)
         assert app.pongs == [b"one", b"", b"two"]
 
 
@@ -122,7 +122,7 @@ def test_a_message_may_come_in_fragments_of_one_byte(bridge: Bridge) -> None:
         for seq in range(5):
             pieces = b"".join(frame(CONTINUATION, bytes([byte]), fin=False) for byte in heartbeat(seq))
             app.say(frame(TEXT, b"", fin=False) + pieces + frame(CONTINUATION, b""))
-        app.until("all answers", lambda: app.acked == [0, 1, 2, 3, 4])
+        app.answered(0, 1, 2, 3, 4)
 
 
 WRONG = {

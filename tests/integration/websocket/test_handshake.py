@@ -51,7 +51,7 @@ def test_a_subprotocol_is_chosen_only_when_it_is_offered(
 ) -> None:
     with Peer(bridge.port) as peer:
         peer.say(handshake(path(), headers, more=more))
-        peer.until("a welcome", lambda: peer.frames)
+        peer.welcomed()
         assert peer.answer.status == 101
         assert peer.answer.values("sec-websocket-protocol") == chosen
         assert ("missed" in peer.messages[0]) == bool(chosen)
@@ -151,17 +151,17 @@ def test_the_last_slash_may_be_left_out(bridge: Bridge) -> None:
     for address in ("/ws/app/slash", "/ws/app/slash/"):
         with Peer(bridge.port) as peer:
             peer.say(handshake(address, {}))
-            peer.until("a welcome", lambda peer=peer: peer.frames)  # type: ignore[misc]
+            peer.welcomed()
             assert peer.messages[0]["connection_uuid"] == "slash"
 
 
 def test_a_uid_may_be_hangul(bridge: Bridge) -> None:
     with Peer(bridge.port) as peer:
         peer.say(handshake(path(HANGUL), {}))
-        peer.until("a welcome", lambda: peer.frames)
+        peer.welcomed()
         assert peer.messages[0]["connection_uuid"] == "싸비스"
         assert bridge.trigger("싸비스")["success"]
-        peer.until("a wake", lambda: peer.told("voice_command"))
+        peer.rung()
 
 
 @pytest.mark.parametrize("address", ["/ws/app/%00/", "/ws/app/%0A/", "/ws/app/%7F/", f"/ws/app/{'u' * 129}/"])
@@ -169,8 +169,7 @@ def test_a_uid_that_is_none_is_told_why(bridge: Bridge, address: str) -> None:
     with Peer(bridge.port) as peer:
         peer.say(handshake(address, {}))
         assert peer.answer.status == 101
-        peer.until("a close frame", lambda: peer.code > 0)
-        assert peer.code == 4504
+        assert peer.closed() == 4504
         assert peer.messages == []
 
 
@@ -179,9 +178,8 @@ def test_the_same_client_takes_the_place_of_its_older_socket(bridge: Bridge) -> 
     with Peer(bridge.port) as old, Peer(bridge.port) as new, Peer(bridge.port) as other:
         for peer, name in ((old, "phone"), (other, "desk%20top"), (new, "phone")):
             peer.say(handshake(path(uid, f"?client={name}"), {"Sec-WebSocket-Protocol": V2}))
-            peer.until("a welcome", lambda peer=peer: peer.frames)  # type: ignore[misc]
-        old.until("a close frame", lambda: old.code > 0)
-        assert old.code == 4502
+            peer.welcomed()
+        assert old.closed() == 4502
         new.lives()
         other.lives()
 
@@ -190,8 +188,7 @@ def test_the_same_client_takes_the_place_of_its_older_socket(bridge: Bridge) -> 
 def test_a_client_name_that_is_none_is_told_why(bridge: Bridge, query: str) -> None:
     with Peer(bridge.port) as peer:
         peer.say(handshake(path(query=query), {}))
-        peer.until("a close frame", lambda: peer.code > 0)
-        assert peer.code == 4504
+        assert peer.closed() == 4504
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "https://127.0.0.1", "http://127.0.0.1:1", "null", "x"])
@@ -220,7 +217,7 @@ def test_there_is_no_socket_elsewhere(bridge: Bridge, address: str) -> None:
 def test_no_extension_is_accepted(bridge: Bridge, offered: str) -> None:
     with Peer(bridge.port) as peer:
         peer.say(handshake(path(), {"Sec-WebSocket-Extensions": offered}))
-        peer.until("a welcome", lambda: peer.frames)
+        peer.welcomed()
         assert peer.answer.values("sec-websocket-extensions") == []
         peer.say(frame(TEXT, heartbeat(1), reserved=4))
         assert peer.ended() == 1002

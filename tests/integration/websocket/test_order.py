@@ -66,8 +66,7 @@ def test_two_apps_are_answered_each_for_itself(bridge: Bridge) -> None:
 def test_who_says_too_much_is_closed_after_what_is_allowed(strict: Bridge) -> None:
     with App(strict.port) as app:
         app.say(b"".join(beat(seq) for seq in range(ALLOWED + 10)))
-        app.until("a close frame", lambda: app.code > 0)
-        assert app.code == 4008
+        assert app.closed() == 4008
         assert app.acked == list(range(ALLOWED))
         app.say(frame(CLOSE, b"\x0f\xa8"))
         assert app.ended() == 4008
@@ -78,16 +77,15 @@ def test_nonsense_counts_and_control_frames_do_not(strict: Bridge) -> None:
         app.say(frame(PING, b"x") * 3 * ALLOWED)
         app.say(frame(TEXT, heartbeat(1)[:5], fin=False) + frame(0, b"", fin=False) * 3 * ALLOWED)
         app.say(frame(0, heartbeat(1)[5:]))
-        app.until("an answer", lambda: app.acked == [1])
+        app.answered(1)
         assert len(app.pongs) == 3 * ALLOWED
         app.say(message(type="what") * ALLOWED)
-        app.until("a close frame", lambda: app.code > 0)
-        assert app.code == 4008
+        assert app.closed() == 4008
         assert len(app.told("error")) == ALLOWED - 1
 
 
 def test_each_socket_has_its_own_limit(strict: Bridge) -> None:
     with App(strict.port) as greedy, App(strict.port, greedy.uid) as modest:
         greedy.say(beat(1) * (ALLOWED + 1))
-        greedy.until("a close frame", lambda: greedy.code > 0)
+        greedy.closed()
         modest.lives()

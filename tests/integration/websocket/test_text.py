@@ -48,7 +48,7 @@ def test_a_character_may_be_split_over_fragments_and_packets(bridge: Bridge) -> 
         with App(bridge.port) as app:
             app.say(frame(TEXT, text[:place], fin=False))
             app.piecemeal(frame(CONTINUATION, text[place:]))
-            app.until("its answer", lambda app=app: app.acked == [1])  # type: ignore[misc]
+            app.answered(1)
 
 
 def test_every_character_may_be_said(bridge: Bridge) -> None:
