@@ -169,3 +169,30 @@ def test_after_the_servers_close_the_peers_answer_ends_it(bridge: Bridge) -> Non
         app.closed()
         app.say(frame(PING, b"late") + close(4501))
         assert app.ended() == 4501
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (beat(1)[:1], beat(1)[1:]),
+        (beat(1)[:9], beat(1)[9:]),
+        (frame(TEXT, heartbeat(1)[:5], fin=False), frame(CONTINUATION, heartbeat(1)[5:])),
+        (frame(PING, b"x")[:3], frame(PING, b"x")[3:]),
+    ],
+)
+def test_the_server_may_close_amid_what_the_peer_says(bridge: Bridge, before: bytes, after: bytes) -> None:
+    with App(bridge.port) as app:
+        app.say(before)
+        bridge.post("/api/auth/logout", {"uid": app.uid})
+        assert app.closed() == 4501
+        app.say(after + close(4501))
+        assert app.ended() == 4501
+        assert app.acked == []
+
+
+def test_who_answers_a_close_with_nonsense_is_dropped(bridge: Bridge) -> None:
+    with App(bridge.port) as app:
+        bridge.post("/api/auth/logout", {"uid": app.uid})
+        assert app.closed() == 4501
+        app.say(frame(3) + frame(TEXT, b"\xff") + beat(1, mask=bytes(4)) * 3)
+        assert app.ended() == 4501

@@ -53,6 +53,31 @@ def test_what_takes_long_is_not_overtaken(bridge: Bridge) -> None:
         assert devices == [f"device-{number}" for number in range(rounds)]
 
 
+def in_fragments(text: bytes, amid: bytes) -> bytes:
+    """A message in three fragments, a ping before the last."""
+    parts = (frame(TEXT, text[:4], fin=False), frame(0, text[4:9], fin=False), frame(PING, amid), frame(0, text[9:]))
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 10_000])
+def test_nor_is_it_overtaken_by_fragments_however_they_are_cut(bridge: Bridge, size: int) -> None:
+    data = b"".join(
+        message(type="login", device_id=f"device-{number}")
+        + in_fragments(heartbeat(number), b"%d" % number)
+        + in_fragments(b'{"type":"login","device_id":"other"}', b"+%d" % number)
+        + beat(100 + number)
+        for number in range(5)
+    )
+    with App(bridge.port) as app:
+        for start in range(0, len(data), size):
+            app.say(data[start : start + size])
+        app.lives()
+        heard = [one["type"] for one in app.messages if one["type"] in {"login_ack", "heartbeat_ack"}]
+        assert heard[:-1] == ["login_ack", "heartbeat_ack"] * 10
+        assert app.acked[:-1] == [0, 100, 1, 101, 2, 102, 3, 103, 4, 104]
+        assert app.pongs == [b"0", b"+0", b"1", b"+1", b"2", b"+2", b"3", b"+3", b"4", b"+4"]
+
+
 def test_two_apps_are_answered_each_for_itself(bridge: Bridge) -> None:
     with App(bridge.port) as one, App(bridge.port) as other:
         for seq in range(100):
