@@ -10,8 +10,9 @@ from bridge.hub import Hub
 from bridge.rows import Change, Missed
 from bridge.wakes import Fate, Wakes
 from bridge.websocket.connection import AppConnection
-from contract.clock import Clock, iso
+from contract.clock import Clock, Stamps
 from contract.messages import LEGACY_DEVICE, OutcomeStatus, Wake, encode_outcome
+from contract.quick_wake import QuickWake
 from contract.telemetry import REGISTRY, Tally, get_logger
 
 FIRST = ("sent", "expired", "user_not_connected", "rejected")
@@ -49,6 +50,7 @@ class Relay:
     ) -> None:
         self._hub = hub
         self._clock = clock
+        self._stamps = Stamps(clock)
         self._tell = tell
         self._mirror = mirror
         self._user_of = user_of
@@ -56,7 +58,7 @@ class Relay:
         self._push = push
         self._wakes = Wakes()
 
-    def wake(self, device_id: str, wake: Wake) -> None:
+    def wake(self, device_id: str, wake: Wake | QuickWake) -> None:
         """A device heard its word. A wake that came before gets its fate again and rings nobody anew."""
         if device_id == LEGACY_DEVICE:
             return  # our own mirror of the HTTP trigger
@@ -127,7 +129,7 @@ class Relay:
             for fate in self._wakes.due_for_push(now):
                 self._push(fate)
 
-    def _begin(self, device_id: str, wake: Wake) -> Fate:
+    def _begin(self, device_id: str, wake: Wake | QuickWake) -> Fate:
         now = self._clock.monotonic()
         fate = Fate(wake, device_id, "user_not_connected", now, now + (wake.ttl_ms - wake.age_ms) / 1000)
         if wake.age_ms >= wake.ttl_ms:
@@ -156,9 +158,8 @@ class Relay:
             mode = socket.mode
             frame = frames.get(mode)
             if frame is None:
-                timestamp = iso(self._clock.utc_now())
                 frame = frames[mode] = FRAMES[mode].voice_command(
-                    wake.command, timestamp, wake_id=wake.id, device_id=fate.device_id, ttl_ms=wake.ttl_ms
+                    wake.command, self._stamps.now(), wake_id=wake.id, device_id=fate.device_id, ttl_ms=wake.ttl_ms
                 )
             if socket.send(frame):
                 taken += 1

@@ -21,7 +21,7 @@ from bridge.sessions import Sessions, describe
 from bridge.store import Store, StoreError
 from bridge.wakes import Fate
 from bridge.websocket.connection import AppConnection
-from contract.clock import Clock, SystemClock, iso
+from contract.clock import Clock, Stamps, SystemClock, iso
 from contract.errors import StartError
 from contract.messages import (
     LEGACY_DEVICE,
@@ -33,6 +33,7 @@ from contract.messages import (
     Wake,
 )
 from contract.mqtt import Incoming, MqttSession, Outgoing, Subscription
+from contract.quick_wake import QuickWake, decode_wake
 from contract.settings import Settings
 from contract.telemetry import REGISTRY, get_logger
 from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, OUTCOME, WAKE, Topic
@@ -67,6 +68,7 @@ class Bridge:
         self.settings = settings
         self.store = store
         self.clock = clock or SystemClock()
+        self.stamps = Stamps(self.clock)
         self.doors = Doors(settings, store, self.clock)
         self.hub: Hub[AppConnection] = Hub(settings.bridge.max_sockets_per_user)
         self.draining = False
@@ -83,6 +85,7 @@ class Bridge:
             last_will=lambda: self._status("offline"),
             on_connected=self._connected,
             admit=self._admit,
+            decoders={WAKE: decode_wake},
         )
         self._device_budgets = Budgets(settings.limits.device)
         self._flood_told_at = float("-inf")
@@ -211,7 +214,7 @@ class Bridge:
             incoming.ack()  # our own mirror of the HTTP trigger; no device may take its name
             return
         match incoming.message:
-            case Wake():
+            case QuickWake() | Wake():
                 if not incoming.retained:
                     self.relay.wake(incoming.owner, incoming.message)
                 incoming.ack()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bridge.rows import Change, Missed, MissedTold
 from contract.messages import OutcomeStatus, Wake
+from contract.quick_wake import QuickWake
 
 REMEMBERED_WAKES = 10_000
 AGAIN_S = 2.0
@@ -21,7 +22,7 @@ MAX_UNSAVED = 10_000
 class Fate:
     """What became of one wake so far; times are monotonic seconds."""
 
-    wake: Wake
+    wake: Wake | QuickWake
     device_id: str
     status: OutcomeStatus
     received_at: float
@@ -43,8 +44,9 @@ class Wakes:
 
     def __init__(self) -> None:
         self.unsaved: deque[Change] = deque(maxlen=MAX_UNSAVED)
-        self._known: OrderedDict[str, Fate] = OrderedDict()
-        self._living: dict[str, dict[str, Fate]] = {}
+        self._known: dict[str, Fate] = {}
+        self._order: deque[Fate] = deque()  # of those known, the oldest first
+        self._living: dict[str, list[Fate]] = {}
         self._missed: OrderedDict[str, deque[Missed]] = OrderedDict()
 
     def known(self, wake_id: str) -> Fate | None:
@@ -54,12 +56,18 @@ class Wakes:
     def remember(self, fate: Fate) -> None:
         """A new wake; it lives on unless its status is final."""
         self._known[fate.wake.id] = fate
-        if len(self._known) > REMEMBERED_WAKES:
-            _, oldest = self._known.popitem(last=False)
+        self._order.append(fate)
+        if len(self._order) > REMEMBERED_WAKES:
+            oldest = self._order.popleft()
+            del self._known[oldest.wake.id]
             self._bury(oldest)
         if fate.status in {"sent", "user_not_connected"}:
             fate.again_at = fate.received_at + AGAIN_S
-            self._living.setdefault(fate.wake.uid, {})[fate.wake.id] = fate
+            living = self._living.get(fate.wake.uid)
+            if living is None:
+                self._living[fate.wake.uid] = [fate]
+            else:
+                living.append(fate)
 
     def settled(self, fate: Fate) -> None:
         """An app confirmed: it rings no more."""
@@ -68,14 +76,14 @@ class Wakes:
 
     def living_of(self, uid: str, now: float) -> list[Fate]:
         """The user's wakes that may still ring, oldest first."""
-        return [fate for fate in self._living.get(uid, {}).values() if fate.expires_at > now]
+        return [fate for fate in self._living.get(uid, ()) if fate.expires_at > now]
 
     def due_again(self, now: float) -> list[Fate]:
         """Living wakes to be sent again now; those whose life is over leave, to the missed ones if nobody took them."""
         due: list[Fate] = []
         over: list[Fate] = []
         for fates in self._living.values():
-            for fate in fates.values():
+            for fate in fates:
                 if fate.expires_at <= now:
                     over.append(fate)
                 elif fate.again_at <= now:
@@ -92,7 +100,7 @@ class Wakes:
         due = [
             fate
             for fates in self._living.values()
-            for fate in fates.values()
+            for fate in fates
             if fate.push_due and not fate.taken and fate.received_at + PUSH_AFTER_S <= now < fate.expires_at
         ]
         for fate in due:
@@ -112,10 +120,13 @@ class Wakes:
         return missed
 
     def _bury(self, fate: Fate) -> None:
-        fates = self._living.get(fate.wake.uid, {})
-        fates.pop(fate.wake.id, None)
-        if not fates:
-            self._living.pop(fate.wake.uid, None)
+        uid = fate.wake.uid
+        living = self._living.get(uid)
+        if living is not None and fate in living:
+            if len(living) == 1:
+                del self._living[uid]
+            else:
+                living.remove(fate)
 
     def _miss(self, fate: Fate) -> None:
         wake = fate.wake

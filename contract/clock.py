@@ -4,6 +4,8 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
+STAMP_S = 0.001
+
 
 class Clock(Protocol):
     """Tells both kinds of time."""
@@ -27,6 +29,23 @@ class SystemClock:
     def utc_now(self) -> datetime:
         """Now, aware, in UTC."""
         return datetime.now(UTC)
+
+
+class Stamps:
+    """Time stamps where many are needed: those of one millisecond are the same."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._text = ""
+        self._until = float("-inf")
+
+    def now(self) -> str:
+        """ISO 8601 with offset, at most a millisecond old."""
+        monotonic = self._clock.monotonic()
+        if monotonic >= self._until:
+            self._until = monotonic + STAMP_S
+            self._text = iso(self._clock.utc_now())
+        return self._text
 
 
 def iso(moment: datetime) -> str:

@@ -6,7 +6,6 @@ It uses names of paho that are not public: docs/decisions/0008-past-paho.md says
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from struct import pack
 from time import monotonic
 from typing import Any
 
@@ -61,17 +60,24 @@ def why_not(client: object = None, version: str = paho_version) -> str | None:
 def encode_publish0(topic: bytes, payload: bytes) -> bytes:
     """A PUBLISH of QoS 0 that is not retained; topic and payload together have less than 2 MiB."""
     size = 2 + len(topic) + len(payload)
+    head = _HEADS[size] if size < len(_HEADS) else _head(size)
+    return b"".join((head, len(topic).to_bytes(2), topic, payload))
+
+
+def _head(size: int) -> bytes:
     if size < 1 << 7:
-        return pack("!BBH", _PUBLISH, size, len(topic)) + topic + payload
+        return bytes((_PUBLISH, size))
     if size < 1 << 14:
-        return pack("!BBBH", _PUBLISH, size & 0x7F | _MORE, size >> 7, len(topic)) + topic + payload
-    digits = size & 0x7F | _MORE, size >> 7 & 0x7F | _MORE, size >> 14
-    return pack("!BBBBH", _PUBLISH, *digits, len(topic)) + topic + payload
+        return bytes((_PUBLISH, size & 0x7F | _MORE, size >> 7))
+    return bytes((_PUBLISH, size & 0x7F | _MORE, size >> 7 & 0x7F | _MORE, size >> 14))
+
+
+_HEADS = [_head(size) for size in range(512)]
 
 
 def encode_puback(mid: int) -> bytes:
     """A PUBACK."""
-    return pack("!BBH", _PUBACK, 2, mid)
+    return b"\x40\x02" + mid.to_bytes(2)
 
 
 class Cutter:
@@ -108,8 +114,9 @@ class Cutter:
         end = len(data)
         stop = 0
         while end - at > 1:
-            head = data[at]
-            size, body = _length(data, at + 1, end)
+            head, size, body = data[at], data[at + 1], at + 2
+            if size >= _MORE:
+                size, body = _length(data, at + 1, end)
             stop = body + size
             if head < _TYPE_1:
                 return MQTTErrorCode.MQTT_ERR_PROTOCOL  # there is no type 0, and paho would lose its place in it

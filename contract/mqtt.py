@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from contract.errors import MessageError, SettingsError
 from contract.fast_mqtt import FastClient, encode_publish0, why_not
 from contract.messages import Message
 from contract.paho_loop import ConnectionLost, Fate, attach, close, explain, keep_alive
+from contract.quick_wake import QuickWake
 from contract.secrets import secret_of
 from contract.sections.broker import MqttSettings
 from contract.telemetry import (
@@ -41,6 +42,8 @@ MAX_INFLIGHT = 1000
 MAX_QUEUED = 10_000
 MAX_PLACES = 100_000
 QUIET_S = 60.0
+
+Decoder = Callable[[bytes], Message | QuickWake]
 
 log = get_logger("mqtt")
 
@@ -106,7 +109,7 @@ class Incoming:
     __slots__ = ("_acker", "_mid", "_qos", "message", "owner", "retained", "topic")  # one is made per message
 
     def __init__(
-        self, topic: Topic, owner: str, message: Message, retained: bool, acker: Acker, mid: int, qos: int
+        self, topic: Topic, owner: str, message: Message | QuickWake, retained: bool, acker: Acker, mid: int, qos: int
     ) -> None:
         self.topic = topic
         self.owner = owner
@@ -140,6 +143,9 @@ class MqttSession:
     admit: Callable[[Topic, str], bool] = lambda _topic, _owner: True
     """Asked before a message is decoded; what is not admitted is acknowledged and dropped."""
 
+    decoders: Mapping[Topic, Decoder] = field(default_factory=dict)
+    """Other ways to decode than that of the topic's model; each raises MessageError, too."""
+
     connected: bool = field(default=False, init=False)
     problem: str | None = field(default="not connected yet", init=False)
     _client: paho.Client | None = field(default=None, init=False)
@@ -147,7 +153,7 @@ class MqttSession:
     _was_up: bool = field(default=False, init=False)
     _been_up: bool = field(default=False, init=False)
     _quiet_until: dict[str, float] = field(default_factory=dict, init=False)
-    _places: dict[bytes, tuple[Topic, str]] = field(default_factory=dict, init=False)
+    _places: dict[bytes, tuple[Topic, str, Decoder]] = field(default_factory=dict, init=False)
 
     def send(self, topic: Topic, owner: str, message: Message) -> bool:
         """Publish by the table's QoS and retain flag; False when there is no connection or its queue is full."""
@@ -165,8 +171,8 @@ class MqttSession:
         elif topic.qos == 0 and not topic.retained and isinstance(client, FastClient):
             sent = client.send_soon(encode_publish0(topic.name(self.settings.prefix, owner).encode(), payload))
         else:
-            name = topic.name(self.settings.prefix, owner)
-            sent = client.publish(name, payload, topic.qos, topic.retained).rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+            info = client.publish(topic.name(self.settings.prefix, owner), payload, topic.qos, topic.retained)
+            sent = info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
         if not sent:
             MQTT_UNSENT.inc()
         return sent
@@ -280,7 +286,7 @@ class MqttSession:
         kind = "unknown"
         try:
             try:
-                topic, owner = self._places.get(name) or self._place(name)
+                topic, owner, decode = self._places.get(name) or self._place(name)
                 kind = topic.kind
                 if not self.admit(topic, owner):
                     client.ack(mid, qos)
@@ -288,7 +294,7 @@ class MqttSession:
                 if topic.retained and not payload:
                     client.ack(mid, qos)  # an operator cleared a retained message
                     return
-                message = topic.model.decode(payload)
+                message = decode(payload)
             except (MessageError, UnicodeDecodeError) as error:
                 self._drop(kind, error)
                 client.ack(mid, qos)
@@ -298,9 +304,10 @@ class MqttSession:
             # One message that we cannot handle must not stop the others; it stays unacknowledged.
             log.exception("message_handler_failed", kind=kind)
 
-    def _place(self, name: bytes) -> tuple[Topic, str]:
-        """What `parse` says; remembered, as the same devices speak again and again."""
-        place = parse(self.settings.prefix, name.decode())
+    def _place(self, name: bytes) -> tuple[Topic, str, Decoder]:
+        """What `parse` says, and how to decode; remembered, as the same devices speak again and again."""
+        topic, owner = parse(self.settings.prefix, name.decode())
+        place = topic, owner, self.decoders.get(topic, topic.model.decode)
         if len(self._places) >= MAX_PLACES:
             self._places.clear()
         self._places[name] = place

@@ -54,8 +54,7 @@ def describe_missed(missed: Missed) -> dict[str, str]:
 
 
 def _acknowledge(bridge: Bridge, connection: AppConnection, request: Heartbeat, expires_in_s: float) -> None:
-    now = iso(bridge.clock.utc_now())
-    connection.send(connection.frames.heartbeat_ack(now, seq=request.seq, expires_in_s=expires_in_s))
+    connection.send(connection.frames.heartbeat_ack(bridge.stamps.now(), seq=request.seq, expires_in_s=expires_in_s))
 
 
 async def _carry_out(

@@ -1,0 +1,81 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.errors import MessageError
+from contract.messages import Wake
+from contract.quick_wake import QuickWake, decode_wake
+
+GOOD: dict[str, Any] = {
+    "uid": "앨리스",
+    "command": "싸비스",
+    "timestamp": "2026-01-01T00:00:00+00:00",
+    "v": 1,
+    "id": "w-1",
+    "device_id": "jetson-1",
+    "boot": 3,
+    "seq": 2**53,
+    "age_ms": 0,
+    "ttl_ms": 60_000,
+    "score": 0.5,
+    "model": "ssabiseu",
+}
+NUMBERS = [0, -1, 1.0, 1.5, 2**53 + 1, 60_001]
+TEXTS = ["", " ", "a b", "a/b", "é", "\n", "\u2028", "\x7f", "7", "x" * 65, "x" * 129, "x" * 1025]
+OTHERS: list[Any] = [None, True, [], {}, ["x"], {"x": 1}]
+ODD = st.sampled_from([*NUMBERS, *TEXTS, *OTHERS])
+KEYS = st.sampled_from([*GOOD, "unknown"])
+
+
+def judged(payload: bytes) -> dict[str, Any] | str:
+    """What Wake says, without an id that was made up."""
+    try:
+        return Wake.decode(payload).model_dump()
+    except MessageError as error:
+        return str(error)
+
+
+def quick(payload: bytes) -> dict[str, Any] | str:
+    try:
+        wake = decode_wake(payload)
+    except MessageError as error:
+        return str(error)
+    return {name: getattr(wake, name) for name in Wake.model_fields}
+
+
+@given(changes=st.dictionaries(KEYS, ODD, max_size=4), gone=st.sets(st.sampled_from([*GOOD]), max_size=3))
+def test_it_is_read_as_wake_reads_it(changes: dict[str, Any], gone: set[str]) -> None:
+    document = {key: value for key, value in {**GOOD, **changes}.items() if key not in gone or key == "id"}
+    payload = json.dumps(document, ensure_ascii=False).encode()
+    assert quick(payload) == judged(payload)
+
+
+@given(st.binary(max_size=60))
+def test_what_is_no_json_is_judged_by_wake(payload: bytes) -> None:
+    assert quick(payload) == judged(payload)
+
+
+@pytest.mark.parametrize(
+    "payload", [b"[" * 5000, b'{"uid":"\\ud800"}', b'{"score":NaN}', b" " * 9000, b'{"uid":' * 1000]
+)
+def test_what_is_odd_is_judged_by_wake(payload: bytes) -> None:
+    assert quick(payload) == judged(payload)
+
+
+def test_the_plain_good_ones_take_the_quick_way() -> None:
+    for document in (GOOD, {key: GOOD[key] for key in ("uid", "command", "timestamp")}):
+        assert isinstance(decode_wake(json.dumps(document).encode()), QuickWake)
+
+
+def test_without_an_id_each_gets_its_own() -> None:
+    payload = json.dumps({key: GOOD[key] for key in ("uid", "command", "timestamp")}).encode()
+    assert decode_wake(payload).id != decode_wake(payload).id
+
+
+def test_the_fields_and_what_they_are_without_a_word_are_the_same() -> None:
+    assert QuickWake.__struct_fields__ == tuple(Wake.model_fields)
+    quick_wake, wake = QuickWake("u", "c", "t", id="i"), Wake(uid="u", command="c", timestamp="t", id="i")
+    assert {name: getattr(quick_wake, name) for name in Wake.model_fields} == wake.model_dump()
