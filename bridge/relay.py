@@ -31,7 +31,7 @@ class Relay:
 
     Args:
         tell: publishes an encoded outcome to a device; False when no broker is reached.
-        mirror: shows operators a wake that came by HTTP.
+        mirror: shows operators an encoded wake that came by HTTP.
         user_of: the user logged in on a device, if any.
         strict: credentials are required: a device rings nobody but the user who is logged in there.
         push: begins to push a wake to the user's sleeping phones; ends with `pushed` when that went well.
@@ -43,7 +43,7 @@ class Relay:
         clock: Clock,
         *,
         tell: Callable[[str, bytes], bool],
-        mirror: Callable[[Wake], bool],
+        mirror: Callable[[bytes], bool],
         user_of: Callable[[str], str | None],
         strict: bool = False,
         push: Callable[[Fate], None] | None = None,
@@ -70,10 +70,10 @@ class Relay:
             return
         self._tell_device(fate)
 
-    def trigger(self, wake: Wake) -> bool:
+    def trigger(self, wake: Wake | QuickWake) -> bool:
         """The legacy HTTP trigger; True when at least one socket took it."""
         fate = self._begin(LEGACY_DEVICE, wake)
-        self._mirror(wake)
+        self._mirror(wake.encode())
         return fate.status == "sent"
 
     def acked(self, uid: str, wake_id: str) -> None:

@@ -115,7 +115,7 @@ class Bridge:
             self.hub,
             self.clock,
             tell=partial(self.mqtt.send_raw, OUTCOME),
-            mirror=partial(self.mqtt.send, WAKE, LEGACY_DEVICE),
+            mirror=partial(self.mqtt.show, WAKE, LEGACY_DEVICE),
             user_of=self.sessions.user_of,
             strict=self.doors.required,
             push=self.pushing.wake if settings.push.enabled else None,

@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field, StringConstraints
 from bridge.auth.doorkeeper import principal_of
 from bridge.service import Bridge
 from bridge.sessions import DeviceBehindError, NoSuchDeviceError, describe
-from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, Wake, check_uid
+from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, check_uid
+from contract.quick_wake import QuickWake
 from contract.web import Result, UserRequest, problems
 
 router = APIRouter()
@@ -96,7 +97,7 @@ def ring(bridge: Bridge, body: Trigger) -> bool:
         # No app can be connected under such a uid: the documented answer is true.
         return False
     timestamp = body.timestamp[:MIRRORED_CHARACTERS]
-    return bridge.relay.trigger(Wake(uid=body.uid, command=body.command, timestamp=timestamp, device_id=LEGACY_DEVICE))
+    return bridge.relay.trigger(QuickWake(body.uid, body.command, timestamp, device_id=LEGACY_DEVICE))
 
 
 @router.post("/api/auth/logout", responses=problems(DENIED | NOT_STORED))

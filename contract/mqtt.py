@@ -163,6 +163,16 @@ class MqttSession:
         """Make the broker forget the retained message of an owner that is no more; False as with `send`."""
         return self.send_raw(topic, owner, b"")
 
+    def show(self, topic: Topic, owner: str, payload: bytes) -> bool:
+        """Publish an encoded message for onlookers, not retained, with QoS 0 whatever the table says."""
+        client = self._client
+        if not isinstance(client, FastClient) or not self.connected:
+            return self.send_raw(topic, owner, payload)
+        sent = client.send_soon(encode_publish0(topic.name(self.settings.prefix, owner).encode(), payload))
+        if not sent:
+            MQTT_UNSENT.inc()
+        return sent
+
     def send_raw(self, topic: Topic, owner: str, payload: bytes) -> bool:
         """As `send`, with a message that is encoded already."""
         client = self._client

@@ -1,4 +1,4 @@
-"""A wake, read in a third of the time: there is nothing of which a bridge reads more.
+"""A wake, read and written in a third of the time: there is nothing of which a bridge reads more.
 
 What is not plainly good is left to `Wake`, which judges it and says what is wrong.
 """
@@ -6,7 +6,7 @@ What is not plainly good is left to `Wake`, which judges it and says what is wro
 from typing import Annotated
 
 from msgspec import Meta, MsgspecError, Struct, field
-from msgspec.json import Decoder
+from msgspec.json import Decoder, encode
 
 from contract.messages import DEVICE_ID_PATTERN, MAX_PAYLOAD_BYTES, UID_MAX_CHARACTERS, Wake, new_id
 
@@ -30,7 +30,12 @@ class QuickWake(Struct, frozen=True, gc=False):
     score: float | None = None
     model: Text | None = None
 
+    def encode(self) -> bytes:
+        """What Wake's says."""
+        return encode({name: value for name in _FIELDS if (value := getattr(self, name)) is not None})
 
+
+_FIELDS = QuickWake.__struct_fields__
 _decode = Decoder(QuickWake).decode
 
 

@@ -40,7 +40,7 @@ class House:
             self.hub,
             self.clock,
             tell=lambda device_id, outcome: self._send(OUTCOME, device_id, Outcome.decode(outcome)),
-            mirror=lambda wake: self._send(WAKE, LEGACY_DEVICE, wake),
+            mirror=lambda wake: self._send(WAKE, LEGACY_DEVICE, Wake.decode(wake)),
             user_of=self.users.get,
             push=self.pushes.append,
         )

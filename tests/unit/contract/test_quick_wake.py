@@ -75,6 +75,11 @@ def test_without_an_id_each_gets_its_own() -> None:
     assert decode_wake(payload).id != decode_wake(payload).id
 
 
+@pytest.mark.parametrize("document", [GOOD, {key: GOOD[key] for key in ("uid", "command", "timestamp", "id")}])
+def test_it_is_written_as_wake_writes_it(document: dict[str, Any]) -> None:
+    assert QuickWake(**document).encode() == Wake(**document).encode()
+
+
 def test_the_fields_and_what_they_are_without_a_word_are_the_same() -> None:
     assert QuickWake.__struct_fields__ == tuple(Wake.model_fields)
     quick_wake, wake = QuickWake("u", "c", "t", id="i"), Wake(uid="u", command="c", timestamp="t", id="i")
