@@ -76,28 +76,28 @@ class Watch:
             load.heartbeats(min(200, events), load.apps)()
             load.rest(0.5)
 
-    def coming(self, load: Load, prefix: str = "") -> Row:
+    def coming(self, load: Load) -> Row:
         """All apps come at once."""
         before_s, ours, dropped = cpu_s(self.pid), time.process_time(), syn_dropped()
         took_s = load.come(load.apps)
         ours = time.process_time() - ours
         return {
-            f"{prefix}connects_per_s": load.apps / took_s,
-            f"{prefix}cpu_us_per_connect": per_event_us(cpu_s(self.pid) - before_s, load.apps),
-            f"{prefix}generator_share": ours / took_s,
-            f"{prefix}syn_dropped": float(syn_dropped() - dropped),
+            "connects_per_s": load.apps / took_s,
+            "cpu_us_per_connect": per_event_us(cpu_s(self.pid) - before_s, load.apps),
+            "generator_share": ours / took_s,
+            "syn_dropped": float(syn_dropped() - dropped),
         }
 
     def settled(self, load: Load) -> Row:
         """All apps come at once and then do nothing: what it took, and how much memory they need."""
         load.rest(0.5)
         before_kib = resident_kib(self.pid)
-        row = self.coming(load, "connecting_")
+        came = self.coming(load)
         load.rest(0.5)
         return {
             "kib_per_connection": (resident_kib(self.pid) - before_kib) / load.apps,
-            "connects_per_s": row["connecting_connects_per_s"],
-            "cpu_us_per_connect": row["connecting_cpu_us_per_connect"],
+            "connects_per_s": came["connects_per_s"],
+            "cpu_us_per_connect": came["cpu_us_per_connect"],
         }
 
     def window(self, load: Load, act: Window, each: Sequence[str] = ()) -> Measured:
@@ -142,7 +142,7 @@ def measure(system: System, plan: Plan, cores: Cores, results: Results) -> None:
         watch.warm_up(plan.apps, plan.events)
         with watch.load(plan.apps) as load:
             common, also = _common(watch, load, system, plan)
-            rows = {qos: _wakes(watch, load, system, plan, qos) for qos in (0, 1)}
+            rows = {qos: wakes(watch, load, system.outcomes, qos, plan.events, plan.outstanding) for qos in (0, 1)}
         more, faults = _storm(watch, plan)
         if system.name in STALL_SYSTEMS and plan.stall_apps:
             settle(watch.pid)
@@ -166,10 +166,6 @@ def _common(watch: Watch, load: Load, system: System, plan: Plan) -> tuple[Row, 
         common["cpu_us_per_http"] = posts.cpu_us
         also["HTTP"] = posts
     return common, also
-
-
-def _wakes(watch: Watch, load: Load, system: System, plan: Plan, qos: int) -> tuple[Row, dict[str, Measured]]:
-    return wakes(watch, load, system.outcomes, qos, plan.events, plan.outstanding)
 
 
 def wakes(

@@ -97,6 +97,16 @@ def test_outcomes_are_counted_once_however_the_stream_is_cut(piece: int, at_most
     assert statuses.counts == {"sent": 5, "acked": 5, "user_not_connected": 5}
 
 
+def test_of_what_was_counted_nothing_is_kept() -> None:
+    statuses = Statuses()
+    statuses.AT_MOST = 100
+    for _ in range(100):
+        statuses.feed(b'{"status":"sent"}')
+
+    assert sum(map(len, statuses._pieces)) <= 100
+    assert statuses.counts == {"sent": 100}
+
+
 def test_quantiles_are_values_that_were_measured() -> None:
     values = [float(value) for value in range(100, 0, -1)]
 

@@ -68,6 +68,13 @@ def test_an_app_hears_the_same_however_its_stream_is_cut(piece: int) -> None:
     assert said == [b"\x8a\x81\0\0\0\0?"]
 
 
+def test_the_end_of_a_frame_may_look_like_a_whole_one() -> None:
+    stream = frame(b'{"type":"heartbeat_ack","status":"\x81\x02hi', 1)
+    heard, _ = hear(App, stream[:-4], stream[-4:])
+
+    assert heard == ["answered"]
+
+
 @pytest.mark.parametrize("stream", [frame(b"\x03\xe8", 8), frame(b'{"type":"goodbye"}', 1), b""])
 def test_what_no_server_should_say_ends_the_measurement(stream: bytes) -> None:
     with pytest.raises(Lost):
