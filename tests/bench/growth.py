@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.lines import say_table
-from tests.bench.accounts import Account, Row, quantile
+from tests.bench.accounts import BUSY, Account, Row, quantile
 from tests.bench.apps import Lost
 from tests.bench.load import Load
 from tests.bench.measuring import Watch, faults_of, wakes, watching
@@ -138,6 +138,13 @@ def _tell(
     for name, why in left_out.items():
         print(f"{name} left out: {why}")
     for row in rows:
+        where = f"{row['system']} with {row['apps']:,} apps"
+        if (row.get("load_share") or 0.0) > BUSY:
+            print(f"{where}: generator bound, the load was busy {row['load_share']:.0%}: it may serve more per second")
+        if (row.get("connects_generator_share") or 0.0) > BUSY:
+            print(f"{where}: the load was busy {row['connects_generator_share']:.0%}: more may come in per second")
+        if row.get("connects_syn_dropped"):
+            print(f"{where}: {row['connects_syn_dropped']:,.0f} SYNs found no place and came again a second later")
         for fault in row["faults"]:
-            print(f"{row['system']} with {row['apps']:,} apps: {fault}")
+            print(f"{where}: {fault}")
     print(f"sent {sum(row['sent'] for row in rows):,}, received {sum(row['received'] for row in rows):,}")

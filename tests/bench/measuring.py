@@ -98,6 +98,8 @@ class Watch:
             "kib_per_connection": (resident_kib(self.pid) - before_kib) / load.apps,
             "connects_per_s": came["connects_per_s"],
             "cpu_us_per_connect": came["cpu_us_per_connect"],
+            "connects_generator_share": came["generator_share"],
+            "connects_syn_dropped": came["syn_dropped"],
         }
 
     def window(self, load: Load, act: Window, each: Sequence[str] = ()) -> Measured:

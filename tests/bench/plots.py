@@ -134,6 +134,7 @@ def _bars(
     axis.invert_yaxis()
     axis.set_xlim(0, longest * 1.14)
     axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.locator_params(axis="x", nbins=6)
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     if len(groups) > 1:
