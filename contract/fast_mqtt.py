@@ -13,8 +13,9 @@ from paho.mqtt import __version__ as paho_version
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
-READ_BYTES = 65_536
-"""What one turn of the loop reads at most: other sockets have their turn, too."""
+READ_BYTES = 16_384
+"""What one turn of the loop reads at most. What it sets off must find room at an app that reads: no app has its turn
+before the next, and 64 KiB unsent close it."""
 MAX_SHORT_BYTES = 65_536
 """A PUBLISH with a longer body goes to paho, piece by piece as it comes."""
 MAX_UNSENT_BYTES = 4 * 1024 * 1024
