@@ -1,15 +1,12 @@
-"""How much one peer may ask for: counted by the library `limits`, in a table that cannot grow without end."""
+"""How much one peer may ask for, in fixed windows; the tables of peers cannot grow without end."""
 
 import ipaddress
 import math
 from collections import OrderedDict
 from typing import Literal
 
-from limits import RateLimitItem, parse
-from limits.storage import Storage
-from limits.strategies import FixedWindowRateLimiter
-
 from contract.clock import Clock
+from contract.sections.base import PERIODS_S
 from contract.sections.bridge import LimitsSettings
 
 MAX_PEERS = 100_000
@@ -23,24 +20,19 @@ class Rates:
     """Counts what peers do against the settings `limits`."""
 
     def __init__(self, settings: LimitsSettings, clock: Clock) -> None:
-        self._table = _Table(clock)
-        self._limiter = FixedWindowRateLimiter(self._table)
-        self._items: dict[What, RateLimitItem] = {
-            "address": parse(settings.address),
-            "failures": parse(settings.failures),
-            "caller": parse(settings.caller),
-            "app": parse(settings.app),
+        self._clock = clock
+        self._budgets: dict[What, Budgets] = {
+            "address": Budgets(settings.address, MAX_PEERS),
+            "failures": Budgets(settings.failures, MAX_PEERS),
+            "caller": Budgets(settings.caller, MAX_PEERS),
+            "app": Budgets(settings.app, MAX_PEERS),
         }
 
     def hit(self, what: What, peer: str) -> int | None:
         """Count one; None while it is within the limit, else the whole seconds after which to try again."""
-        if self._limiter.hit(self._items[what], what, peer):
-            return None
-        return self.wait_s(what, peer)
-
-    def wait_s(self, what: What, peer: str) -> int:
-        """Whole seconds until the peer may ask again."""
-        return self._table.left_s(self._items[what].key_for(what, peer))
+        now = self._clock.monotonic()
+        budgets = self._budgets[what]
+        return None if budgets.spend(peer, now) else budgets.wait_s(peer, now)
 
 
 class Budget:
@@ -86,11 +78,16 @@ class Budgets:
             self._windows.popitem(last=False)
         return self._amount >= 1
 
+    def wait_s(self, name: str, now: float) -> int:
+        """Whole seconds until this name may ask again."""
+        window = self._windows.get(name)
+        return 0 if window is None else max(math.ceil(window[0] - now), 1)
+
 
 def amount_of(rate: str) -> Pair:
     """How many, and in how many seconds."""
-    item = parse(rate)
-    return item.amount, float(item.get_expiry())
+    amount, _, period = rate.partition("/")
+    return int(amount), PERIODS_S[period]
 
 
 def peer_of(address: str | None) -> str:
@@ -104,49 +101,3 @@ def peer_of(address: str | None) -> str:
     if ip.ipv4_mapped is not None:
         return str(ip.ipv4_mapped)
     return str(ipaddress.ip_network((ip, IPV6_SITE_BITS), strict=False))
-
-
-class _Table(Storage):
-    """Counters with an end, at most MAX_PEERS; the library's own sweeps all of them in a thread, up to every 10 ms."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__()
-        self._clock = clock
-        self._counters: OrderedDict[str, list[float]] = OrderedDict()
-
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        return ValueError
-
-    def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        now = self._clock.monotonic()
-        counter = self._counters.get(key)
-        if counter is None or counter[1] <= now:
-            counter = self._counters[key] = [0.0, now + expiry]
-            self._counters.move_to_end(key)
-            if len(self._counters) > MAX_PEERS:
-                self._counters.popitem(last=False)
-        counter[0] += amount
-        return int(counter[0])
-
-    def get(self, key: str) -> int:
-        counter = self._counters.get(key)
-        return 0 if counter is None or counter[1] <= self._clock.monotonic() else int(counter[0])
-
-    def left_s(self, key: str) -> int:
-        counter = self._counters.get(key)
-        return 0 if counter is None else max(math.ceil(counter[1] - self._clock.monotonic()), 1)
-
-    def get_expiry(self, key: str) -> float:
-        return self._clock.monotonic() + self.left_s(key)
-
-    def check(self) -> bool:
-        return True
-
-    def reset(self) -> int | None:
-        count = len(self._counters)
-        self._counters.clear()
-        return count
-
-    def clear(self, key: str) -> None:
-        self._counters.pop(key, None)

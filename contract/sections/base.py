@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MAX_RATE = 10_000_000
+PERIODS_S = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
+"""In which a rate may be written."""
 
 
 class Section(BaseModel):
@@ -25,9 +27,8 @@ def _check_network(text: str) -> str:
 
 
 def _check_rate(text: str) -> str:
-    # Here as a form only: the library that counts is the bridge's.
     number, _, period = text.partition("/")
-    if not number.isdigit() or not 0 < int(number) <= MAX_RATE or period not in {"second", "minute", "hour"}:
+    if not number.isdigit() or not 0 < int(number) <= MAX_RATE or period not in PERIODS_S:
         raise ValueError("write a rate as 60/minute: a whole number per second, minute or hour")
     return text
 

@@ -34,7 +34,7 @@ def test_peers_without_number_take_bounded_memory(monkeypatch: pytest.MonkeyPatc
     it = make(ManualClock(), address="1/minute")
     for number in range(1000):
         assert it.hit("address", str(number)) is None
-    assert len(it._table._counters) == 100
+    assert len(it._budgets["address"]._windows) == 100
     assert it.hit("address", "999") is not None
 
 
