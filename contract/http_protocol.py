@@ -110,9 +110,15 @@ class PunctualProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Hand over what can be a handshake; the rest is answered with 400, uvicorn's WebSockets would fail over it.
 
+        Nor can it be one while an earlier request on the connection waits for its answer.
+
         A class given as `ws` may have a `take_over`, which serves this connection itself or returns False.
         """
-        if any(name.startswith(b"sec-websocket-") and not value.isascii() for name, value in self.headers):
+        earlier = cast("RequestResponseCycle | None", self.cycle)
+        answered = earlier is None or earlier.response_complete
+        if not answered or any(
+            name.startswith(b"sec-websocket-") and not value.isascii() for name, value in self.headers
+        ):
             self.send_400_response("Invalid WebSocket handshake.")
             return
         self._stop_waiting()

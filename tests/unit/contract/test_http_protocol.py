@@ -139,6 +139,16 @@ async def test_a_body_is_no_head() -> None:
         assert (await answer(port, body * 100 + last)).count(b" 200 OK") == 101
 
 
+async def test_no_websocket_overtakes_the_answer_to_an_earlier_request() -> None:
+    slow = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+    upgrade = (
+        b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    async with serving() as port:
+        assert (await answer(port, slow + upgrade)).startswith(b"HTTP/1.1 400 ")
+
+
 async def test_one_more_than_there_is_room_for_is_closed_and_the_others_are_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,8 +1,9 @@
 import io
 
 import pytest
+from prometheus_client import generate_latest
 
-from contract.telemetry import Unbreakable
+from contract.telemetry import REGISTRY, Tally, Unbreakable
 
 
 class Broken(io.StringIO):
@@ -30,3 +31,14 @@ def test_what_can_be_written_is_written() -> None:
     stream = io.StringIO()
     Unbreakable(stream).write("words")
     assert stream.getvalue() == "words"
+
+
+def test_a_tally_is_told_like_any_counter() -> None:
+    by_status = Tally("test_tally", "For a test", "status", ("good", "bad"))
+    by_status.counts["good"] += 2
+    alone = Tally("test_tally_alone", "For a test")
+    alone.counts[""] += 3
+    told = generate_latest(REGISTRY).decode()
+    assert 'test_tally_total{status="good"} 2.0' in told
+    assert 'test_tally_total{status="bad"} 0.0' in told
+    assert "test_tally_alone_total 3.0" in told
