@@ -253,6 +253,7 @@ def _start_mosquitto(folder: Path, name: str, listeners: str) -> Process:
         raise NotHereError("mosquitto is not installed")
     config = folder / f"{name}.conf"
     config.write_text(
-        f"allow_anonymous true\npersistence false\nset_tcp_nodelay true\nlog_type error\nlog_type warning\n{listeners}"
+        "allow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_inflight_messages 0\n"
+        f"log_type error\nlog_type warning\n{listeners}"
     )
     return Process(name, [program, "-c", str(config)], folder)
