@@ -27,8 +27,8 @@ class House:
         now = self.bridge.clock.utc_now().timestamp()
         return issue(self.bridge.doors.signing_keys[0], uid, now=now, valid_s=60).encode()
 
-    def asks(self, path: bytes = b"/ws/app/alice/", query: bytes = b"", **headers: bytes | None) -> Admitted | None:
-        """What comes of a handshake with these headers, `_` for `-`; None leaves one out."""
+    def asks(self, path: bytes = b"/ws/app/alice/", query: bytes = b"", **headers: Any) -> Admitted | None:
+        """What comes of a handshake with these headers (bytes), `_` for `-`; None leaves one out."""
         told: dict[bytes, bytes | None] = {
             b"host": b"127.0.0.1:8000",
             b"sec-websocket-key": KEY,

@@ -12,6 +12,7 @@ from bridge.auth.principals import EVERYBODY, Principal
 from bridge.service import Bridge
 from bridge.websocket import fast
 from bridge.websocket.admission import Admitted
+from bridge.websocket.connection import MAX_UNSENT_BYTES
 from bridge.websocket.fast import FastConnection, House
 from contract.settings import Settings
 from tests.bench.frames import cut
@@ -255,7 +256,7 @@ async def test_one_that_is_gone_is_not_closed_when_its_token_expires(place: Plac
 
 async def test_a_slow_reader_is_closed_and_takes_nothing_more(place: Place) -> None:
     app = await place.app()
-    app.transport.unsent = fast.MAX_UNSENT_BYTES - 10
+    app.transport.unsent = MAX_UNSENT_BYTES - 10
     assert not app.connection.has_room
     assert app.connection.send("x" * 10)
     assert not app.connection.send("x" * 11)
@@ -265,7 +266,7 @@ async def test_a_slow_reader_is_closed_and_takes_nothing_more(place: Place) -> N
 
 async def test_who_reads_no_pongs_is_cut_off(place: Place) -> None:
     app = await place.app()
-    app.transport.unsent = fast.MAX_UNSENT_BYTES + 1
+    app.transport.unsent = MAX_UNSENT_BYTES + 1
     app.connection.data_received(frame(PING, b"?"))
     assert app.transport.aborted
 
