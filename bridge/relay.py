@@ -92,6 +92,7 @@ class Relay:
             return
         self._change(fate, "pushed")
         PUSHED.inc()
+        log.info("wake_pushed", device_id=fate.device_id, uid=fate.wake.uid, latency_ms=fate.latency_ms)
         self._tell_device(fate)
 
     def connected(self, connection: AppConnection) -> None:

@@ -14,8 +14,8 @@ Text = Annotated[str, Meta(max_length=1024)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 
-class QuickWake(Struct, frozen=True, gc=False):
-    """The fields of Wake, each as there."""
+class QuickWake(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """The fields of Wake, each as there. More of them are left to Wake: what msgspec skips it does not look at."""
 
     uid: Annotated[str, Meta(max_length=UID_MAX_CHARACTERS)]
     command: Text

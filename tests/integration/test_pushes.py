@@ -114,7 +114,7 @@ def test_a_wake_for_somebody_who_is_not_connected_is_pushed_once(
     all_before(bridge, service, mqtt)
     assert sleeper.phone.ids == [wake_id]
     assert bridge.metric("sarvis_wakes_pushed_total") >= before + 2
-    (told,) = [e for e in bridge.sarvis.events() if e.get("outcome") == "pushed" and e["uid"] == sleeper.uid]
+    (told,) = [e for e in bridge.sarvis.events() if e.get("event") == "wake_pushed" and e["uid"] == sleeper.uid]
     assert told["latency_ms"] >= 1500
 
 
