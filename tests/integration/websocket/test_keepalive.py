@@ -61,7 +61,7 @@ def stuff(bridge: Bridge, app: App, at_most: int = ENOUGH) -> int:
 
 
 def test_who_does_not_even_read_is_dropped(impatient: Bridge) -> None:
-    before = impatient.metric("sarvis_app_connections")
+    nobody_is_here(impatient)
     with deaf_app(impatient) as first, deaf_app(impatient) as second:
         # As much as makes pongs wait here, but not as much as is cut off for that.
         stuff(impatient, second, stuff(impatient, first) - 2)
