@@ -9,7 +9,6 @@ from starlette.middleware.cors import CORSMiddleware
 from bridge.auth.doorkeeper import Doorkeeper
 from bridge.page import PATH, page
 from bridge.push_endpoints import router as push_router
-from bridge.quick_trigger import QuickTrigger
 from bridge.service import VERSION, Bridge
 from bridge.shim import router
 from bridge.store import StoreError
@@ -44,7 +43,6 @@ def create_app(bridge: Bridge) -> FastAPI:
     app.add_api_route("/metrics", metrics, include_in_schema=False)
     app.add_exception_handler(StoreError, not_stored)
     patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=False)
-    app.add_middleware(QuickTrigger, bridge=bridge)
     harden(app, max_body_bytes=bridge.settings.bridge.max_body_bytes)
     app.add_middleware(Doorkeeper, doors=bridge.doors)
     origins = bridge.settings.auth.origins

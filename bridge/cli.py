@@ -13,6 +13,7 @@ import uvloop
 
 from bridge.app import create_app, origins_of
 from bridge.app_protocol import MAX_FRAME_BYTES
+from bridge.quick_trigger import QuickTrigger
 from bridge.service import Bridge
 from bridge.sql_store import SqlStore
 from bridge.websocket.abortable import AbortableProtocol
@@ -69,11 +70,12 @@ async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, 
     the_bridge = Bridge(settings, store)
     check_mqtt(settings.mqtt)
     tls = _tls(settings)
+    origins = origins_of(the_bridge)
     entrance = None
     if settings.bridge.websocket == "fast":
-        entrance = Entrance.of(the_bridge, origins_of(the_bridge), (PING_INTERVAL_S + PING_TIMEOUT_S) / 3)
+        entrance = Entrance.of(the_bridge, origins, (PING_INTERVAL_S + PING_TIMEOUT_S) / 3)
     config = uvicorn.Config(
-        create_app(the_bridge),
+        QuickTrigger(create_app(the_bridge), the_bridge, origins),
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -1,37 +1,77 @@
 """The documented trigger without FastAPI, for bodies with nothing to refuse: what legacy callers ask all day.
 
-Everything else goes on to the endpoint of the same path (`bridge.shim`), which has the words for every fault.
+The doors are asked as ever. Everything else goes on to the application, whose endpoint (`bridge.shim`) has the words
+for every fault.
 """
 
 from pydantic import ValidationError
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bridge.auth.doorkeeper import Doorkeeper
 from bridge.service import Bridge
 from bridge.shim import TRIGGER_PATH, Trigger, ring
+from contract.guards import Origins
 from contract.web import Result, replay
 
 
 class QuickTrigger:
-    """ASGI middleware; the body's size has been limited before it."""
+    """ASGI, around the whole application."""
 
-    def __init__(self, app: ASGIApp, bridge: Bridge) -> None:
+    def __init__(self, app: ASGIApp, bridge: Bridge, origins: Origins) -> None:
         self._app = app
         self._bridge = bridge
+        self._origins = origins
+        self._doorkeeper = Doorkeeper(app, bridge.doors)
+        self._max_bytes = bridge.settings.bridge.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or scope["path"] != TRIGGER_PATH or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["path"] != TRIGGER_PATH or not self._is_plain(scope):
             await self._app(scope, receive, send)
+            return
+        refusal = await self._doorkeeper.judge(scope)
+        if refusal is not None:
+            await refusal(scope, receive, send)
             return
         message = await receive()
         body = message.get("body", b"")
+        if message["type"] != "http.request" or message.get("more_body", False):
+            await self._app(scope, _given(message, receive), send)
+            return
         try:
-            rung = ring(self._bridge, Trigger.model_validate_json(body))
+            asked = Trigger.model_validate_json(body)
         except ValidationError:
             await self._app(scope, replay(body, receive), send)
             return
+        rung = ring(self._bridge, asked)
         await send(_STARTS[rung])
         await send(_BODIES[rung])
+
+    def _is_plain(self, scope: Scope) -> bool:
+        """A POST of no web page whose body is announced and short."""
+        length = None
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                length = value
+            elif name in {b"origin", b"expect"}:
+                return False
+        return (
+            scope["method"] == "POST"
+            and length is not None
+            and length.isdigit()
+            and int(length) <= self._max_bytes
+            and self._origins.refusal(scope) is None
+        )
+
+
+def _given(message: Message, receive: Receive) -> Receive:
+    """ASGI's receive, which first gives a message that was taken from it."""
+    waiting = [message]
+
+    async def again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return again
 
 
 _TEXTS = {

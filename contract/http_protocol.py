@@ -52,6 +52,37 @@ class Room:
         return True
 
 
+class Gathered:
+    """A transport that writes what one turn of the loop says as one: uvicorn says head and body of an answer apart."""
+
+    __slots__ = ("_loop", "_said", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._said: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Write soon."""
+        if not self._said:
+            self._loop.call_soon(self._write)
+        self._said.append(data)
+
+    def close(self) -> None:
+        """Close after what was said."""
+        self._write()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Is it closed, or about to be?"""
+        return self._transport.is_closing()
+
+    def _write(self) -> None:
+        said, self._said = self._said, []
+        if said and not self._transport.is_closing():
+            self._transport.write(b"".join(said))
+
+
 class PunctualProtocol(HttpToolsProtocol):
     """Closes a connection whose request does not come within 20 s, and one for which there is no room."""
 
@@ -90,7 +121,10 @@ class PunctualProtocol(HttpToolsProtocol):
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
             raise ValueError("a request names one host")
+        cycle = self.cycle
         super().on_headers_complete()
+        if self.cycle is not cycle:
+            self.cycle.transport = cast("asyncio.Transport", Gathered(self.transport, self.loop))
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body, which whoever reads it counts."""

@@ -21,14 +21,17 @@ class Doorkeeper:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] == "http":
-            refusal = await self._judge(scope)
+            refusal = await self.judge(scope)
             if refusal is not None:
                 await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    async def _judge(self, scope: Scope) -> Response | None:
+    async def judge(self, scope: Scope) -> Response | None:
+        """The refusal; None for who may enter. A request is judged once, whoever asks again."""
         state = scope.setdefault("state", {})
+        if "principal" in state:
+            return None
         state["principal"] = None
         address = address_of(scope)
         try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bridge.auth.api_keys import ApiKeys, Keys, is_one
 from bridge.auth.principals import EVERYBODY, Headers, Principal, credential_of, is_forwarded, may_enter
 from bridge.auth.rates import Rates, peer_of
-from bridge.auth.tokens import KeyFile, SigningKey, TokenError, verify
+from bridge.auth.tokens import KeyFile, SigningKey, TokenError, Verifier
 from contract.clock import Clock
 from contract.guards import comes_from
 from contract.sections.base import networks
@@ -42,6 +42,7 @@ class Doors:
         self._rates = Rates(settings.limits, clock)
         self._api_keys = ApiKeys(keys, clock)
         self._signing = KeyFile(settings.auth.key_file, clock)
+        self._verifier = Verifier()
         self._legacy = networks(settings.legacy.allow_networks)
         self._behind_proxy = bool(settings.bridge.trusted_proxies)
 
@@ -99,7 +100,7 @@ class Doors:
         if credential is None or is_one(credential):
             return None
         try:
-            principal = verify(credential, self.signing_keys, now=self._clock.utc_now().timestamp())
+            principal = self._verifier.verify(credential, self.signing_keys, now=self._clock.utc_now().timestamp())
         except TokenError:
             return None
         return principal if self._rates.hit("app", principal.name) is None else None
@@ -119,7 +120,7 @@ class Doors:
                 raise self._refuse(address, "this key is not valid (any more)")
             return principal
         try:
-            return verify(credential, self.signing_keys, now=self._clock.utc_now().timestamp())
+            return self._verifier.verify(credential, self.signing_keys, now=self._clock.utc_now().timestamp())
         except TokenError as error:
             raise self._refuse(address, str(error)) from None
 

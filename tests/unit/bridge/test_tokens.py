@@ -6,7 +6,7 @@ import jwt
 import pytest
 
 from bridge.auth import tokens
-from bridge.auth.tokens import KeyFile, SigningKey, TokenError, issue, verify
+from bridge.auth.tokens import KeyFile, SigningKey, TokenError, Verifier, issue, verify
 from contract.errors import StartError
 from tests.support.clock import ManualClock
 
@@ -136,3 +136,31 @@ def test_a_place_that_cannot_be_had_stops_a_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartError, match=r"auth\.key_file"):
         KeyFile(tmp_path / "file" / "keys", ManualClock()).open()
+
+
+def test_who_was_let_in_is_known_until_the_token_expires() -> None:
+    verifier, keys = Verifier(), (KEY,)
+    token = issue(KEY, "alice", now=NOW, valid_s=60)
+    assert verifier.verify(token, keys, now=NOW) is verifier.verify(token, keys, now=NOW + 69)
+    with pytest.raises(TokenError, match="has expired"):
+        verifier.verify(token, keys, now=NOW + 71)
+
+
+def test_nobody_is_known_any_more_when_the_keys_are_others() -> None:
+    verifier = Verifier()
+    token = issue(KEY, "alice", now=NOW, valid_s=60)
+    verifier.verify(token, (KEY,), now=NOW)
+    with pytest.raises(TokenError, match="no key of this bridge"):
+        verifier.verify(token, (OTHER,), now=NOW)
+    with pytest.raises(TokenError, match="no key of this bridge"):
+        verifier.verify(token, (OTHER,), now=NOW)
+
+
+def test_who_was_refused_is_refused_again_and_few_are_remembered() -> None:
+    verifier, keys = Verifier(most=2), (KEY,)
+    for _ in range(2):
+        with pytest.raises(TokenError):
+            verifier.verify("a.b.c", keys, now=NOW)
+    for number in range(5):
+        verifier.verify(issue(KEY, str(number), now=NOW, valid_s=60), keys, now=NOW)
+    assert len(verifier._known) == 2

@@ -1,13 +1,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request
 
 from contract import http_protocol
-from contract.http_protocol import PunctualProtocol, Room
+from contract.http_protocol import Gathered, PunctualProtocol, Room
 from contract.web import Server, harden, listen
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -173,3 +174,33 @@ def test_a_full_house_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> 
         False, True, True, True,
     ]  # fmt: skip
     assert told == ["no_room_for_connections"] * 2
+
+
+class Wire:
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+async def test_an_answers_head_and_body_are_one_write() -> None:
+    wire = Wire()
+    gathered = Gathered(cast("asyncio.Transport", wire), asyncio.get_running_loop())
+    gathered.write(b"head ")
+    gathered.write(b"body")
+    assert wire.writes == []
+    await asyncio.sleep(0)
+    assert wire.writes == [b"head body"]
+    gathered.write(b"last")
+    gathered.close()
+    assert (wire.writes[1:], wire.closed, gathered.is_closing()) == ([b"last"], True, True)
+    await asyncio.sleep(0)
+    assert len(wire.writes) == 2
