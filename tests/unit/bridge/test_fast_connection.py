@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -6,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from websockets.protocol import Protocol
 
 from bridge.app_protocol import CloseCode
 from bridge.auth.principals import EVERYBODY, Principal
@@ -295,3 +297,18 @@ async def test_when_the_server_stops_it_says_so(place: Place) -> None:
     app.connection.shutdown()
     assert app.code == 1012
     assert app.transport.closed
+
+
+async def test_who_has_gone_is_freed_without_a_garbage_collection(place: Place) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        app = await place.app()
+        app.connection.data_received(frame(TEXT, b"{", fin=False))
+        app.goes()
+        del app
+        await asyncio.sleep(0)
+        left = [it for it in gc.get_objects() if isinstance(it, FastConnection | Protocol)]
+    finally:
+        gc.enable()
+    assert left == []
