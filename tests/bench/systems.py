@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -71,10 +71,17 @@ class System:
 
 
 def start_sarvis(
-    folder: Path, mqtt_port: int, apps: int, *, required: bool = False, profile: Path | None = None
+    folder: Path,
+    mqtt_port: int,
+    apps: int,
+    *,
+    required: bool = False,
+    profile: Path | None = None,
+    more: Mapping[str, str] | None = None,
+    without: str = "",
 ) -> Running:
-    """`sarvis bridge` with its defaults, but for the limits."""
-    settings = {**LIMITS, "SARVIS_STORE__URL": "sqlite:///ledger.db"}
+    """`sarvis bridge` with its defaults, but for the limits; with more settings, `without` something."""
+    settings = {**LIMITS, "SARVIS_STORE__URL": "sqlite:///ledger.db", **(more or {})}
     given: dict[int, str] = {}
     api_key = None
     if required:
@@ -87,7 +94,7 @@ def start_sarvis(
             sys.executable,
             *profiled,
             "-m",
-            "sarvis",
+            *(["tests.bench.without", without] if without else ["sarvis"]),
             "bridge",
             "--port",
             "0",
@@ -95,7 +102,7 @@ def start_sarvis(
             f"mqtt://{HOST}:{mqtt_port}",
         ],
         folder,
-        settings,
+        {**settings, "PYTHONPATH": str(HERE.parents[1])} if without else settings,
     )
     port = int(process.said(rf"bridge listening on http://{HOST}:(\d+)"))
     ready = f"http://{HOST}:{port}/readyz"
