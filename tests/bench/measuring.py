@@ -1,9 +1,10 @@
 """One system in one round: all numbers of its rows."""
 
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,6 +121,19 @@ class Watch:
             account.faults(told, each),
         )
 
+    def ledger_faults(self, apps: int) -> list[str]:
+        """What is wrong with the rows of a ledger when so many users came, and none was logged out."""
+        if self._running.ledger is None:
+            return []
+        with closing(sqlite3.connect(f"file:{self._running.ledger}?mode=ro", uri=True)) as ledger:
+            ((promised,),) = ledger.execute("SELECT count(*) FROM promises")
+            ((running, ended),) = ledger.execute("SELECT count(*), count(ended) FROM sessions")
+            ((waiting,),) = ledger.execute("SELECT count(*) FROM outbox")
+        logged_in = apps if self._running.tokens else 0
+        found = {"promises": promised, "sessions": running, "ended sessions": ended, "log-outs": waiting}
+        wanted = {"promises": apps, "sessions": logged_in, "ended sessions": 0, "log-outs": 0}
+        return [f"ledger: {count} {what}, not {wanted[what]}" for what, count in found.items() if count != wanted[what]]
+
 
 @contextmanager
 def watching(system: System, apps: int, cores: Cores) -> Iterator[Watch]:
@@ -152,6 +166,7 @@ def measure(system: System, plan: Plan, cores: Cores, results: Results) -> None:
                 load.come(plan.stall_apps)
                 settle(watch.pid)
                 more |= measure_stall(load, watch.pid, plan.stall_s)
+        faults += watch.ledger_faults(max(plan.apps, plan.storm, plan.stall_apps))
         for qos, (row, windows) in rows.items():
             _add(results, system.name, qos, {**row, **common, **more}, {**windows, **also}, faults)
 

@@ -43,6 +43,7 @@ class Running:
     mqtt_port: int | None = None
     tokens: dict[int, str] = field(default_factory=dict)
     api_key: str | None = None
+    ledger: Path | None = None
 
 
 class Start(Protocol):
@@ -107,7 +108,7 @@ def start_sarvis(
     port = int(process.said(rf"bridge listening on http://{HOST}:(\d+)"))
     ready = f"http://{HOST}:{port}/readyz"
     wait_for("the bridge is ready", lambda: httpx2.get(ready, trust_env=False).status_code == 200)
-    return Running(process, port, tokens=given, api_key=api_key)
+    return Running(process, port, tokens=given, api_key=api_key, ledger=folder / "ledger.db")
 
 
 def _let_in(folder: Path, apps: int) -> tuple[dict[int, str], str]:
