@@ -5,9 +5,7 @@ count is soon wrong: each message waits for the next one, then messages are drop
 """
 
 import re
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +14,8 @@ import pytest
 
 from broker import mosquitto
 from tests.fuzz.rawmqtt import connect, publish, subscribe
-from tests.support.processes import free_port
-from tests.support.waiting import PATIENCE_S, wait_for
-from tests.support.world import HOST, accepts
+from tests.support.waiting import PATIENCE_S
+from tests.support.world import HOST, Mosquitto
 from tests.unit.broker.test_renderers import PLAN
 
 WAKES, AT_ONCE = 8000, 4
@@ -32,18 +29,12 @@ OURS = {
 
 @contextmanager
 def running(limits: str, folder: Path) -> Iterator[int]:
-    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-    if program is None:
-        pytest.skip("mosquitto is not installed")
-    port, config = free_port(), folder / "mosquitto.conf"
-    config.write_text(f"listener {port} {HOST}\nallow_anonymous true\nset_tcp_nodelay true\n{limits}\n")
-    process = subprocess.Popen([program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    broker = Mosquitto(folder, f"set_tcp_nodelay true\n{limits}")
+    broker.start()
     try:
-        wait_for("mosquitto's port", lambda: accepts(port))
-        yield port
+        yield broker.port
     finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
+        broker.stop()
 
 
 @contextmanager

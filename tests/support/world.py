@@ -89,14 +89,15 @@ class EmbeddedBroker:
 class Mosquitto:
     """Debian's mosquitto; skips by name when it is absent."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
+        """`more` lines of configuration."""
         self.port = free_port()
         self._program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
         self._config = folder / "mosquitto.conf"
         self._process: subprocess.Popen[bytes] | None = None
         if self._program is None:
             pytest.skip("mosquitto is not installed")
-        self._config.write_text(f"listener {self.port} {HOST}\nallow_anonymous true\npersistence false\n")
+        self._config.write_text(f"listener {self.port} {HOST}\nallow_anonymous true\npersistence false\n{more}\n")
 
     @property
     def url(self) -> str:
