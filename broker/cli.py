@@ -11,6 +11,7 @@ from broker.access import Access, OpenAccess
 from broker.config_cli import config as write_config
 from broker.embedded import EmbeddedBroker
 from broker.file_access import FileAccess
+from broker.store import NAME
 from broker.tls import ServerTls
 from contract.errors import StartError
 from contract.sections.base import is_loopback
@@ -31,7 +32,7 @@ def broker(
     port: Annotated[int | None, typer.Option(help="port to listen on; 0 takes a free one")] = None,
     config: Annotated[Path | None, typer.Option(help="settings file instead of ./sarvis.toml")] = None,
 ) -> None:
-    """Run the embedded MQTT broker until it is interrupted; nothing is stored."""
+    """Run the embedded MQTT broker until it is interrupted; retained messages and persistent sessions are kept."""
     if context.invoked_subcommand is None:
         settings = load(config, broker__host=host, broker__port=port)
         configure_logging(settings.log)
@@ -48,7 +49,10 @@ async def serve(settings: Settings) -> None:
     access = _access(settings)
     if settings.auth.mode == "required" and tls is None and not is_loopback(settings.broker.host):
         log.warning("passwords_unencrypted", host=settings.broker.host, advice="set broker.tls_cert and broker.tls_key")
-    async with EmbeddedBroker(settings.broker.host, settings.broker.port, access=access, tls=tls) as running:
+    store = settings.broker.dir.expanduser() / NAME if settings.broker.persistence else None
+    async with EmbeddedBroker(
+        settings.broker.host, settings.broker.port, access=access, tls=tls, store=store
+    ) as running:
         print(f"broker listening on {running.url}", flush=True)  # scripts wait for this line
         await stop.wait()
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Protocol
 
 from amqtt.adapters import StreamWriterAdapter
@@ -12,9 +13,12 @@ from amqtt.mqtt.puback import PubackPacket
 from amqtt.mqtt.pubcomp import PubcompPacket
 from amqtt.mqtt.pubrec import PubrecPacket
 from amqtt.mqtt.pubrel import PubrelPacket
-from amqtt.session import OutgoingApplicationMessage, Session
+from amqtt.mqtt.suback import SubackPacket
+from amqtt.mqtt.unsuback import UnsubackPacket
+from amqtt.session import Session
 
 from broker.framing import Framer, decode
+from broker.journal import Message, Notes
 from broker.keepalive import KeepAlive
 from broker.limits import Limits
 from broker.pace import Pace
@@ -27,6 +31,14 @@ CHUNK_BYTES = 16_384
 
 class Router(Protocol):
     """What a connection asks of the broker; nothing here waits."""
+
+    def changes(self) -> int:
+        """How many changes there were that a store must remember."""
+        ...
+
+    def call_when_saved(self, connection: Any) -> None:
+        """Call its `saved` each time that changes were saved, until it says that it waits for none."""
+        ...
 
     def client_publishes(self, session: Session, packet: Any) -> None:
         """Hand a PUBLISH on."""
@@ -64,9 +76,11 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         """Begin to speak for a session; only once."""
         self.attach(session, None, StreamWriterAdapter(writer))
         self.ended = asyncio.Event()
-        self.ended_at: float | None = None
         self.credential: str | None = None
+        self.notes: Notes | None = None
         self.dropped = 0
+        self._changes = 0
+        self._held: deque[tuple[int, Callable[[], None]]] = deque()
         self._transport: asyncio.WriteTransport = writer.transport
         self._router = router
         self._limits = limits
@@ -96,6 +110,7 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
                     return True
                 if kind not in self._handlers:
                     raise MessageError("a second CONNECT")
+                self._changes = self._router.changes()
                 await self._handlers[kind](packet)
                 if kind == PUBLISH and (wait_s := self._pace.spend(self._loop.time())):
                     await asyncio.sleep(wait_s)
@@ -115,8 +130,22 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         """Whether what is published now can still reach the client."""
         return not self._transport.is_closing()
 
-    def publish(self, topic: str, data: bytes, qos: int, *, retain: bool = False) -> bool:
-        """Send a message without waiting; False if the client was or is now cut off, and has not got it."""
+    def saved(self, upto: int) -> bool:
+        """Give the answers that waited for the changes up to this one to be saved; True if others still wait."""
+        while self._held and self._held[0][0] <= upto:
+            self._held.popleft()[1]()
+        return bool(self._held)
+
+    def publish(self, topic: str, data: bytes, qos: int, *, retain: bool = False, number: int | None = None) -> bool:
+        """Send a message without waiting; False if the client was or is now cut off, and has not got it.
+
+        Args:
+            topic: where it was published.
+            data: its payload.
+            qos: the QoS that the client gets it with.
+            retain: whether it is sent because it was retained.
+            number: under which it is kept already, while it waited.
+        """
         if not self.is_open:
             return False
         crowded = self._unsent_bytes() > self._limits.max_unsent_bytes
@@ -127,9 +156,12 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
             self.close("reads or acknowledges too slowly")
             return False
         packet_id = self.session.next_packet_id if qos else None
-        message = OutgoingApplicationMessage(packet_id, topic, qos, data, retain)
+        message = Message(packet_id, topic, qos, data, retain)
         if qos:
+            message.number = number
             self.session.inflight_out[packet_id] = message
+            if self.notes is not None:
+                self.notes.keep(message)
         self._write(message.build_publish_packet())
         return True
 
@@ -140,7 +172,7 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
             self._write(PubrelPacket.build(message.packet_id) if released else message.build_publish_packet(dup=True))
         queue = self.session.retained_messages
         for waiting in [queue.get_nowait() for _ in range(queue.qsize())]:
-            if not self.publish(waiting.topic, waiting.data, waiting.qos):
+            if not self.publish(waiting.topic, waiting.data, waiting.qos, number=waiting.number):
                 queue.put_nowait(waiting)
 
     async def handle_publish(self, packet: Any) -> None:
@@ -148,45 +180,74 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         if packet.qos < 2:  # noqa: PLR2004  # QoS 2
             self._router.client_publishes(self.session, packet)
             if packet.qos:
-                self._write(PubackPacket.build(packet.packet_id))
+                self._answer(PubackPacket.build(packet.packet_id))
             return
         if packet.packet_id not in self.session.inflight_in:
             self.session.inflight_in[packet.packet_id] = None
+            if self.notes is not None:
+                self.notes.received(packet.packet_id)
             self._router.client_publishes(self.session, packet)
-        self._write(PubrecPacket.build(packet.packet_id))
+        self._answer(PubrecPacket.build(packet.packet_id))
 
     async def handle_pubrel(self, packet: Any) -> None:
         """The id of a QoS 2 message may be used again."""
-        self.session.inflight_in.pop(packet.packet_id, None)
-        self._write(PubcompPacket.build(packet.packet_id))
+        if packet.packet_id in self.session.inflight_in:
+            del self.session.inflight_in[packet.packet_id]
+            if self.notes is not None:
+                self.notes.completed(packet.packet_id)
+        self._answer(PubcompPacket.build(packet.packet_id))
 
     async def handle_puback(self, packet: Any) -> None:
         """The client has a QoS 1 message."""
-        self.session.inflight_out.pop(packet.variable_header.packet_id, None)
+        self._done(packet.variable_header.packet_id)
 
     async def handle_pubrec(self, packet: Any) -> None:
         """The client has a QoS 2 message."""
         message = self.session.inflight_out.get(packet.packet_id)
         if message is not None:
             message.pubrec_packet = packet
-        self._write(PubrelPacket.build(packet.packet_id))
+            if self.notes is not None:
+                self.notes.keep(message, released=True)
+        self._answer(PubrelPacket.build(packet.packet_id))
 
     async def handle_pubcomp(self, packet: Any) -> None:
         """The id of a QoS 2 message is free again."""
-        self.session.inflight_out.pop(packet.packet_id, None)
+        self._done(packet.packet_id)
 
     async def handle_subscribe(self, packet: Any) -> None:
         """SUBACK first, then what is retained under the filters of this packet, and of no other."""
         filters = packet.payload.topics
         codes = self._router.client_subscribes(self.session, filters)
-        await self.mqtt_acknowledge_subscription(packet.variable_header.packet_id, codes)
         granted = [(name, code) for (name, _), code in zip(filters, codes, strict=True) if code < 0x80]  # noqa: PLR2004
-        self._router.replay_retained(self.session, granted)
+
+        def answer() -> None:
+            self._write(SubackPacket.build(packet.variable_header.packet_id, codes))
+            if self.is_open:
+                self._router.replay_retained(self.session, granted)
+
+        self._when_saved(answer)
 
     async def handle_unsubscribe(self, packet: Any) -> None:
         """Nothing is sent under these filters after UNSUBACK."""
         self._router.client_unsubscribes(self.session, packet.payload.topics)
-        await self.mqtt_acknowledge_unsubscription(packet.variable_header.packet_id)
+        self._answer(UnsubackPacket.build(packet.variable_header.packet_id))
+
+    def _answer(self, packet: Any) -> None:
+        self._when_saved(lambda: self._write(packet))
+
+    def _when_saved(self, action: Callable[[], None]) -> None:
+        """Act when what this packet changed is saved: at once if that is nothing, and in the order of the packets."""
+        changes = self._router.changes()
+        if changes != self._changes or self._held:
+            self._held.append((changes if changes != self._changes else 0, action))
+            self._router.call_when_saved(self)
+        else:
+            action()
+
+    def _done(self, packet_id: int) -> None:
+        message = self.session.inflight_out.pop(packet_id, None)
+        if message is not None and self.notes is not None:
+            self.notes.drop(message)
 
     async def start(self) -> None:
         """Nothing: aMQTT would start a reading task here, `run` reads."""

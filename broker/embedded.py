@@ -1,8 +1,9 @@
-"""The embedded broker: MQTT 3.1.1 over TCP or TLS in this process, without a plugin; it stores nothing."""
+"""The embedded broker: MQTT 3.1.1 over TCP or TLS in this process, without a plugin."""
 
 import asyncio
 import errno
 import logging
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +17,9 @@ BACKLOG = 1024
 
 
 class EmbeddedBroker:
-    """Serves from `start` to `stop`, or inside `async with`; everything is lost at `stop`.
+    """Serves from `start` to `stop`, or inside `async with`.
+
+    With `store`, a file, retained messages and persistent sessions outlive it: what was acknowledged is on disk.
 
     Attributes:
         host: where it listens.
@@ -31,12 +34,14 @@ class EmbeddedBroker:
         access: Access | None = None,
         limits: Limits | None = None,
         tls: ServerTls | None = None,
+        store: Path | None = None,
     ) -> None:
         self.host = host
         self.port = port
         self._access = access or OpenAccess()
         self._limits = limits or Limits()
         self._tls = tls
+        self._store = store
         self._broker: HardenedBroker | None = None
         self._server: asyncio.Server | None = None
 
@@ -48,17 +53,23 @@ class EmbeddedBroker:
         return f"{scheme}://{host}:{self.port}"
 
     async def start(self) -> None:
-        """Listen; raises StartError when the address cannot be had."""
+        """Listen; raises StartError when the address or the store cannot be had."""
         quieten_amqtt()
-        broker = HardenedBroker(self._access, self._limits, self._tls)
-        await broker.start()
+        broker = HardenedBroker(self._access, self._limits, self._tls, self._store)
         try:
-            self._server = await asyncio.start_server(broker.serve_client, self.host, self.port, backlog=BACKLOG)
+            server = await asyncio.start_server(
+                broker.serve_client, self.host, self.port, backlog=BACKLOG, start_serving=False
+            )
         except (OSError, OverflowError) as error:
-            await broker.shutdown()
             raise StartError(_why(self.host, self.port, error)) from error
-        self._broker = broker
-        self.port = self._server.sockets[0].getsockname()[1]
+        try:
+            await broker.start()
+            await server.start_serving()
+        except BaseException:
+            server.close()
+            raise
+        self._server, self._broker = server, broker
+        self.port = server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Close the port and every connection; a second time does nothing."""

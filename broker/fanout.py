@@ -5,10 +5,11 @@ from typing import Any
 
 from amqtt.broker import Broker, RetainedApplicationMessage
 from amqtt.contexts import BrokerConfig, ListenerConfig
-from amqtt.session import ApplicationMessage, Session
+from amqtt.session import Session
 
 from broker.access import Access
 from broker.framing import MAX_QOS
+from broker.journal import Journal, Message
 from broker.limits import Limits
 from broker.subscriptions import Subscriptions, matches, valid_filter, valid_topic
 
@@ -26,6 +27,9 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
         self.filters = Subscriptions()
         self.access = access
         self.limits = limits
+        self.journal: Journal | None = None
+        """What a store is to remember; None without a store."""
+        self._waiting: set[Any] = set()
 
     def route(self, topic: str, data: bytes, qos: int) -> None:
         """Deliver to every client that hears the topic, once, at the lower of both QoS."""
@@ -36,6 +40,19 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
             except Exception:
                 log.exception("delivery_failed client_id=%s", client_id)
                 connection.close("a message could not be delivered")
+
+    def changes(self) -> int:
+        """How many changes there were that a store must remember."""
+        return self.journal.changes if self.journal is not None else 0
+
+    def call_when_saved(self, connection: Any) -> None:
+        """Call its `saved` each time that changes were saved, until it says that it waits for none."""
+        self._waiting.add(connection)
+
+    def answer_saved(self) -> None:
+        """Changes were saved: whoever waited for that gets its answers."""
+        if self.journal is not None:
+            self._waiting = {each for each in tuple(self._waiting) if each.saved(self.journal.saved)}
 
     def client_publishes(self, session: Session, packet: Any) -> None:
         """Hand a PUBLISH on; what the client may not publish is dropped."""
@@ -57,8 +74,10 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
 
     def client_unsubscribes(self, session: Session, filters: list[str]) -> None:
         """Forget filters."""
+        notes = self._sessions[session.client_id][1].notes
         for topic_filter in filters:
-            self.filters.remove(session.client_id, topic_filter)
+            if self.filters.remove(session.client_id, topic_filter) and notes is not None:
+                notes.unsubscribe(topic_filter)
 
     def replay_retained(self, session: Session, granted: list[tuple[str, int]]) -> None:
         """Send what is retained under filters that were granted just now, each topic once."""
@@ -76,23 +95,33 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
             log.warning("subscribe_refused client_id=%s filter=%r", session.client_id, topic_filter)
             return REFUSED
         self.filters.add(session.client_id, topic_filter, qos)
+        notes = self._sessions[session.client_id][1].notes
+        if notes is not None:
+            notes.subscribe(topic_filter, qos)
         return qos
 
     def _deliver(self, session: Session, connection: Any, topic: str, data: bytes, qos: int) -> None:
         if connection.publish(topic, data, qos) or session.clean_session or not qos:
             return
-        waiting = session.retained_messages
+        waiting, notes = session.retained_messages, connection.notes
         if waiting.qsize() >= self.limits.max_offline:
-            waiting.get_nowait()
-        waiting.put_nowait(ApplicationMessage(None, topic, qos, data, retain=False))
+            dropped = waiting.get_nowait()
+            if notes is not None:
+                notes.drop(dropped)
+        message = Message(None, topic, qos, data, retain=False)
+        waiting.put_nowait(message)
+        if notes is not None:
+            notes.keep(message)
 
     def _retain(self, topic: str, data: bytes, qos: int) -> None:
-        if not data:
-            self._retained_messages.pop(topic, None)
-        elif topic in self._retained_messages or len(self._retained_messages) < self.limits.max_retained:
-            self._retained_messages[topic] = RetainedApplicationMessage(None, topic, data, qos)
-        else:
+        if data and topic not in self._retained_messages and len(self._retained_messages) >= self.limits.max_retained:
             log.warning("not_retained topic=%r retained=%d", topic, len(self._retained_messages))
+            return
+        held = self._retained_messages.pop(topic, None)
+        if data:
+            self._retained_messages[topic] = RetainedApplicationMessage(None, topic, data, qos)
+        if self.journal is not None and (data or held is not None):
+            self.journal.retain(topic, (bytes(data), qos) if data else None)
 
     async def _broadcast_message(
         self, _session: Session | None, topic: str, data: bytes, force_qos: int | None = None

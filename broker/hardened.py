@@ -4,19 +4,25 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, aclosing
+from pathlib import Path
 from typing import Any
 
 from amqtt.adapters import BufferReader, StreamWriterAdapter
+from amqtt.broker import RetainedApplicationMessage
 from amqtt.errors import AMQTTError, MQTTError, NoDataError
 from amqtt.mqtt.packet import CONNECT
 from amqtt.session import Session
 
+from broker.absent import Absent
 from broker.access import Access
 from broker.connection import Connection, packets
 from broker.doors import Doors
 from broker.fanout import FanOut
 from broker.framing import MAX_QOS, split
+from broker.journal import Journal, Notes
 from broker.limits import Limits
+from broker.saver import Saver
+from broker.store import Store, StoredSession
 from broker.tls import ServerTls
 from contract.errors import MessageError
 
@@ -28,14 +34,34 @@ EXPIRY_SWEEP_S = 60.0
 class HardenedBroker(FanOut):
     """One connection per client id; every socket it is given it also closes."""
 
-    def __init__(self, access: Access, limits: Limits, tls: ServerTls | None = None) -> None:
+    def __init__(self, access: Access, limits: Limits, tls: ServerTls | None = None, store: Path | None = None) -> None:
         super().__init__(access, limits)
         self._tls = tls
+        self._store = store
+        self._saver: Saver | None = None
         self._doors = Doors(limits.max_connections, limits.max_unnamed_per_address)
         self._served: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
         self._stopping = False
         self._absent: dict[str, None] = {}
         """Persistent sessions without a connection, the one that is absent longest first."""
+
+    async def start(self) -> None:
+        """Take up what the store knows, then what aMQTT itself runs; raises StartError."""
+        await super().start()
+        if self._store is None:
+            return
+        try:
+            store, stored = Store.open(self._store)
+        except BaseException:
+            await super().shutdown()
+            raise
+        self.journal = Journal(stored.last_session, stored.last_message)
+        for topic, data, qos in stored.retained:
+            self._retained_messages[topic] = RetainedApplicationMessage(None, topic, data, qos)
+        for each in stored.sessions:
+            self._restore(each, self.journal)
+        self._saver = Saver(store, self.journal, self.answer_saved)
+        self._saver.start()
 
     async def serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve an accepted socket to its end; what a client does wrong ends here, in one line of log."""
@@ -74,12 +100,15 @@ class HardenedBroker(FanOut):
                 end(writer)
             if self._served:
                 await asyncio.wait(self._served, timeout=self.limits.close_timeout_s)
+        saver, self._saver = self._saver, None
+        if saver is not None:
+            await saver.stop()
         await super().shutdown()
 
     def forget_expired(self, now: float) -> None:
         """Delete the persistent sessions that have been absent too long."""
         for client_id, (_, connection) in list(self._sessions.items()):
-            if connection.ended_at is not None and now - connection.ended_at > self.limits.session_expiry_s:
+            if connection.ended.is_set() and now - connection.ended_at > self.limits.session_expiry_s:
                 self._forget(client_id)
 
     def close_unwelcome(self) -> None:
@@ -155,27 +184,28 @@ class HardenedBroker(FanOut):
         while (held := self._sessions.get(client_id)) is not None and not held[1].ended.is_set():
             held[1].close("its client id has connected again")
             await held[1].ended.wait()
-        self._absent.pop(client_id, None)
         if held is not None and not session.clean_session:
             session.inflight_out, session.inflight_in = held[0].inflight_out, held[0].inflight_in
             session.retained_messages = held[0].retained_messages
             session.parent = 1
+            connection.notes = held[1].notes
+            self._absent.pop(client_id, None)
         elif held is not None:
-            self.filters.drop(client_id)
+            self._forget(client_id)
+        if self.journal is not None and not session.clean_session:
+            connection.notes = connection.notes or self.journal.session()
+            connection.notes.owner(client_id, session.username, connection.credential)
         self._sessions[client_id] = (session, connection)
 
     def _leave(self, connection: Any, session: Session, *, goodbye: bool) -> None:
         """Publish the last will of a client that did not say DISCONNECT, and keep or forget its session."""
-        connection.ended_at = self._loop.time()
         if connection.dropped:
             log.warning("qos_0_dropped client_id=%s count=%d", session.client_id, connection.dropped)
         try:
             if session.clean_session:
                 self._forget(session.client_id)
             else:
-                self._absent[session.client_id] = None
-                if len(self._absent) > self.limits.max_sessions:
-                    self._forget(next(iter(self._absent)))
+                self._set_absent(session, connection.credential, connection.notes)
             if session.will_flag and not goodbye:
                 self.publish_for(
                     session,
@@ -187,10 +217,35 @@ class HardenedBroker(FanOut):
         finally:
             connection.ended.set()
 
+    def _set_absent(self, session: Session, credential: str | None, notes: Notes | None) -> None:
+        self._sessions[session.client_id] = (session, Absent(self._loop.time(), credential, notes))
+        self._absent[session.client_id] = None
+        if len(self._absent) > self.limits.max_sessions:
+            self._forget(next(iter(self._absent)))
+
+    def _restore(self, stored: StoredSession, journal: Journal) -> None:
+        """A session as it was; its absence counts from now, for the time without a broker was not its fault."""
+        session = Session()
+        session.client_id, session.username, session.clean_session = stored.client_id, stored.username, False
+        for packet_id in stored.received:
+            session.inflight_in[packet_id] = None
+        for message, released in stored.messages:
+            if message.packet_id is None:
+                session.retained_messages.put_nowait(message)
+                continue
+            message.pubrec_packet = released or None
+            session.inflight_out[message.packet_id] = message
+        for topic_filter, qos in stored.filters:
+            self.filters.add(stored.client_id, topic_filter, qos)
+        notes = journal.known(stored.number)
+        self._set_absent(session, stored.credential, notes)
+
     def _forget(self, client_id: str) -> None:
         self.filters.drop(client_id)
         self._absent.pop(client_id, None)
-        self._sessions.pop(client_id, None)
+        held = self._sessions.pop(client_id, None)
+        if held is not None and held[1].notes is not None:
+            held[1].notes.end()
 
     async def _hang_up(self, writer: asyncio.StreamWriter) -> None:
         """Close a socket, its last bytes sent if the client takes them soon."""

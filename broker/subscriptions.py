@@ -17,11 +17,11 @@ class Subscriptions:
         self._table(topic_filter).setdefault(topic_filter, {})[client_id] = qos
         self._filters.setdefault(client_id, set()).add(topic_filter)
 
-    def remove(self, client_id: str, topic_filter: str) -> None:
-        """Unsubscribe a client; unknown ones are no error."""
+    def remove(self, client_id: str, topic_filter: str) -> bool:
+        """Unsubscribe a client; False if it did not hold the filter."""
         held = self._filters.get(client_id)
         if held is None or topic_filter not in held:
-            return
+            return False
         held.remove(topic_filter)
         if not held:
             del self._filters[client_id]
@@ -29,6 +29,7 @@ class Subscriptions:
         del table[topic_filter][client_id]
         if not table[topic_filter]:
             del table[topic_filter]
+        return True
 
     def drop(self, client_id: str) -> None:
         """Unsubscribe a client from everything."""

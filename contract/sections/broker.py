@@ -66,6 +66,7 @@ class BrokerSettings(Section):
     host: str = "127.0.0.1"
     port: Port = 1883
     dir: Path = Path("~/.local/state/sarvis/broker")
+    persistence: bool = True
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None

@@ -208,6 +208,23 @@ class Raw:
         assert self.socket.recv(4) == b"\x20\x02\0\0"
         return self
 
+    def read(self, size: int) -> bytes:
+        """Exactly so many bytes; fewer if no more come."""
+        got = b""
+        while len(got) < size and (more := self.socket.recv(size - len(got))):
+            got += more
+        return got
+
+    def silent(self, for_s: float = 0.2) -> bool:
+        """Whether nothing comes for a while."""
+        self.socket.settimeout(for_s)
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except TimeoutError:
+            return True
+        finally:
+            self.socket.settimeout(PATIENCE_S)
+
     def closed(self, timeout_s: float = PATIENCE_S) -> bool:
         """Whether the broker closes the socket in time; what it says before is read away."""
         deadline = time.monotonic() + timeout_s

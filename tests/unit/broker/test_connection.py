@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from amqtt.mqtt.pingreq import PingReqPacket
 from amqtt.plugins.manager import PluginManager
-from amqtt.session import ApplicationMessage, Session
+from amqtt.session import Session
 
 from broker.access import OpenAccess
 from broker.connection import Connection, packets
 from broker.fanout import FanOut
+from broker.journal import Message
 from broker.limits import Limits
 
 LIMITS = Limits(max_unsent_bytes=1000, max_unacked=3)
@@ -90,7 +91,7 @@ async def test_what_an_absent_client_missed_waits_on_when_it_is_cut_off_again(op
     connection, transport = opened
     queue = connection.session.retained_messages
     for data in (b"0", b"1", b"2", b"3", b"4"):
-        queue.put_nowait(ApplicationMessage(None, "m", 1, data, retain=False))
+        queue.put_nowait(Message(None, "m", 1, data, retain=False))
     connection.resume()
     assert transport.aborted
     assert [message.data for message in connection.session.inflight_out.values()] == [b"0", b"1", b"2"]
