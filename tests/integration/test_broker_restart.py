@@ -120,12 +120,21 @@ def test_qos_2_stays_exactly_once_when_the_broker_is_killed_in_between(tmp_path:
         ear.send(PubrecPacket.build(1))
         assert ear.read(4) == b"\x62\x02\0\1"
         sarvis.kill()
-    with process(tmp_path) as (_, port), Raw(port) as ear, Raw(port) as mouth:
+    with process(tmp_path) as (again, port), Raw(port) as ear, Raw(port) as mouth:
         ear.send(hearer)
         assert ear.read(4 + 4) == b"\x20\x02\1\0" + b"\x62\x02\0\1"  # PUBREL again, not the message
         mouth.send(sender, publication("m", b"once", 2, 7), PubrelPacket.build(7), publication("m", b"next", 2, 7))
         assert mouth.read(4 + 4 + 4 + 4) == b"\x20\x02\1\0" + b"\x50\x02\0\7" + b"\x70\x02\0\7" + b"\x50\x02\0\7"
         assert ear.read(11) == b"\x34\x09\0\1m\0\2next"
+        mouth.send(PubrelPacket.build(7))
+        assert mouth.read(4) == b"\x70\x02\0\7"
+        again.kill()
+    with process(tmp_path) as (_, port), Raw(port) as mouth:
+        mouth.send(sender, publication("m", b"last", 2, 7))
+        assert mouth.read(4 + 4) == b"\x20\x02\1\0" + b"\x50\x02\0\7"
+    opened, stored = Store.open(tmp_path / "broker" / "messages.db")
+    opened.close()
+    assert [message.data for each in stored.sessions for message, _ in each.messages] == [b"once", b"next", b"last"]
 
 
 def test_nothing_is_acknowledged_before_it_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,12 +169,12 @@ def test_what_was_dropped_or_acknowledged_does_not_come_back(tmp_path: Path) -> 
     store = tmp_path / "messages.db"
     with ours(store, limits=Limits(max_offline=3)) as running, Client(running.port) as publisher:
         with Client(running.port, "heard", clean=False) as client:
-            client.subscribe(("m", 1))
+            client.subscribe(("m", 1), ("left", 1))
+            client.unsubscribe("left")
             publisher.publish("m", b"heard")
             assert eventually(lambda: client.got)
         with Client(running.port, "gone", clean=False) as client:
-            client.subscribe(("m", 1), ("left", 1))
-            client.unsubscribe("left")
+            client.subscribe(("m", 1))
         with Client(running.port, "gone"):  # a clean session ends the persistent one
             pass
         publisher.publish("r", b"x", retain=True)
@@ -176,7 +185,7 @@ def test_what_was_dropped_or_acknowledged_does_not_come_back(tmp_path: Path) -> 
     opened.close()
     assert stored.retained == []
     (session,) = stored.sessions
-    assert session.client_id == "heard"
+    assert (session.client_id, session.filters) == ("heard", [("m", 1)])
     assert [message.data for message, _ in session.messages] == [b"2", b"3", b"4"]
 
 
