@@ -205,7 +205,7 @@ def test_the_session_of_a_user_who_changed_meanwhile_is_forgotten(tmp_path: Path
     for word, remembered in (("one", False), ("one", True), ("other", False)):
         with ours(store, access=Household(word), limits=limits) as running:
             if word == "other":
-                assert eventually(lambda: not running.broker._sessions)  # noqa: B023
+                assert eventually(lambda: not running.broker._sessions)
             with Client(running.port, "away", clean=False) as client:
                 assert client.flags[0] is remembered
                 client.subscribe(("m", 1))
