@@ -113,7 +113,10 @@ class Story:
             name,
             *arguments,
             folder=self._folder,
-            settings={"SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S": str(HEARTBEAT_TIMEOUT_S)},
+            settings={
+                "SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S": str(HEARTBEAT_TIMEOUT_S),
+                "SARVIS_BROKER__DIR": str(self._folder / "broker"),
+            },
         )
         self._children.push_async_callback(child.stop)
         return child

@@ -22,13 +22,15 @@ Ended = subprocess.CompletedProcess[str]
 
 
 class Demo:
-    """One run of the demo, whose temporary folders lie in a folder of its own."""
+    """One run of the demo, whose temporary folders and home lie in a folder of its own."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
+        self.home = folder / "home"
+        self.home.mkdir()
         # The user's environment must not matter, and a demo takes its own settings.
-        settings = {"TMPDIR": str(self.temporary), "SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S": "1"}
+        settings = {"TMPDIR": str(self.temporary), "HOME": str(self.home), "SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S": "1"}
         self.ended = run_sarvis("demo", *arguments, cwd=folder, settings=settings, within_s=110)
 
 
@@ -97,7 +99,9 @@ def test_no_process_of_it_is_left(runs: dict[str, "Future[Demo]"], run: str) -> 
 
 @pytest.mark.parametrize("run", ["word", "near miss"])
 def test_no_file_of_it_is_left(runs: dict[str, "Future[Demo]"], run: str) -> None:
-    assert list(runs[run].result().temporary.iterdir()) == []
+    demo = runs[run].result()
+    assert list(demo.temporary.iterdir()) == []
+    assert list(demo.home.rglob("sarvis")) == []
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "absent.wav"])
