@@ -210,7 +210,7 @@ def start_mosquitto_ws(folder: Path, mqtt_port: int, apps: int) -> Running:
     del mqtt_port, apps
     own_mqtt, port = free_port(), free_port()
     listeners = f"listener {own_mqtt} {HOST}\nlistener {port} {HOST}\nprotocol websockets\n"
-    process = _start_mosquitto(folder, "mosquitto_ws", listeners)
+    process = start_mosquitto(folder, "mosquitto_ws", listeners)
     try:
         wait_for("mosquitto's ports", lambda: accepts(own_mqtt) and accepts(port))
     except AssertionError:
@@ -247,7 +247,7 @@ def mosquitto(folder: Path, core: int | None) -> Iterator[tuple[int, int]]:
     """A broker; its process and port. Raises NotHereError."""
     port = free_port()
     with on_core(core):
-        process = _start_mosquitto(folder, "mosquitto", f"listener {port} {HOST}\n")
+        process = start_mosquitto(folder, "mosquitto", f"listener {port} {HOST}\n")
     try:
         wait_for("mosquitto's port", lambda: accepts(port))
         yield process.pid, port
@@ -255,13 +255,14 @@ def mosquitto(folder: Path, core: int | None) -> Iterator[tuple[int, int]]:
         process.stop()
 
 
-def _start_mosquitto(folder: Path, name: str, listeners: str) -> Process:
+def start_mosquitto(folder: Path, name: str, listeners: str) -> Process:
+    """Debian's Mosquitto, which keeps nothing on disk unless the lines say so. Raises NotHereError."""
     program = shutil.which("mosquitto", path=_programs())
     if program is None:
         raise NotHereError("mosquitto is not installed")
     config = folder / f"{name}.conf"
     config.write_text(
-        "allow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_inflight_messages 0\n"
+        "allow_anonymous true\nset_tcp_nodelay true\nmax_inflight_messages 0\n"
         f"log_type error\nlog_type warning\n{listeners}"
     )
     return Process(name, [program, "-c", str(config)], folder)

@@ -14,6 +14,10 @@ GROWTH_NUMBERS = (
     "cpu_us_per_event", "p50_us", "kib_per_connection", "connects_per_s", "cpu_us_per_heartbeat", "living_cpu_share",
     "living_resident_mib", "living_beats_per_s", "living_wakes_per_s",
 )  # fmt: skip
+BROKER_NUMBERS = (
+    "empty_mib", "kib_per_device", "cpu_us_per_arrival", "arrivals_per_s", "cpu_us_per_wake_0", "cpu_us_per_command",
+    "wakes_per_s", "p50_us", "living_cpu_share", "load_share",
+)  # fmt: skip
 
 
 def test_the_benchmark_accounts_for_every_message_of_bridge_guide_and_broker(tmp_path: Path) -> None:
@@ -102,3 +106,29 @@ def test_outcomes_that_do_not_come_make_the_benchmark_fail(tmp_path: Path) -> No
 
     assert done.returncode == 1, done.stdout + done.stderr
     assert "guide QoS 0: at full rate: 0 outcomes sent, not 20" in done.stdout
+
+
+def test_the_brokers_benchmark_accounts_for_every_message(tmp_path: Path) -> None:
+    find_program("mosquitto")
+    report = tmp_path / "report.json"
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "tests.bench.brokers", "--devices", "20", "--messages", "400", "--living", "0.5",
+            "--json", str(report),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=110,
+        check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {row["broker"]: row for row in json.loads(report.read_text())["rows"]}
+    assert set(rows) == {"embedded", "mosquitto"}
+    for row in rows.values():
+        # Commands, wakes with QoS 0 and 1, and those of ordinary life.
+        assert row["sent"] == row["received"] == 100 + 400 + 400 + 10
+        assert all(row[name] is not None for name in BROKER_NUMBERS)
+    assert rows["embedded"]["cpu_us_per_wake"] > rows["mosquitto"]["cpu_us_per_wake"]
+    assert "sent 1,820, received 1,820" in done.stdout
