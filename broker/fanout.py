@@ -11,7 +11,7 @@ from broker.access import Access
 from broker.framing import MAX_QOS
 from broker.journal import Journal, Message
 from broker.limits import Limits
-from broker.subscriptions import Subscriptions, matches, valid_filter, valid_topic
+from broker.subscriptions import Subscriptions, has_wildcard, matches, valid_filter, valid_topic
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +82,19 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
     def replay_retained(self, session: Session, granted: list[tuple[str, int]]) -> None:
         """Send what is retained under filters that were granted just now, each topic once."""
         connection = self._sessions[session.client_id][1]
-        for topic, retained in list(self._retained_messages.items()):
-            wanted = [qos for topic_filter, qos in granted if matches(topic_filter, topic)]
-            if wanted:
-                connection.publish(topic, retained.data, min(retained.qos, max(wanted)), retain=True)
+        wanted: dict[str, int] = {}
+        for topic_filter, qos in granted:
+            for topic in self._retained_under(topic_filter):
+                wanted[topic] = max(qos, wanted.get(topic, 0))
+        for topic, qos in wanted.items():
+            retained = self._retained_messages[topic]
+            connection.publish(topic, retained.data, min(retained.qos, qos), retain=True)
+
+    def _retained_under(self, topic_filter: str) -> list[str]:
+        """By dictionary where there is no wildcard: a fleet that comes back subscribes to its own topics."""
+        if not has_wildcard(topic_filter):
+            return [topic_filter] if topic_filter in self._retained_messages else []
+        return [topic for topic in self._retained_messages if matches(topic_filter, topic)]
 
     def _subscribe(self, session: Session, topic_filter: str, qos: int) -> int:
         allowed = valid_filter(topic_filter) and self.access.may_subscribe(

@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ class Client:
         self.there = there
         self.broken = broken
         self.closed = False
+        self.notes = None
         self.got: list[tuple[str, bytes, int, bool]] = []
 
     def publish(self, topic: str, data: bytes, qos: int, *, retain: bool = False) -> bool:
@@ -79,6 +81,30 @@ async def test_retained_topics_are_bounded_and_delivered_all_the_same() -> None:
         broker.publish_for(session, topic, topic.encode(), 0, retain=True)
     assert [topic for topic, *_ in client.got] == ["a", "b", "a"]
     assert list(broker.retained_messages) == ["a"]
+
+
+async def test_a_retained_message_comes_once_with_the_higher_qos_of_overlapping_filters() -> None:
+    broker = FanOut(OpenAccess(), Limits())
+    client = Client()
+    session = join(broker, "x", client)
+    for topic in ("a/b", "a/c", "b"):
+        broker.publish_for(session, topic, topic.encode(), 2, retain=True)
+    broker.replay_retained(session, [("a/b", 0), ("a/+", 1), ("absent", 1)])
+    assert client.got == [("a/b", b"a/b", 1, True), ("a/c", b"a/c", 1, True)]
+
+
+async def test_a_filter_without_wildcard_costs_the_same_however_much_is_retained() -> None:
+    broker = FanOut(OpenAccess(), Limits())
+    session = join(broker, "x", Client())
+    spent = []
+    for topics in (10, 9_990):
+        for number in range(topics):
+            broker.publish_for(session, f"{topics}/{number}", b"x", 0, retain=True)
+        before = time.process_time()
+        for _ in range(1_000):
+            broker.replay_retained(session, [("10/5", 1)])
+        spent.append(time.process_time() - before)
+    assert spent[1] < 20 * spent[0]
 
 
 async def test_what_a_plugin_of_amqtt_broadcasts_is_routed_too() -> None:
