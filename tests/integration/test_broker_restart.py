@@ -4,7 +4,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,14 @@ from broker.access import OpenAccess
 from broker.embedded import EmbeddedBroker
 from broker.limits import Limits
 from broker.store import Store
-from tests.integration.test_embedded_broker import HOST, PATIENCE_S, Client, Raw, Running, both, eventually, publication
+from tests.support.embedded import HOST, PATIENCE_S, Client, Raw, Running, both, eventually, publication, started
 from tests.support.processes import Sarvis
 
 PERSISTENT = ConnectVariableHeader(0, 60)
 
 
-@contextmanager
-def ours(store: Path, **options: Any) -> Iterator[Running]:
-    running = Running(store=store, **options)
-    try:
-        yield running
-    finally:
-        running.stop()
+def ours(store: Path, **options: Any) -> AbstractContextManager[Running]:
+    return started(store=store, **options)
 
 
 @contextmanager

@@ -1,31 +1,21 @@
-"""The embedded broker over real sockets; where aMQTT itself ("stock") has the defect, it is shown to have it."""
+"""What a house needs of the embedded broker, over real sockets; beside test_amqtt_defects.py."""
 
 import asyncio
-import gc
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, Self
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from amqtt.broker import Broker
 from amqtt.mqtt.connect import ConnectPacket, ConnectPayload, ConnectVariableHeader
 from amqtt.mqtt.disconnect import DisconnectPacket
-from amqtt.mqtt.pingreq import PingReqPacket
-from amqtt.mqtt.publish import PublishPacket
 from amqtt.mqtt.subscribe import SubscribePacket
-from amqtt.mqtt.unsubscribe import UnsubscribePacket
-from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from typer.testing import CliRunner
 
 from broker.access import OpenAccess
@@ -34,327 +24,15 @@ from broker.connection import Connection
 from broker.embedded import EmbeddedBroker
 from broker.limits import Limits
 from contract.errors import SettingsError, StartError
-from tests.support.paho_clients import end
+from tests.support.embedded import HOST, PATIENCE_S, Client, Raw, Running, eventually, publication, started
 
-HOST = "127.0.0.1"
-PATIENCE_S = 8.0
-STOCK_PLUGINS = {
-    "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True},
-    "amqtt.plugins.topic_checking.TopicTabooPlugin": {},
-}
-# aMQTT leaves sockets to the garbage collector; ours must not, so only tests of the stock broker are excused.
-both = pytest.mark.parametrize(
-    "running",
-    [pytest.param("stock", marks=pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")), "ours"],
-    indirect=True,
-)
-
-
-def eventually(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> bool:
-    """Whether the condition came true in time."""
-    deadline = time.monotonic() + timeout_s
-    while not (met := bool(condition())) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return met
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class Running:
-    """A broker in a loop of its own thread, so that tests may block."""
-
-    def __init__(self, kind: str = "ours", limits: Limits | None = None, **options: Any) -> None:
-        self.ours = kind == "ours"
-        self.port = free_port()
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever)
-        self._thread.start()
-        self.embedded = EmbeddedBroker(HOST, self.port, limits=limits, **options)
-        self.broker: Any = None
-        try:
-            self.call(self._start())
-        except BaseException:
-            self._end_loop()
-            raise
-
-    async def _start(self) -> None:
-        if self.ours:
-            await self.embedded.start()
-            self.broker = self.embedded._broker
-        else:
-            listener = {"type": "tcp", "bind": f"{HOST}:{self.port}"}
-            self.broker = Broker({"listeners": {"default": listener}, "plugins": STOCK_PLUGINS})
-            await self.broker.start()
-
-    def call(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE_S)
-
-    def stop(self) -> None:
-        try:
-            self.call(self.embedded.stop() if self.ours else self.broker.shutdown())
-        finally:
-            self._end_loop()
-
-    def filters(self) -> int:
-        return len(self.broker.filters if self.ours else self.broker.subscriptions)
-
-    def _end_loop(self) -> None:
-        async def rest() -> None:
-            tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-        self.call(rest())
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
+LIMITS = Limits(connect_timeout_s=0.5, max_unsent_bytes=1 << 20, max_unacked=2_000)
 
 
 @pytest.fixture
-def running(request: pytest.FixtureRequest) -> Iterator[Running]:
-    kind = getattr(request, "param", "ours")
-    broker = Running(kind, Limits(connect_timeout_s=0.5, max_unsent_bytes=1 << 20, max_unacked=2_000))
-    yield broker
-    broker.stop()
-    del broker
-    if kind == "stock":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
-
-
-class Client:
-    """A paho client in its thread, and all that it heard."""
-
-    def __init__(self, port: int, name: str = "", *, clean: bool = True, will: tuple[Any, ...] = ()) -> None:
-        self.name = name or f"c{uuid4().hex[:12]}"
-        self.got: list[paho.MQTTMessage] = []
-        self.codes: list[int] = []
-        self.flags: Any = None
-        self.done = 0
-        self.paho = paho.Client(CallbackAPIVersion.VERSION2, self.name, clean_session=clean, reconnect_on_failure=False)
-        self.paho.max_inflight_messages_set(1000)
-        self.paho.on_message = lambda _c, _u, message: self.got.append(message)
-        self.paho.on_connect = self._on_connect
-        self.paho.on_subscribe = self._on_subscribe
-        self.paho.on_unsubscribe = self._on_done
-        if will:
-            self.paho.will_set(*will)
-        self.paho.connect(HOST, port, keepalive=30)
-        self.paho.loop_start()
-
-    def _on_connect(self, _client: Any, _data: Any, flags: Any, code: Any, _properties: Any) -> None:
-        self.flags = (flags.session_present, code.value)
-
-    def _on_subscribe(self, _client: Any, _data: Any, _id: int, codes: Any, _properties: Any) -> None:
-        self.codes = [code.value for code in codes]
-        self.done += 1
-
-    def _on_done(self, *_: Any) -> None:
-        self.done += 1
-
-    def __enter__(self) -> Self:
-        assert eventually(lambda: self.flags is not None)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        end(self.paho)
-
-    def subscribe(self, *filters: tuple[str, int]) -> list[int]:
-        before = self.done
-        self.paho.subscribe(list(filters))
-        assert eventually(lambda: self.done > before)
-        return self.codes
-
-    def unsubscribe(self, *filters: str) -> None:
-        before = self.done
-        self.paho.unsubscribe(list(filters))
-        assert eventually(lambda: self.done > before)
-
-    def publish(self, topic: str, data: bytes = b"x", qos: int = 1, *, retain: bool = False) -> None:
-        info = self.paho.publish(topic, data, qos, retain)
-        info.wait_for_publish(PATIENCE_S)
-        assert info.is_published()
-
-    def heard(self) -> list[tuple[str, bytes]]:
-        return [(message.topic, bytes(message.payload)) for message in list(self.got)]
-
-
-class Raw:
-    """A socket that says exactly what a test wants."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection((HOST, port), timeout=PATIENCE_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.close()
-
-    def send(self, *packets: Any) -> None:
-        self.socket.sendall(b"".join(p if isinstance(p, bytes) else p.to_bytes() for p in packets))
-
-    def connect(self, name: str = "", *, keep_alive: int = 60, will: tuple[str, bytes] | None = None) -> Self:
-        header = ConnectVariableHeader(0x02 | (0x2C if will else 0), keep_alive)
-        payload = ConnectPayload(name or uuid4().hex, *(will or ()))
-        self.send(ConnectPacket(variable_header=header, payload=payload))
-        assert self.socket.recv(4) == b"\x20\x02\0\0"
-        return self
-
-    def read(self, size: int) -> bytes:
-        """Exactly so many bytes; fewer if no more come."""
-        got = b""
-        while len(got) < size and (more := self.socket.recv(size - len(got))):
-            got += more
-        return got
-
-    def silent(self, for_s: float = 0.2) -> bool:
-        """Whether nothing comes for a while."""
-        self.socket.settimeout(for_s)
-        try:
-            return not self.socket.recv(1, socket.MSG_PEEK)
-        except TimeoutError:
-            return True
-        finally:
-            self.socket.settimeout(PATIENCE_S)
-
-    def closed(self, timeout_s: float = PATIENCE_S) -> bool:
-        """Whether the broker closes the socket in time; what it says before is read away."""
-        deadline = time.monotonic() + timeout_s
-        while (left_s := deadline - time.monotonic()) > 0:
-            self.socket.settimeout(left_s)
-            try:
-                if not self.socket.recv(65536):
-                    return True
-            except TimeoutError:
-                break
-            except OSError:
-                return True
-        return False
-
-
-def publication(topic: str, data: bytes = b"x", qos: int = 0, packet_id: int | None = None) -> Any:
-    return PublishPacket.build(topic, data, packet_id, dup_flag=False, qos=qos, retain=False)
-
-
-# --- defects of aMQTT 0.12.1: the stock broker has each, ours has none ---
-
-
-@both
-def test_a_silent_client_is_disconnected_and_its_last_will_published(running: Running) -> None:
-    with Client(running.port) as watcher, Raw(running.port) as silent:
-        watcher.subscribe(("will", 1))
-        started = time.monotonic()
-        silent.connect(keep_alive=1, will=("will", b"gone"))
-        assert silent.closed(2.5) is running.ours
-        if running.ours:
-            assert time.monotonic() - started >= 1.4
-            assert eventually(lambda: watcher.heard() == [("will", b"gone")])
-        else:
-            assert watcher.heard() == []
-
-
-@both
-def test_no_message_is_lost_while_others_subscribe(running: Running) -> None:
-    wanted = [(f"m/{index}", b"x") for index in range(200)]
-    with Client(running.port) as hearer, Client(running.port) as publisher, Raw(running.port) as churner:
-        publisher.subscribe(("m/#", 0))  # stock awaits here, and misses all filters after it when the table changes
-        hearer.subscribe(("m/+", 1))
-        churner.connect()
-        infos = []
-        for index, (topic, data) in enumerate(wanted):
-            infos.append(publisher.paho.publish(topic, data, 1))
-            churner.send(SubscribePacket.build([(f"churn/{index}", 0), (f"churn/{index}/+", 0)], index + 1))
-            if index % 2:
-                churner.send(UnsubscribePacket.build([f"churn/{index}"], index + 1))
-            time.sleep(0.001)
-        assert eventually(lambda: all(info.is_published() for info in infos))
-        assert eventually(lambda: hearer.heard() == wanted, PATIENCE_S if running.ours else 1.0) is running.ours
-
-
-@both
-def test_nothing_remains_of_filters_that_nobody_holds(running: Running) -> None:
-    with Client(running.port) as client:
-        client.subscribe(("a", 1), ("a/+", 1), ("#", 1))
-        client.unsubscribe("a", "a/+", "#")
-        assert (running.filters() == 0) is running.ours
-        client.subscribe(("b", 1), ("b/#", 1))
-    if running.ours:
-        assert eventually(lambda: running.filters() == 0)
-
-
-@both
-def test_a_second_connection_of_the_same_client_closes_the_first(running: Running) -> None:
-    with Raw(running.port) as older:
-        older.connect("twin")
-        older.send(SubscribePacket.build([("old", 1)], 1))
-        with Client(running.port, "twin") as newer:
-            newer.subscribe(("news", 1))
-            assert older.closed(1.0) is running.ours
-            newer.publish("news", b"for the newer")
-            assert eventually(lambda: newer.heard() == [("news", b"for the newer")], 2.0)
-
-
-@both
-def test_a_socket_that_never_says_connect_is_closed(running: Running) -> None:
-    with Raw(running.port) as mute, Raw(running.port) as slow:
-        slow.send(b"\x10\x20\0\4MQ")
-        assert mute.closed(1.5) is running.ours
-        assert slow.closed(0.5) is running.ours
-
-
-@both
-def test_acknowledged_messages_before_a_disconnect_are_delivered(running: Running) -> None:
-    with Client(running.port) as hearer, Raw(running.port) as hasty:
-        hearer.subscribe(("m/+", 1))
-        burst = [publication(f"m/{index}", qos=1, packet_id=index + 1) for index in range(20)]
-        hasty.connect()
-        hasty.send(*burst, DisconnectPacket())
-        all_there = eventually(lambda: len(hearer.got) == 20, PATIENCE_S if running.ours else 1.0)
-        assert all_there is running.ours
-
-
-@both
-def test_retained_messages_reach_only_those_who_subscribe_to_them(running: Running) -> None:
-    with Client(running.port) as owner:
-        owner.subscribe(("secret/#", 1))
-        owner.publish("secret/door", b"1234", retain=True)
-        assert eventually(lambda: owner.got)
-        with Client(running.port) as stranger:
-            stranger.subscribe(("mine", 1))
-            stranger.publish("mine", b"own")
-            assert eventually(lambda: ("mine", b"own") in stranger.heard())
-            assert (stranger.heard() == [("mine", b"own")]) is running.ours
-
-
-@both
-def test_overlapping_filters_deliver_a_message_once(running: Running) -> None:
-    with Client(running.port) as client:
-        client.subscribe(("a/b", 0), ("a/+", 1), ("a/#", 0))
-        client.publish("a/b", b"first")
-        client.publish("a/end", b"last")
-        assert eventually(lambda: ("a/end", b"last") in client.heard())
-        assert (client.heard() == [("a/b", b"first"), ("a/end", b"last")]) is running.ours
-
-
-@both
-def test_a_client_that_breaks_the_protocol_is_disconnected(running: Running) -> None:
-    with Raw(running.port) as liar, Raw(running.port) as forger:
-        liar.connect()
-        liar.send(b"\x30\x04\0\x09ab", PingReqPacket())
-        forger.connect()
-        forger.send(b"\x30\xff\xff\xff\xff\x7f")
-        assert (liar.closed(1.0), forger.closed(1.0)) == (running.ours, running.ours)
-
-
-# --- what else a house needs of the broker ---
+def running() -> Iterator[Running]:
+    with started(limits=LIMITS) as broker:
+        yield broker
 
 
 def test_garbage_disturbs_nobody_and_prints_no_traceback(running: Running, caplog: pytest.LogCaptureFixture) -> None:
@@ -539,31 +217,29 @@ def test_an_absent_session_expires(running: Running) -> None:
 
 
 def test_of_too_many_absent_sessions_the_one_that_is_absent_longest_is_forgotten() -> None:
-    running = Running(limits=Limits(max_sessions=2))
-    try:
+    with started(limits=Limits(max_sessions=2)) as running:
         for name in ("a", "b", "a", "c", "d"):
             with Client(running.port, name, clean=False) as client:
                 client.subscribe((f"m/{name}", 1))
             assert eventually(running.broker._sessions[name][1].ended.is_set)
         assert set(running.broker._sessions) == {"c", "d"}
         assert running.filters() == 2
-    finally:
-        running.stop()
 
 
 def test_a_client_that_floods_is_read_at_its_rate_and_others_are_served() -> None:
-    running = Running(limits=Limits(max_publish_per_s=400))
-    try:
-        with Client(running.port, "loud") as loud, Client(running.port, "quiet") as quiet, Client(running.port) as ear:
-            ear.subscribe(("#", 1))
-            for number in range(1600):
-                loud.paho.publish("flood", str(number), 0)
-            quiet.publish("honest", b"heard")
-            assert eventually(lambda: any(message.topic == "honest" for message in ear.got))
-            assert sum(message.topic == "flood" for message in ear.got) < 1600
-            assert eventually(lambda: sum(message.topic == "flood" for message in ear.got) == 1600)
-    finally:
-        running.stop()
+    with (
+        started(limits=Limits(max_publish_per_s=400)) as running,
+        Client(running.port, "loud") as loud,
+        Client(running.port, "quiet") as quiet,
+        Client(running.port) as ear,
+    ):
+        ear.subscribe(("#", 1))
+        for number in range(1600):
+            loud.paho.publish("flood", str(number), 0)
+        quiet.publish("honest", b"heard")
+        assert eventually(lambda: any(message.topic == "honest" for message in ear.got))
+        assert sum(message.topic == "flood" for message in ear.got) < 1600
+        assert eventually(lambda: sum(message.topic == "flood" for message in ear.got) == 1600)
 
 
 def test_packets_sent_together_with_connect_are_served(running: Running) -> None:
@@ -595,13 +271,8 @@ class Doorman(OpenAccess):
         return client_id == "owner" or not topic_filter.startswith("private")
 
 
-@contextmanager
-def guarded() -> Iterator[Running]:
-    running = Running(access=Doorman())
-    try:
-        yield running
-    finally:
-        running.stop()
+def guarded() -> AbstractContextManager[Running]:
+    return started(access=Doorman())
 
 
 def test_what_access_refuses_reaches_nobody() -> None:
