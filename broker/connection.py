@@ -80,6 +80,7 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         self.notes: Notes | None = None
         self.dropped = 0
         self._changes = 0
+        self._unacked_bytes = 0
         self._held: deque[tuple[int, Callable[[], None]]] = deque()
         self._transport: asyncio.WriteTransport = writer.transport
         self._router = router
@@ -152,7 +153,7 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         if crowded and not qos:
             self.dropped += 1
             return True
-        if crowded or len(self.session.inflight_out) >= self._limits.max_unacked:
+        if crowded or self._owes_too_much():
             self.close("reads or acknowledges too slowly")
             return False
         packet_id = self.session.next_packet_id if qos else None
@@ -160,6 +161,7 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         if qos:
             message.number = number
             self.session.inflight_out[packet_id] = message
+            self._unacked_bytes += message.size
             if self.notes is not None:
                 self.notes.keep(message)
         self._write(message.build_publish_packet())
@@ -168,12 +170,12 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
     def resume(self) -> None:
         """Send what an earlier connection of this session left unacknowledged, then what came meanwhile."""
         for message in list(self.session.inflight_out.values()):
+            self._unacked_bytes += message.size
             released = message.pubrec_packet is not None
             self._write(PubrelPacket.build(message.packet_id) if released else message.build_publish_packet(dup=True))
-        queue = self.session.retained_messages
-        for waiting in [queue.get_nowait() for _ in range(queue.qsize())]:
-            if not self.publish(waiting.topic, waiting.data, waiting.qos, number=waiting.number):
-                queue.put_nowait(waiting)
+        for message in self.session.waiting.take_all():
+            if not self.publish(message.topic, message.data, message.qos, number=message.number):
+                self.session.waiting.put(message)
 
     async def handle_publish(self, packet: Any) -> None:
         """Hand on, then acknowledge; QoS 2 is handed on when its id is first seen."""
@@ -246,8 +248,17 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
 
     def _done(self, packet_id: int) -> None:
         message = self.session.inflight_out.pop(packet_id, None)
-        if message is not None and self.notes is not None:
+        if message is None:
+            return
+        self._unacked_bytes -= message.size
+        if self.notes is not None:
             self.notes.drop(message)
+
+    def _owes_too_much(self) -> bool:
+        return (
+            len(self.session.inflight_out) >= self._limits.max_unacked
+            or self._unacked_bytes > self._limits.max_unacked_bytes
+        )
 
     async def start(self) -> None:
         """Nothing: aMQTT would start a reading task here, `run` reads."""

@@ -30,6 +30,7 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
         self.journal: Journal | None = None
         """What a store is to remember; None without a store."""
         self._waiting: set[Any] = set()
+        self._retained_bytes = 0
 
     def route(self, topic: str, data: bytes, qos: int) -> None:
         """Deliver to every client that hears the topic, once, at the lower of both QoS."""
@@ -62,7 +63,7 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
         """Publish in the name of a client, its last will too."""
         allowed = valid_topic(topic) and self.access.may_publish(session.client_id, session.username, topic)
         if not allowed:
-            log.warning("publish_refused client_id=%s topic=%r", session.client_id, topic)
+            log.warning("publish_refused client_id=%s topic=%.200r", session.client_id, topic)
             return
         if retain:
             self._retain(topic, data, qos)
@@ -97,11 +98,13 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
         return [topic for topic in self._retained_messages if matches(topic_filter, topic)]
 
     def _subscribe(self, session: Session, topic_filter: str, qos: int) -> int:
-        allowed = valid_filter(topic_filter) and self.access.may_subscribe(
-            session.client_id, session.username, topic_filter
+        allowed = (
+            valid_filter(topic_filter)
+            and self._has_room(session.client_id, topic_filter)
+            and self.access.may_subscribe(session.client_id, session.username, topic_filter)
         )
         if not allowed:
-            log.warning("subscribe_refused client_id=%s filter=%r", session.client_id, topic_filter)
+            log.warning("subscribe_refused client_id=%s filter=%.200r", session.client_id, topic_filter)
             return REFUSED
         self.filters.add(session.client_id, topic_filter, qos)
         notes = self._sessions[session.client_id][1].notes
@@ -112,25 +115,44 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
     def _deliver(self, session: Session, connection: Any, topic: str, data: bytes, qos: int) -> None:
         if connection.publish(topic, data, qos) or session.clean_session or not qos:
             return
-        waiting, notes = session.retained_messages, connection.notes
-        if waiting.qsize() >= self.limits.max_offline:
-            dropped = waiting.get_nowait()
-            if notes is not None:
-                notes.drop(dropped)
         message = Message(None, topic, qos, data, retain=False)
-        waiting.put_nowait(message)
+        notes = connection.notes
         if notes is not None:
             notes.keep(message)
+        for dropped in session.waiting.put(message):
+            if notes is not None:
+                notes.drop(dropped)
+
+    def _has_room(self, client_id: str, topic_filter: str) -> bool:
+        return len(topic_filter.encode()) <= self.limits.max_filter_bytes and (
+            self.filters.count(client_id) < self.limits.max_filters or self.filters.holds(client_id, topic_filter)
+        )
 
     def _retain(self, topic: str, data: bytes, qos: int) -> None:
-        if data and topic not in self._retained_messages and len(self._retained_messages) >= self.limits.max_retained:
-            log.warning("not_retained topic=%r retained=%d", topic, len(self._retained_messages))
-            return
-        held = self._retained_messages.pop(topic, None)
-        if data:
-            self._retained_messages[topic] = RetainedApplicationMessage(None, topic, data, qos)
-        if self.journal is not None and (data or held is not None):
+        held = self._forget_retained(topic)
+        if data and not self._keep_retained(topic, bytes(data), qos):
+            log.warning("not_retained topic=%.200r retained=%d", topic, len(self._retained_messages))
+            data = b""
+        if self.journal is not None and (data or held):
             self.journal.retain(topic, (bytes(data), qos) if data else None)
+
+    def _keep_retained(self, topic: str, data: bytes, qos: int) -> bool:
+        size = _size(topic, data)
+        if (
+            len(self._retained_messages) >= self.limits.max_retained
+            or self._retained_bytes + size > self.limits.max_retained_bytes
+        ):
+            return False
+        self._retained_bytes += size
+        self._retained_messages[topic] = RetainedApplicationMessage(None, topic, data, qos)
+        return True
+
+    def _forget_retained(self, topic: str) -> bool:
+        """Whether there was one. What is not the newest is never kept: old news would pass for true."""
+        held = self._retained_messages.pop(topic, None)
+        if held is not None:
+            self._retained_bytes -= _size(topic, held.data)
+        return held is not None
 
     async def _broadcast_message(
         self, _session: Session | None, topic: str, data: bytes, force_qos: int | None = None
@@ -144,3 +166,7 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
 
     async def _del_all_subscriptions(self, session: Session) -> None:
         self.filters.drop(session.client_id)
+
+
+def _size(topic: str, data: bytes) -> int:
+    return len(topic.encode()) + len(data)

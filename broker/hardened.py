@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from amqtt.adapters import BufferReader, StreamWriterAdapter
-from amqtt.broker import RetainedApplicationMessage
 from amqtt.errors import AMQTTError, MQTTError, NoDataError
 from amqtt.mqtt.packet import CONNECT
 from amqtt.session import Session
@@ -24,6 +23,7 @@ from broker.limits import Limits
 from broker.saver import Saver
 from broker.store import Store, StoredSession
 from broker.tls import ServerTls
+from broker.waiting import Waiting
 from contract.errors import MessageError
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class HardenedBroker(FanOut):
             raise
         self.journal = Journal(stored.last_session, stored.last_message)
         for topic, data, qos in stored.retained:
-            self._retained_messages[topic] = RetainedApplicationMessage(None, topic, data, qos)
+            self._keep_retained(topic, data, qos)
         for each in stored.sessions:
             self._restore(each, self.journal)
         self._saver = Saver(store, self.journal, self.answer_saved)
@@ -181,12 +181,13 @@ class HardenedBroker(FanOut):
     async def _claim(self, connection: Any, session: Session) -> None:
         """Take over the client id; the older connection has ended, its last will included, when this returns."""
         client_id = session.client_id
+        session.waiting = self._nothing_waits()
         while (held := self._sessions.get(client_id)) is not None and not held[1].ended.is_set():
             held[1].close("its client id has connected again")
             await held[1].ended.wait()
         if held is not None and not session.clean_session:
             session.inflight_out, session.inflight_in = held[0].inflight_out, held[0].inflight_in
-            session.retained_messages = held[0].retained_messages
+            session.waiting = held[0].waiting
             session.parent = 1
             connection.notes = held[1].notes
             self._absent.pop(client_id, None)
@@ -223,15 +224,19 @@ class HardenedBroker(FanOut):
         if len(self._absent) > self.limits.max_sessions:
             self._forget(next(iter(self._absent)))
 
+    def _nothing_waits(self) -> Waiting:
+        return Waiting(self.limits.max_offline, self.limits.max_offline_bytes)
+
     def _restore(self, stored: StoredSession, journal: Journal) -> None:
         """A session as it was; its absence counts from now, for the time without a broker was not its fault."""
         session = Session()
         session.client_id, session.username, session.clean_session = stored.client_id, stored.username, False
+        session.waiting = self._nothing_waits()
         for packet_id in stored.received:
             session.inflight_in[packet_id] = None
         for message, released in stored.messages:
             if message.packet_id is None:
-                session.retained_messages.put_nowait(message)
+                session.waiting.put(message)
                 continue
             message.pubrec_packet = released or None
             session.inflight_out[message.packet_id] = message

@@ -22,11 +22,26 @@ class Limits:
     max_unacked: int = 20_000
     """A client that leaves more messages unacknowledged is cut off; above `max_retained`, for those come at once."""
 
+    max_unacked_bytes: int = 16 << 20
+    """The same for their topics and payloads together; above `max_retained_bytes`."""
+
     max_offline: int = 1_000
     """Messages kept for an absent persistent session; the oldest is dropped."""
 
+    max_offline_bytes: int = 8 << 20
+    """The same for their topics and payloads together."""
+
     max_retained: int = 10_000
     """Retained topics; a message to one more is delivered but not retained."""
+
+    max_retained_bytes: int = 8 << 20
+    """Of all retained topics and payloads together; not above `max_unsent_bytes`, so that who wants all gets all."""
+
+    max_filters: int = 10_000
+    """Filters of one client; one more is refused in SUBACK."""
+
+    max_filter_bytes: int = 1024
+    """A longer filter is refused in SUBACK."""
 
     session_expiry_s: int = 24 * 3600
     """An absent persistent session is forgotten after that."""

@@ -1,4 +1,16 @@
-"""Who hears a topic: exact filters by dictionary, wildcards by scan; decides without I/O."""
+"""Who hears a topic: exact filters by dictionary, wildcards by a tree of levels; decides without I/O."""
+
+from collections.abc import Iterator
+
+
+class _Node:
+    """A level of the filters with wildcards: who holds the filter that ends here, and what may follow."""
+
+    __slots__ = ("holders", "next")
+
+    def __init__(self) -> None:
+        self.holders: dict[str, int] = {}
+        self.next: dict[str, _Node] = {}
 
 
 class Subscriptions:
@@ -6,16 +18,32 @@ class Subscriptions:
 
     def __init__(self) -> None:
         self._exact: dict[str, dict[str, int]] = {}
-        self._wild: dict[str, dict[str, int]] = {}
+        self._wild = _Node()
+        self._wilds = 0
         self._filters: dict[str, set[str]] = {}
 
     def __len__(self) -> int:
-        return len(self._exact) + len(self._wild)
+        return len(self._exact) + self._wilds
+
+    def count(self, client_id: str) -> int:
+        """How many filters a client holds."""
+        return len(self._filters.get(client_id, ()))
+
+    def holds(self, client_id: str, topic_filter: str) -> bool:
+        """Whether a client holds a filter."""
+        return topic_filter in self._filters.get(client_id, ())
 
     def add(self, client_id: str, topic_filter: str, qos: int) -> None:
         """Subscribe a client; a second time replaces the QoS."""
-        self._table(topic_filter).setdefault(topic_filter, {})[client_id] = qos
         self._filters.setdefault(client_id, set()).add(topic_filter)
+        if not has_wildcard(topic_filter):
+            self._exact.setdefault(topic_filter, {})[client_id] = qos
+            return
+        node = self._wild
+        for level in topic_filter.split("/"):
+            node = node.next.setdefault(level, _Node())
+        self._wilds += not node.holders
+        node.holders[client_id] = qos
 
     def remove(self, client_id: str, topic_filter: str) -> bool:
         """Unsubscribe a client; False if it did not hold the filter."""
@@ -25,10 +53,13 @@ class Subscriptions:
         held.remove(topic_filter)
         if not held:
             del self._filters[client_id]
-        table = self._table(topic_filter)
-        del table[topic_filter][client_id]
-        if not table[topic_filter]:
-            del table[topic_filter]
+        if has_wildcard(topic_filter):
+            self._remove_wild(client_id, topic_filter.split("/"))
+            return True
+        holders = self._exact[topic_filter]
+        del holders[client_id]
+        if not holders:
+            del self._exact[topic_filter]
         return True
 
     def drop(self, client_id: str) -> None:
@@ -39,14 +70,42 @@ class Subscriptions:
     def matching(self, topic: str) -> dict[str, int]:
         """The clients that hear a topic, each once with its highest QoS; a snapshot that is the caller's."""
         found = dict(self._exact.get(topic, ()))
-        for topic_filter, holders in self._wild.items():
-            if matches(topic_filter, topic):
-                for client_id, qos in holders.items():
+        if self._wilds:
+            for node in self._nodes_of(topic):
+                for client_id, qos in node.holders.items():
                     found[client_id] = max(qos, found.get(client_id, 0))
         return found
 
-    def _table(self, topic_filter: str) -> dict[str, dict[str, int]]:
-        return self._wild if has_wildcard(topic_filter) else self._exact
+    def _nodes_of(self, topic: str) -> Iterator[_Node]:
+        nodes = [self._wild]
+        hidden = topic.startswith("$")
+        for level in topic.split("/"):
+            following = []
+            for node in nodes:
+                if not hidden:
+                    if (rest := node.next.get("#")) is not None:
+                        yield rest
+                    if (any_one := node.next.get("+")) is not None:
+                        following.append(any_one)
+                if (named := node.next.get(level)) is not None:
+                    following.append(named)
+            nodes, hidden = following, False
+        for node in nodes:
+            yield node
+            if (rest := node.next.get("#")) is not None:  # a/# covers a, too
+                yield rest
+
+    def _remove_wild(self, client_id: str, levels: list[str]) -> None:
+        path = [self._wild]
+        for level in levels:
+            path.append(path[-1].next[level])
+        del path[-1].holders[client_id]
+        self._wilds -= not path[-1].holders
+        for level, parent in zip(reversed(levels), reversed(path[:-1]), strict=True):
+            node = parent.next[level]
+            if node.holders or node.next:
+                return
+            del parent.next[level]
 
 
 def matches(topic_filter: str, topic: str) -> bool:

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,6 +80,20 @@ def test_nothing_remains_of_a_filter_that_nobody_holds() -> None:
     table.drop("nobody")
     assert len(table) == 0
     assert table.matching("a") == {}
+    assert table._wild.next == {}
+
+
+def test_filters_with_wildcards_that_do_not_match_cost_nothing() -> None:
+    spent = []
+    for rooms in (10, 10_000):
+        table = Subscriptions()
+        for room in range(rooms):
+            table.add(f"c{room}", f"home/room{room}/+/set", 1)
+        before = time.process_time()
+        for _ in range(2_000):
+            table.matching("home/room3/lamp/set")
+        spent.append(time.process_time() - before)
+    assert spent[1] < 5 * spent[0]
 
 
 @given(CHANGES, TOPICS)
@@ -100,4 +116,6 @@ def test_the_table_finds_what_a_list_of_all_subscriptions_would(
         if matches(topic_filter, topic):
             expected[client_id] = max(qos, expected.get(client_id, 0))
     assert table.matching(topic) == expected
+    assert {key for key in plain if not table.holds(*key)} == set()
+    assert sum(table.count(client_id) for client_id in "xyz") == len(plain)
     assert len(table) == len({topic_filter for _, topic_filter in plain})
