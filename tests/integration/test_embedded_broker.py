@@ -26,7 +26,7 @@ from broker.limits import Limits
 from contract.errors import SettingsError, StartError
 from tests.support.embedded import HOST, PATIENCE_S, Client, Raw, Running, eventually, publication, started
 
-LIMITS = Limits(connect_timeout_s=0.5, max_unsent_bytes=1 << 20, max_unacked=2_000)
+LIMITS = Limits(connect_timeout_s=0.5, max_unsent_bytes=1 << 20)
 
 
 @pytest.fixture
@@ -76,16 +76,6 @@ def test_a_client_that_does_not_read_is_cut_off_and_the_others_hear_everything(r
             sent += 1
         assert eventually(lambda: len(hearer.got) == sent + 1)
         assert ("will", b"deaf gone") in hearer.heard()
-
-
-def test_a_client_that_never_acknowledges_is_cut_off(running: Running) -> None:
-    with Client(running.port) as publisher, Raw(running.port) as lazy:
-        lazy.connect()
-        lazy.send(SubscribePacket.build([("m", 1)], 1))
-        assert eventually(lambda: running.filters() == 1)
-        for _ in range(2_001):
-            publisher.paho.publish("m", b"x", 1)
-        assert lazy.closed()
 
 
 def test_an_error_of_ours_in_one_delivery_is_not_the_publishers(

@@ -29,11 +29,9 @@ STOCK_PLUGINS = {
     "amqtt.plugins.topic_checking.TopicTabooPlugin": {},
 }
 # aMQTT leaves sockets to the garbage collector; ours must not, so only tests of the stock broker are excused.
-both = pytest.mark.parametrize(
-    "running",
-    [pytest.param("stock", marks=pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")), "ours"],
-    indirect=True,
-)
+_KINDS = [pytest.param("stock", marks=pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")), "ours"]
+both = pytest.mark.parametrize("running", _KINDS, indirect=True)
+each_kind = pytest.mark.parametrize("kind", _KINDS)
 
 
 def eventually(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> bool:
@@ -52,10 +50,24 @@ def free_port() -> int:
 
 
 class Running:
-    """A broker in a loop of its own thread, so that tests may block."""
+    """A broker in a loop of its own thread, so that tests may block.
 
-    def __init__(self, kind: str = "ours", limits: Limits | None = None, **options: Any) -> None:
+    Args:
+        kind: "ours", or "stock" for aMQTT as it is.
+        limits: of ours; the stock broker has none.
+        plugins: of the stock broker.
+        options: of ours.
+    """
+
+    def __init__(
+        self,
+        kind: str = "ours",
+        limits: Limits | None = None,
+        plugins: dict[str, Any] = STOCK_PLUGINS,
+        **options: Any,
+    ) -> None:
         self.ours = kind == "ours"
+        self._plugins = plugins
         self.port = free_port()
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever)
@@ -74,7 +86,7 @@ class Running:
             self.broker = self.embedded._broker
         else:
             listener = {"type": "tcp", "bind": f"{HOST}:{self.port}"}
-            self.broker = Broker({"listeners": {"default": listener}, "plugins": STOCK_PLUGINS})
+            self.broker = Broker({"listeners": {"default": listener}, "plugins": self._plugins})
             await self.broker.start()
 
     def call(self, work: Any) -> Any:
@@ -88,6 +100,14 @@ class Running:
             self.broker = None
             if not self.ours:
                 _drop_what_stock_leaves()
+
+    def cpu_s(self) -> float:
+        """CPU time that the loop's thread has used."""
+
+        async def used() -> float:
+            return time.thread_time()
+
+        return float(self.call(used()))
 
     def filters(self) -> int:
         return len(self.broker.filters if self.ours else self.broker.subscriptions)
@@ -124,7 +144,15 @@ def started(kind: str = "ours", limits: Limits | None = None, **options: Any) ->
 class Client:
     """A paho client in its thread, and all that it heard."""
 
-    def __init__(self, port: int, name: str = "", *, clean: bool = True, will: tuple[Any, ...] = ()) -> None:
+    def __init__(
+        self,
+        port: int,
+        name: str = "",
+        *,
+        clean: bool = True,
+        will: tuple[Any, ...] = (),
+        user: tuple[str, str | None] | None = None,
+    ) -> None:
         self.name = name or f"c{uuid4().hex[:12]}"
         self.got: list[paho.MQTTMessage] = []
         self.codes: list[int] = []
@@ -138,6 +166,8 @@ class Client:
         self.paho.on_unsubscribe = self._on_done
         if will:
             self.paho.will_set(*will)
+        if user is not None:
+            self.paho.username_pw_set(*user)
         self.paho.connect(HOST, port, keepalive=30)
         self.paho.loop_start()
 
