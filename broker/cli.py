@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from broker.access import Access, OpenAccess
+from broker.check.cli import check as check_broker
 from broker.config_cli import config as write_config
 from broker.embedded import EmbeddedBroker
 from broker.file_access import FileAccess
@@ -21,6 +22,7 @@ from contract.telemetry import configure_logging, get_logger
 
 app = typer.Typer(add_completion=False)
 app.command("config")(write_config)
+app.command("check")(check_broker)
 
 log = get_logger("broker")
 

@@ -56,6 +56,7 @@ class Running:
         kind: "ours", or "stock" for aMQTT as it is.
         limits: of ours; the stock broker has none.
         plugins: of the stock broker.
+        port: a free one by default.
         options: of ours.
     """
 
@@ -64,11 +65,12 @@ class Running:
         kind: str = "ours",
         limits: Limits | None = None,
         plugins: dict[str, Any] = STOCK_PLUGINS,
+        port: int | None = None,
         **options: Any,
     ) -> None:
         self.ours = kind == "ours"
         self._plugins = plugins
-        self.port = free_port()
+        self.port = port or free_port()
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()

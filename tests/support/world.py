@@ -97,7 +97,9 @@ class Mosquitto:
         self._process: subprocess.Popen[bytes] | None = None
         if self._program is None:
             pytest.skip("mosquitto is not installed")
-        self._config.write_text(f"listener {self.port} {HOST}\nallow_anonymous true\npersistence false\n{more}\n")
+        if "persistence" not in more:
+            more = f"persistence false\n{more}"
+        self._config.write_text(f"listener {self.port} {HOST}\nallow_anonymous true\n{more}\n")
 
     @property
     def url(self) -> str:

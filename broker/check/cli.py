@@ -1,0 +1,122 @@
+"""`sarvis broker check`: what a broker really guarantees."""
+
+import json
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from broker.check import visitors
+from broker.check.findings import Finding, verdict
+from broker.check.run import check as probe
+from broker.check.target import Target
+from broker.folder import BrokerFolder
+from contract.errors import SettingsError, StartError
+from contract.settings import Settings, load
+from contract.telemetry import configure_logging
+
+RESTART_WITHIN_S = 120
+ASK = "wait"
+_WORDS = {True: "[green]holds[/]", False: "[red]no[/]", None: ""}
+
+
+def check(
+    url: Annotated[str | None, typer.Argument(help="the broker, mqtt://HOST:PORT or mqtts://HOST:PORT")] = None,
+    user: Annotated[str | None, typer.Option(help="who may do what a bridge may, below the prefix")] = None,
+    password_file: Annotated[Path | None, typer.Option(help="its password")] = None,
+    device_user: Annotated[
+        str | None, typer.Option(help="a device's user, so that its rights are probed; its device must be off")
+    ] = None,
+    device_password_file: Annotated[Path | None, typer.Option(help="its password")] = None,
+    ca_file: Annotated[Path | None, typer.Option(help="whose certificates are believed, with mqtts://")] = None,
+    prefix: Annotated[str | None, typer.Option(help="topics below which it is probed")] = None,
+    restart: Annotated[
+        str | None, typer.Option(help=f"a command that restarts the broker; `{ASK}` asks you to do it")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="a bridge's settings beside its broker: users are made for this and removed")
+    ] = None,
+    *,
+    thorough: Annotated[bool, typer.Option("--thorough", help="also what takes a minute")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per finding and line")] = False,
+) -> None:
+    """Probe what a broker really guarantees, and what SARVIS does about it; exit 1 if something needed is missing."""
+    settings = load(
+        config, mqtt__url=url, mqtt__username=user, mqtt__password_file=password_file, mqtt__ca_file=ca_file
+    )
+    configure_logging(settings.log.model_copy(update={"level": "error"}))
+    if (device_user is None) != (device_password_file is None):
+        raise SettingsError("--device-user and --device-password-file go together: set both or none")
+    device = (device_user, device_password_file) if device_user and device_password_file else None
+    found: list[Finding] = []
+    with ExitStack() as stack:
+        told = None if url or user else _own_folder(settings)
+        target = stack.enter_context(told) if told is not None else visitors.given(settings.mqtt, device, prefix)
+        probing = probe(target, restart=_restarting(restart), thorough=thorough)
+        for finding in _shown(probing, stack, target):
+            found.append(finding)
+            if as_json:
+                typer.echo(json.dumps(finding.as_json(), ensure_ascii=False))
+    if not as_json:
+        Console().print(_table(found))
+        _say_verdict(found)
+    raise typer.Exit(verdict(found))
+
+
+def _own_folder(settings: Settings) -> AbstractContextManager[Target] | None:
+    broker = BrokerFolder(settings.broker.dir, settings.mqtt.prefix)
+    described = broker.describe()
+    return None if described is None else visitors.made(broker, described)
+
+
+def _restarting(command: str | None) -> Callable[[], None] | None:
+    if command is None:
+        return None
+    if command == ASK:
+        return lambda: typer.echo("restart the broker now; this goes on when it is back", err=True)
+
+    def run() -> None:
+        try:
+            done = subprocess.run(  # noqa: S603  # the operator's own
+                shlex.split(command), capture_output=True, encoding="utf-8", timeout=RESTART_WITHIN_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise StartError(f"--restart: {error}") from error
+        if done.returncode:
+            raise StartError(f"--restart: {command!r} ended with {done.returncode}: {done.stderr.strip()}")
+
+    return run
+
+
+def _shown(probing: Iterator[Finding], stack: ExitStack, target: Target) -> Iterator[Finding]:
+    """The same, with a line on a terminal that says what was found so far."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from probing
+        return
+    status = stack.enter_context(console.status(f"{target.host}:{target.port}"))
+    for number, finding in enumerate(probing, start=1):
+        status.update(f"{target.host}:{target.port}: {number} probed, last: {finding.guarantee.text}")
+        yield finding
+
+
+def _table(found: list[Finding]) -> Table:
+    table = Table("guarantee", "", "seen", "what SARVIS does about it", box=None, show_edge=False, padding=(0, 2, 0, 0))
+    for finding in found:
+        word = _WORDS[finding.holds] + (" [red](needed)[/]" if finding.missing else "")
+        table.add_row(finding.guarantee.text, word, finding.seen, finding.guarantee.sarvis)
+    return table
+
+
+def _say_verdict(found: list[Finding]) -> None:
+    missing = [finding.guarantee.text for finding in found if finding.missing]
+    if missing:
+        typer.echo(f"\nNeeded, and missing: {'; '.join(missing)}.")
+    else:
+        typer.echo("\nAll that SARVIS needs holds.")

@@ -1,0 +1,169 @@
+"""Probes of how messages travel: each takes connected peers and returns findings."""
+
+import statistics
+import time
+from collections.abc import Iterator
+
+from broker.check.findings import (
+    COMMANDS,
+    DELIVERY,
+    FILTERS,
+    LATENCY,
+    MQTT_5,
+    PAYLOAD,
+    SHARED,
+    UNSUBSCRIBE,
+    WINDOW,
+    Finding,
+)
+from broker.check.peer import REFUSED, Peer, ProbeError, wait
+from broker.check.target import Target
+
+MESSAGES = 200
+NEEDED_BYTES = 8 * 1024
+SIZES = (NEEDED_BYTES, 64 * 1024, 256 * 1024, 1000 * 1024)
+ROUND_TRIPS = 100
+FILTERS_TRIED = 10_000
+FILTERS_AT_ONCE = 100
+FILTERS_WITHIN_S = 60.0
+WINDOW_WAKES = 60_000
+WINDOW_AT_ONCE = 4
+STALLED_S = 1.0
+
+
+def deliveries(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
+    """Wakes one way, commands the other."""
+    wanted = [f"wake {number}".encode() for number in range(MESSAGES)]
+    for payload in wanted:
+        device.say(target.wake(), payload)
+    wait(lambda: len(set(bridge.payloads(target.wake()))) >= MESSAGES or device.ended.is_set())
+    yield _delivered(wanted, bridge.payloads(target.wake()))
+    device.subscribe(target.login())
+    bridge.publish(target.login(target.foreign_id), b"not for you")
+    bridge.publish(target.login(), b"for you")
+    came = device.hears(target.login(), b"for you")
+    astray = device.payloads(target.login(target.foreign_id))
+    seen = "it arrived" if came else "it did not arrive"
+    yield Finding(COMMANDS, came and not astray, f"{seen}, and another device's as well" if astray else seen)
+
+
+def _delivered(wanted: list[bytes], came: list[bytes]) -> Finding:
+    known = set(wanted)
+    once = list(dict.fromkeys(each for each in came if each in known))
+    again = sum(each in known for each in came) - len(once)
+    ordered = once == [each for each in wanted if each in set(once)]
+    seen = (
+        f"{len(once)} of {len(wanted)}" + (f", {again} twice" if again else "") + ("" if ordered else ", out of order")
+    )
+    return Finding(DELIVERY, len(once) == len(wanted) and ordered, seen)
+
+
+def latency(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
+    """One message after the other."""
+    took = []
+    for number in range(ROUND_TRIPS):
+        payload = f"ping {number}".encode()
+        began = time.monotonic()
+        device.say(target.wake(), payload)
+        if not bridge.hears(target.wake(), payload):
+            break
+        took.append(next(each.at for each in reversed(bridge.heard) if each.payload == payload) - began)
+    if len(took) < ROUND_TRIPS:
+        yield Finding(LATENCY, None, f"message {len(took) + 1} did not arrive")
+        return
+    slices = statistics.quantiles(took, n=20)
+    yield Finding(LATENCY, None, f"p50 {slices[9] * 1000:.2f} ms, p95 {slices[18] * 1000:.2f} ms")
+
+
+def sizes(target: Target, bridge: Peer) -> Iterator[Finding]:
+    """Larger and larger messages, each on a connection of its own, for a broker may cut it."""
+    passed = 0
+    for size in SIZES:
+        with Peer(target, target.device.credential, "device") as device:
+            payload = size.to_bytes(4) * (size // 4)
+            if not device.publish(target.wake(), payload) or not bridge.hears(target.wake(), payload):
+                break
+        passed = size
+    largest = (
+        f"the largest tried, {passed // 1024} KiB, passed" if passed == SIZES[-1] else f"{passed // 1024} KiB passed"
+    )
+    more = "" if passed == SIZES[-1] else f", {next(size for size in SIZES if size > passed) // 1024} KiB did not"
+    yield Finding(PAYLOAD, passed >= NEEDED_BYTES, largest + more)
+
+
+def unsubscribed(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
+    """A filter that is given up, and a fence on one that is not."""
+    device.subscribe(target.login(), target.outcome())
+    device.unsubscribe(target.login())
+    bridge.publish(target.login(), b"too late")
+    bridge.publish(target.outcome(), b"fence")
+    fenced = device.hears(target.outcome(), b"fence")
+    late = b"too late" in device.payloads(target.login())
+    yield Finding(UNSUBSCRIBE, fenced and not late, "it came all the same" if late else "nothing came")
+
+
+def versions(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
+    """What SARVIS does not use, but others may."""
+    code = bridge.subscribe(f"$share/check/{target.wakes}")[0]
+    seen = "refused in SUBACK"
+    if code < REFUSED:
+        before = len(bridge.payloads(target.wake()))
+        bridge.unsubscribe(target.wakes)
+        device.publish(target.wake(), b"shared")
+        came = bridge.hears(target.wake(), b"shared", STALLED_S)
+        seen = "work" if came and len(bridge.payloads(target.wake())) == before + 1 else "granted, but nothing comes"
+        bridge.unsubscribe(f"$share/check/{target.wakes}")
+    bridge.subscribe(target.wakes)
+    yield Finding(SHARED, None, seen)
+    with Peer(target, target.device.credential, "device", mqtt_5=True) as modern:
+        yield Finding(MQTT_5, None, "spoken" if modern.welcome else "refused")
+
+
+def many_filters(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
+    """Subscribe one by one to as many topics as a large fleet has."""
+    before = _rate(target, bridge, device)
+    began, held = time.monotonic(), 0
+    try:
+        while held < FILTERS_TRIED and time.monotonic() < began + FILTERS_WITHIN_S:
+            names = [target.wake(f"{target.foreign_id}-{number}") for number in range(held, held + FILTERS_AT_ONCE)]
+            if bridge.subscribe(*names)[0] >= REFUSED:
+                break
+            held += FILTERS_AT_ONCE
+    except ProbeError:
+        pass  # what there is by now is the finding
+    took = time.monotonic() - began
+    after = _rate(target, bridge, device)
+    seen = f"{held:,} in {took:.1f} s; messages/s {before:,.0f} before, {after:,.0f} with them"
+    yield Finding(FILTERS, held >= FILTERS_TRIED and after > before / 2, seen)
+
+
+def _rate(target: Target, bridge: Peer, device: Peer) -> float:
+    began = time.monotonic()
+    for number in range(MESSAGES):
+        device.say(target.wake(), f"rate {began} {number}".encode())
+    bridge.hears(target.wake(), f"rate {began} {MESSAGES - 1}".encode())
+    return MESSAGES / (time.monotonic() - began)
+
+
+def window(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
+    """As a bridge: answer each message while more are on their way; none may wait for the next."""
+    with bridge.answering(target.wakes, target.outcome(), b"x" * 70):
+        passed = _exchange(target, bridge, device)
+    if passed < WINDOW_WAKES:
+        yield Finding(WINDOW, False, f"after {passed:,} messages one waited for the next")
+    else:
+        yield Finding(WINDOW, True, f"{passed:,} messages, none waited")
+
+
+def _exchange(target: Target, bridge: Peer, device: Peer) -> int:
+    sent, before, ends = 0, 0, time.monotonic() + STALLED_S
+    while (passed := bridge.answered) < WINDOW_WAKES:
+        while sent < min(passed + WINDOW_AT_ONCE, WINDOW_WAKES):
+            sent += 1
+            device.say(target.wake(), b"x" * 100)
+        if passed != before:
+            before, ends = passed, time.monotonic() + STALLED_S
+        elif time.monotonic() > ends or device.ended.is_set() or bridge.ended.is_set():
+            break
+        time.sleep(0)
+    return passed

@@ -1,0 +1,130 @@
+"""What is probed, what of it SARVIS needs, and what it does where a broker falls short; decides without I/O."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantee:
+    """One property of a broker.
+
+    Attributes:
+        key: its name in JSON.
+        text: what holds, as a sentence.
+        needed: whether SARVIS does not work as documented without it.
+        sarvis: what SARVIS does about it, or what is lost without it.
+    """
+
+    key: str
+    text: str
+    needed: bool
+    sarvis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a probe saw.
+
+    Attributes:
+        holds: None where there is nothing to hold: a figure.
+        seen: what was counted or measured.
+    """
+
+    guarantee: Guarantee
+    holds: bool | None
+    seen: str
+
+    @property
+    def missing(self) -> bool:
+        """Whether something needed is not there."""
+        return self.guarantee.needed and self.holds is False
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**asdict(self.guarantee), "holds": self.holds, "seen": self.seen}
+
+
+def verdict(findings: Iterable[Finding]) -> int:
+    """The exit code: 1 when something needed is missing."""
+    return int(any(finding.missing for finding in findings))
+
+
+DELIVERY = Guarantee(
+    "delivery", "QoS 1: each message arrives, in its order", True,
+    "a wake is repeated inside its life, a log-out until the device confirms it; both cost time",
+)  # fmt: skip
+COMMANDS = Guarantee(
+    "commands", "a command reaches its device, and no other client", True, "nothing: log-in and log-out go this way",
+)  # fmt: skip
+PAYLOAD = Guarantee(
+    "payload", "messages of 8 KiB pass", True, "nothing: the contract allows so much",
+)  # fmt: skip
+RETAINED_EXACT = Guarantee(
+    "retained_exact", "a late subscriber hears what is retained", False,
+    "the bridge learns of a device by its hello, at the latest after 5 minutes; tools that come later see less",
+)  # fmt: skip
+RETAINED_WILDCARD = Guarantee(
+    "retained_wildcard", "also through a filter with +", False,
+    "the bridge learns of a device by its hello, at the latest after 5 minutes; tools that come later see less",
+)  # fmt: skip
+RETAINED_PRIVATE = Guarantee(
+    "retained_private", "retained messages come only to those who subscribed", True,
+    "edges ignore retained commands; but who may not read a topic reads it",
+)  # fmt: skip
+WILL_SOCKET = Guarantee(
+    "will_socket", "the will of a client whose socket dies is published", True,
+    "the lease ends on the device all the same; who watches sees it online for ever",
+)  # fmt: skip
+WILL_KEEPALIVE = Guarantee(
+    "will_keepalive", "a client that falls silent is dropped, its will published", True,
+    "the lease ends on the device all the same; who watches sees it online for ever",
+)  # fmt: skip
+TAKE_OVER = Guarantee(
+    "take_over", "a client id that connects again replaces its older connection", True,
+    "nothing: after a change of network a device would be there twice, or deaf",
+)  # fmt: skip
+TAKE_OVER_PERSISTENT = Guarantee(
+    "take_over_persistent", "with a persistent session the newer one hears on", False, "SARVIS uses clean sessions",
+)  # fmt: skip
+UNSUBSCRIBE = Guarantee(
+    "unsubscribe", "nothing comes after UNSUBSCRIBE", False, "SARVIS does not unsubscribe",
+)  # fmt: skip
+STRANGER = Guarantee(
+    "stranger", "nobody comes in without a credential", True,
+    "nothing on this side: whoever reaches the broker commands every device",
+)  # fmt: skip
+WRONG_PASSWORD = Guarantee(
+    "wrong_password", "a wrong password is refused", True, "nothing on this side",
+)  # fmt: skip
+FOREIGN_PUBLISH = Guarantee(
+    "foreign_publish", "a device cannot speak for another", True,
+    "with auth.mode = required the bridge rejects wakes for foreign users, but believes the topic's device id",
+)  # fmt: skip
+FOREIGN_SUBSCRIBE = Guarantee(
+    "foreign_subscribe", "a device cannot hear another's commands", True, "nothing on this side",
+)  # fmt: skip
+FORGED_COMMAND = Guarantee(
+    "forged_command", "a device cannot give commands", True,
+    "an edge accepts a log-in only as answer to its hello; a forged log-out logs it out",
+)  # fmt: skip
+OFFLINE_QUEUE = Guarantee(
+    "offline_queue", "what comes while a persistent session is away waits", False,
+    "the ledger says it again: SARVIS uses clean sessions",
+)  # fmt: skip
+RESTART_RETAINED = Guarantee(
+    "restart_retained", "a restart keeps retained messages", False, "bridge and devices say their status again",
+)  # fmt: skip
+RESTART_QUEUE = Guarantee(
+    "restart_queue", "a restart keeps what waits", False, "the ledger says it again: SARVIS uses clean sessions",
+)  # fmt: skip
+LATENCY = Guarantee("latency", "from publisher to subscriber", False, "each wake takes this once")
+SHARED = Guarantee("shared", "$share subscriptions", False, "not used")
+MQTT_5 = Guarantee("mqtt_5", "MQTT 5", False, "not used: SARVIS speaks 3.1.1")
+FILTERS = Guarantee(
+    "filters", "10,000 exact subscriptions slow nothing down", False, "the bridge holds one wildcard filter per kind",
+)  # fmt: skip
+WINDOW = Guarantee(
+    "window", "a subscriber that also publishes is served at once, 60,000 messages long", True,
+    "a wake that waits is repeated after 2 s; Mosquitto 2.0 needs max_inflight_messages 0 (docs/operations.md)",
+)  # fmt: skip

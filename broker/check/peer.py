@@ -1,0 +1,210 @@
+"""A client of the broker that is checked: paho, with all that it heard and when."""
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from broker.check.target import Credential, Target
+from contract import tls
+from contract.errors import SarvisError, StartError
+
+WITHIN_S = 5.0
+LOOK_S = 0.005
+REFUSED = 0x80
+KEEPALIVE_S = 60
+
+
+class ProbeError(SarvisError):
+    """The broker did something that makes a probe impossible."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message, and when it came by the monotonic clock."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    at: float
+
+
+def wait(condition: Callable[[], bool], within_s: float = WITHIN_S) -> bool:
+    """Whether it came true in time."""
+    ends = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > ends:
+            return condition()
+        time.sleep(LOOK_S)
+    return True
+
+
+class Peer:
+    """Connects when it is made; raises StartError when the broker cannot be reached.
+
+    Attributes:
+        code: what CONNACK said, 0 for welcome; None when there was none.
+        present: whether the broker knew its session.
+        heard: all messages so far.
+        ended: set when the connection is gone.
+        answered: messages that were answered in `answering`.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        credential: Credential,
+        role: str,
+        *,
+        clean: bool = True,
+        keepalive_s: int = KEEPALIVE_S,
+        will: tuple[str, bytes] | None = None,
+        mqtt_5: bool = False,
+    ) -> None:
+        self.code: int | None = None
+        self.present = False
+        self.heard: list[Heard] = []
+        self.ended = threading.Event()
+        self.answered = 0
+        self._codes: dict[int | None, list[int]] = {}
+        version = MQTTProtocolVersion.MQTTv5 if mqtt_5 else MQTTProtocolVersion.MQTTv311
+        options: dict[str, Any] = {} if mqtt_5 else {"clean_session": clean}
+        self._paho = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            target.client_id(credential, role),
+            protocol=version,
+            reconnect_on_failure=False,
+            **options,
+        )
+        self._paho.max_inflight_messages_set(1000)
+        self._paho.on_connect = self._on_connect
+        self._paho.on_message = self._on_message
+        self._paho.on_subscribe = self._on_subscribe
+        self._paho.on_unsubscribe = self._on_unsubscribe
+        self._paho.on_disconnect = self._on_disconnect
+        context = credential.context or target.plain
+        if context is not None:
+            self._paho.tls_set_context(context)
+        if credential.username is not None:
+            self._paho.username_pw_set(credential.username, credential.password)
+        if will is not None:
+            self._paho.will_set(*will, 1)
+        self._connect(target, keepalive_s)
+
+    def _connect(self, target: Target, keepalive_s: int) -> None:
+        try:
+            self._paho.connect(target.host, target.port, keepalive_s)
+        except ssl.SSLError as error:
+            self._end()
+            why = tls.explain(error, target.host, who="mqtt", peer="the broker")
+            raise StartError(why or str(error)) from error
+        except OSError as error:
+            self._end()
+            raise StartError(
+                f"no broker answers at {target.host}:{target.port} ({error}); check the address, and that it runs"
+            ) from error
+        self._paho.loop_start()
+        wait(lambda: self.code is not None or self.ended.is_set())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+
+    @property
+    def welcome(self) -> bool:
+        """Whether it was let in and is still there."""
+        return self.code == 0 and not self.ended.is_set()
+
+    def subscribe(self, *filters: str, qos: int = 1) -> list[int]:
+        """The codes of SUBACK; raises ProbeError when there is none."""
+        _, packet_id = self._paho.subscribe([(name, qos) for name in filters])
+        if not wait(lambda: packet_id in self._codes):
+            raise ProbeError(f"no SUBACK for {filters[0]} within {WITHIN_S:g} s")
+        return self._codes[packet_id]
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Wait for UNSUBACK; raises ProbeError when there is none."""
+        _, packet_id = self._paho.unsubscribe(topic_filter)
+        if not wait(lambda: packet_id in self._codes):
+            raise ProbeError(f"no UNSUBACK for {topic_filter} within {WITHIN_S:g} s")
+
+    def say(self, topic: str, payload: bytes, *, retain: bool = False) -> paho.MQTTMessageInfo:
+        """Publish with QoS 1, without waiting."""
+        return self._paho.publish(topic, payload, 1, retain)
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Publish with QoS 1; whether it was acknowledged in time."""
+        info = self.say(topic, payload, retain=retain)
+        if info.rc != paho.MQTT_ERR_SUCCESS:  # the connection is gone
+            return False
+        return wait(lambda: info.is_published() or self.ended.is_set()) and info.is_published()
+
+    @contextmanager
+    def answering(self, topic: str, answer_on: str, answer: bytes) -> Iterator[None]:
+        """In the block, publish something with QoS 0 whenever a message comes on a topic, instead of keeping it."""
+
+        def answered(_client: Any, _data: Any, _message: Any) -> None:
+            self.answered += 1
+            self._paho.publish(answer_on, answer, 0)
+
+        self._paho.message_callback_add(topic, answered)
+        try:
+            yield
+        finally:
+            self._paho.message_callback_remove(topic)
+
+    def payloads(self, topic: str) -> list[bytes]:
+        """What came on a topic."""
+        return [each.payload for each in tuple(self.heard) if each.topic == topic]
+
+    def hears(self, topic: str, payload: bytes, within_s: float = WITHIN_S) -> bool:
+        """Whether this comes in time."""
+        return wait(lambda: payload in self.payloads(topic), within_s)
+
+    def fall_silent(self) -> None:
+        """Neither read nor ping any more; the socket stays open."""
+        self._paho.loop_stop()
+
+    def die(self) -> None:
+        """Cut the socket without a word, as a crash does."""
+        found: Any = self._paho.socket()
+        if found is not None:
+            found.shutdown(socket.SHUT_RDWR)
+        self.ended.wait(WITHIN_S)
+
+    def leave(self) -> None:
+        """Say DISCONNECT, unless the connection is gone."""
+        self._paho.disconnect()
+        self._end()
+
+    def _end(self) -> None:
+        self._paho.loop_stop()
+        self._paho._reset_sockets()  # noqa: SLF001  # paho leaves its own pair to the garbage collector
+
+    def _on_connect(self, _client: Any, _data: Any, flags: Any, code: Any, _properties: Any) -> None:
+        self.present = bool(flags.session_present)
+        self.code = code.value
+
+    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        self.heard.append(Heard(message.topic, bytes(message.payload), message.retain, time.monotonic()))
+
+    def _on_subscribe(self, _client: Any, _data: Any, packet_id: int, codes: Sequence[Any], _properties: Any) -> None:
+        self._codes[packet_id] = [code.value for code in codes]
+
+    def _on_unsubscribe(self, _client: Any, _data: Any, packet_id: int, *_: Any) -> None:
+        self._codes[packet_id] = []
+
+    def _on_disconnect(self, *_: Any) -> None:
+        self.ended.set()

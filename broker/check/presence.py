@@ -1,0 +1,173 @@
+"""Probes of what a broker remembers of its clients: retained messages, wills, sessions."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from broker.check.findings import (
+    OFFLINE_QUEUE,
+    RESTART_QUEUE,
+    RESTART_RETAINED,
+    RETAINED_EXACT,
+    RETAINED_PRIVATE,
+    RETAINED_WILDCARD,
+    TAKE_OVER,
+    TAKE_OVER_PERSISTENT,
+    WILL_KEEPALIVE,
+    WILL_SOCKET,
+    Finding,
+)
+from broker.check.peer import Peer, wait
+from broker.check.target import Device, Target
+from contract.errors import StartError
+
+KEEPALIVE_S = 4
+SILENT_AT_MOST_S = 4.0 * KEEPALIVE_S
+QUEUED = 20
+BACK_WITHIN_S = 60.0
+QUIET_S = 0.3
+CRASHED, SILENT = b"crashed", b"silent"
+
+
+def retained(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
+    """A status that is there before somebody asks; and a client that never asks."""
+    bridge.unsubscribe(target.statuses)
+    device.publish(target.status(), b"kept", retain=True)
+    for guarantee, topic_filter in ((RETAINED_EXACT, target.status()), (RETAINED_WILDCARD, target.statuses)):
+        bridge.heard.clear()
+        bridge.subscribe(topic_filter)
+        came = wait(lambda: any(each.retained and each.payload == b"kept" for each in tuple(bridge.heard)), 2.0)
+        yield Finding(guarantee, came, "it came" if came else "nothing came")
+        bridge.unsubscribe(topic_filter)
+    bridge.subscribe(target.statuses)
+    device.leave()
+    with Peer(target, target.device.credential, "device") as again:
+        again.subscribe(target.login())
+        bridge.publish(target.login(), b"fence")
+        again.hears(target.login(), b"fence")
+        leaked = target.status() in {each.topic for each in again.heard}
+        again.publish(target.status(), b"", retain=True)
+    yield Finding(RETAINED_PRIVATE, not leaked, "came unasked" if leaked else "nothing came unasked")
+
+
+def will_of_a_dead_socket(target: Target, bridge: Peer) -> Iterator[Finding]:
+    """A crash."""
+    with Peer(target, target.device.credential, "device", will=(target.status(), CRASHED)) as device:
+        began = time.monotonic()
+        device.die()
+        came = bridge.hears(target.status(), CRASHED)
+    seen = f"after {_since(began, bridge, CRASHED):.1f} s" if came else "it never came"
+    yield Finding(WILL_SOCKET, came, seen)
+
+
+@dataclass(frozen=True)
+class Silent:
+    """A client that says nothing since a moment by the monotonic clock; its socket stays open."""
+
+    device: Device
+    peer: Peer
+    since: float
+
+    @classmethod
+    def begin(cls, target: Target, device: Device, role: str) -> "Silent":
+        """Connect with a short keep-alive, and fall silent."""
+        peer = Peer(target, device.credential, role, keepalive_s=KEEPALIVE_S, will=(target.status(device.id), SILENT))
+        since = time.monotonic()
+        peer.fall_silent()
+        return cls(device, peer, since)
+
+    def finish(self, target: Target, bridge: Peer) -> Iterator[Finding]:
+        """Wait for the will, no longer than any broker may take."""
+        left_s = self.since + SILENT_AT_MOST_S - time.monotonic()
+        came = bridge.hears(target.status(self.device.id), SILENT, max(0.0, left_s))
+        seen = f"after {_since(self.since, bridge, SILENT):.1f} s" if came else f"not within {SILENT_AT_MOST_S:.0f} s"
+        yield Finding(WILL_KEEPALIVE, came, f"{seen}, keep-alive {KEEPALIVE_S} s")
+
+
+def _since(began: float, hearer: Peer, payload: bytes) -> float:
+    return next(each.at for each in reversed(hearer.heard) if each.payload == payload) - began
+
+
+def take_overs(target: Target, bridge: Peer) -> Iterator[Finding]:
+    """The same client id twice, as after a change of network."""
+    with Peer(target, target.device.credential, "device") as older:
+        with Peer(target, target.device.credential, "device") as newer:
+            ended = older.ended.wait(2.0)
+            hears = newer.welcome and _hears_command(target, bridge, newer, subscribe=True)
+        older_says = "the older one ended" if ended else "the older one stayed"
+        yield Finding(TAKE_OVER, ended and hears, f"{older_says}, the newer one {'hears' if hears else 'is deaf'}")
+    with Peer(target, target.device.credential, "device", clean=False) as older:
+        older.subscribe(target.login())
+        with Peer(target, target.device.credential, "device", clean=False) as newer:
+            hears = newer.welcome and _hears_command(target, bridge, newer, subscribe=False)
+    _forget(target)
+    yield Finding(TAKE_OVER_PERSISTENT, hears, "it hears on" if hears else "it is deaf")
+
+
+def _hears_command(target: Target, bridge: Peer, device: Peer, *, subscribe: bool) -> bool:
+    if subscribe:
+        device.subscribe(target.login())
+    bridge.publish(target.login(), b"to the newer")
+    return device.hears(target.login(), b"to the newer", 2.0)
+
+
+def offline_queue(target: Target, bridge: Peer) -> Iterator[Finding]:
+    """A device that is away for a while."""
+    _go_away(target, bridge)
+    came = _come_back(target)
+    yield Finding(OFFLINE_QUEUE, came == QUEUED, f"{came} of {QUEUED}")
+
+
+def restart(target: Target, bridge: Peer, again: Callable[[], None]) -> Iterator[Finding]:
+    """What is there before and after `again` has restarted the broker; raises StartError when it does not come back."""
+    with Peer(target, target.device.credential, "device") as device:
+        device.publish(target.status(), b"kept", retain=True)
+    _go_away(target, bridge)
+    again()
+    bridge.ended.wait(BACK_WITHIN_S)
+    with _back(target) as hearer:
+        hearer.subscribe(target.statuses)
+        kept = wait(lambda: b"kept" in hearer.payloads(target.status()), 2.0)
+        yield Finding(RESTART_RETAINED, kept, "it came" if kept else "nothing came")
+    came = _come_back(target)
+    yield Finding(RESTART_QUEUE, came == QUEUED, f"{came} of {QUEUED}")
+    with Peer(target, target.device.credential, "device") as device:
+        device.publish(target.status(), b"", retain=True)
+
+
+def _back(target: Target) -> Peer:
+    ends = time.monotonic() + BACK_WITHIN_S
+    while True:
+        try:
+            peer = Peer(target, target.bridge, "bridge")
+        except StartError:
+            if time.monotonic() > ends:
+                raise
+        else:
+            if peer.welcome:
+                return peer
+            peer.leave()
+        time.sleep(QUIET_S)
+
+
+def _go_away(target: Target, bridge: Peer) -> None:
+    with Peer(target, target.device.credential, "device", clean=False) as device:
+        device.subscribe(target.login())
+    for number in range(QUEUED):
+        bridge.publish(target.login(), f"queued {number}".encode())
+
+
+def _come_back(target: Target) -> int:
+    def queued() -> int:
+        return len({each for each in device.payloads(target.login()) if each.startswith(b"queued")})
+
+    with Peer(target, target.device.credential, "device", clean=False) as device:
+        wait(lambda: queued() == QUEUED, 2.0)
+        came = queued()
+    _forget(target)
+    return came
+
+
+def _forget(target: Target) -> None:
+    with Peer(target, target.device.credential, "device"):
+        pass

@@ -1,0 +1,191 @@
+"""`sarvis broker check` against real brokers, which differ; and as a command."""
+
+import getpass
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.check import delivery, presence
+from broker.check.findings import Finding, verdict
+from broker.check.run import check
+from broker.check.target import Credential, Device, Target
+from tests.support.embedded import started
+from tests.support.processes import free_port, run_sarvis
+from tests.support.secure import SecureBroker
+from tests.support.world import HOST, Broker, EmbeddedBroker, Mosquitto
+
+Seen = Mapping[str, Finding]
+Restart = Callable[[], None]
+
+KEPT: dict[str, bool | None] = {"restart_retained": True, "restart_queue": True}
+LOST: dict[str, bool | None] = {"restart_retained": False, "restart_queue": False}
+SOUND: dict[str, bool | None] = {
+    "stranger": False, "delivery": True, "commands": True, "payload": True, "unsubscribe": True, "retained_exact": True,
+    "retained_wildcard": True, "retained_private": True, "will_socket": True, "will_keepalive": True,
+    "take_over": True, "take_over_persistent": True, "offline_queue": True, "latency": None, "shared": None,
+    "mqtt_5": None,
+}  # fmt: skip
+STOCK: dict[str, bool | None] = {
+    "retained_private": False, "will_keepalive": False, "take_over": False, "take_over_persistent": False,
+    "offline_queue": False,
+}  # fmt: skip
+RIGHTS = {
+    "mosquitto": {
+        "stranger": "refused", "wrong_password": "refused", "foreign_publish": "acknowledged and dropped",
+        "foreign_subscribe": "granted, nothing delivered", "forged_command": "acknowledged and dropped",
+        "payload": "8 KiB passed, 64 KiB did not",
+    },
+    "nats": {
+        "stranger": "refused", "wrong_password": "refused", "foreign_publish": "acknowledged and dropped",
+        "foreign_subscribe": "refused in SUBACK", "forged_command": "acknowledged and dropped",
+        "payload": "8 KiB passed, 64 KiB did not",
+    },
+    # With certificates: nobody has a password that could be wrong.
+    "embedded": {
+        "stranger": "refused", "foreign_publish": "acknowledged and dropped", "foreign_subscribe": "refused in SUBACK",
+        "forged_command": "acknowledged and dropped", "payload": "the largest tried, 1000 KiB, passed",
+    },
+}  # fmt: skip
+EXPECTED: dict[str, tuple[dict[str, bool | None], dict[str, str]]] = {
+    "stock": (SOUND | STOCK, {"shared": "granted, but nothing comes", "mqtt_5": "refused"}),
+    "ours": (SOUND | LOST, {"shared": "refused in SUBACK", "mqtt_5": "refused"}),
+    "ours, on disk": (SOUND | KEPT, {"shared": "refused in SUBACK", "mqtt_5": "refused"}),
+    "mosquitto": (SOUND | LOST, {"shared": "work", "mqtt_5": "spoken"}),
+    "mosquitto, on disk": (SOUND | KEPT, {"shared": "work", "mqtt_5": "spoken"}),
+}
+
+
+@contextmanager
+def restartable(broker: Broker) -> Iterator[tuple[int, Restart | None]]:
+    def again() -> None:
+        broker.stop()
+        broker.start()
+
+    broker.start()
+    try:
+        yield broker.port, again
+    finally:
+        broker.stop()
+
+
+@contextmanager
+def a_broker(name: str, folder: Path) -> Iterator[tuple[int, Restart | None]]:
+    # As root it would become another user, who may not write there.
+    saving = f"persistence true\npersistence_location {folder}/\nuser {getpass.getuser()}\n"
+    match name:
+        case "stock":
+            with started("stock") as running:
+                yield running.port, None
+        case "ours" | "ours, on disk":
+            if name == "ours":
+                (folder / "sarvis.toml").write_text("[broker]\npersistence = false\n")
+            with restartable(EmbeddedBroker(folder)) as broker:
+                yield broker
+        case _:
+            with restartable(Mosquitto(folder, saving if name == "mosquitto, on disk" else "")) as broker:
+                yield broker
+
+
+def probed(name: str, folder: Path) -> Seen:
+    with a_broker(name, folder) as (port, restart):
+        target = Target(
+            HOST, port, "check", bridge=Credential(), device=Device("one"), mute=Device("two"), rights=False
+        )
+        return {finding.guarantee.key: finding for finding in check(target, restart=restart)}
+
+
+def thorough(folder: Path) -> Seen:
+    """With one device only, which has to do everything."""
+    with a_broker("ours", folder) as (port, _):
+        target = Target(HOST, port, "check", bridge=Credential(), device=Device("one"), mute=None, rights=False)
+        return {finding.guarantee.key: finding for finding in check(target, thorough=True)}
+
+
+def told_in_words(folder: Path) -> Any:
+    with started("stock") as running:
+        return run_sarvis("broker", "check", f"mqtt://{HOST}:{running.port}", cwd=folder, within_s=60)
+
+
+def asked(kind: str, folder: Path) -> Any:
+    with SecureBroker(kind, folder, certificates=kind == "embedded") as broker:
+        before = broker.folder.users()
+        config = str(broker.bridge_kit / "sarvis.toml")
+        done = run_sarvis("broker", "check", "--config", config, "--json", cwd=folder, within_s=60)
+        return done, before == broker.folder.users()
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, "Future[Any]"]]:
+    """All at the same time: a probe mostly waits."""
+    folder = tmp_path_factory.mktemp
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(12) as pool:
+        patch.setattr(presence, "KEEPALIVE_S", 2)
+        patch.setattr(presence, "SILENT_AT_MOST_S", 10.0)
+        patch.setattr(delivery, "WINDOW_WAKES", 500)
+        patch.setattr(delivery, "FILTERS_TRIED", 300)
+        yield {
+            "words": pool.submit(told_in_words, folder("words")),
+            **{f"configured {kind}": pool.submit(asked, kind, folder("secure")) for kind in RIGHTS},
+            **{name: pool.submit(probed, name, folder("open")) for name in EXPECTED},
+            "thorough": pool.submit(thorough, folder("thorough")),
+        }
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("name", EXPECTED)
+def test_brokers_differ_in_what_they_guarantee(found: dict[str, "Future[Any]"], name: str) -> None:
+    holds, seen = EXPECTED[name]
+    findings = found[name].result()
+    assert {key: finding.holds for key, finding in findings.items()} == holds
+    assert {key: findings[key].seen for key in seen} == seen
+    assert verdict(findings.values()) == (1 if name == "stock" else 0)
+
+
+def test_thorough_probes_and_a_single_device(found: dict[str, "Future[Seen]"]) -> None:
+    findings = found["thorough"].result()
+    assert all(finding.holds for finding in findings.values() if finding.guarantee.needed)
+    assert findings["window"].seen == "500 messages, none waited"
+    assert findings["filters"].seen.startswith("300 in ")
+    # Nobody falls silent twice: not what an earlier probe left behind is taken for the will.
+    assert float(findings["will_keepalive"].seen.split()[1]) >= 2.0
+
+
+@pytest.mark.parametrize("kind", RIGHTS)
+def test_a_configured_broker_is_checked_by_users_that_are_gone_afterwards(
+    found: dict[str, "Future[Any]"], kind: str
+) -> None:
+    done, as_before = found[f"configured {kind}"].result()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert as_before
+    rows = {row["key"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert {key: rows[key]["seen"] for key in RIGHTS[kind]} == RIGHTS[kind]
+    assert all(row["holds"] for row in rows.values() if row["needed"])
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_what_is_needed_and_missing_is_told_in_words(found: dict[str, "Future[Any]"]) -> None:
+    done = found["words"].result()
+    assert done.returncode == 1, done.stderr
+    assert "Needed, and missing: retained messages come only to those who subscribed; " in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((f"mqtt://{HOST}:{free_port()}",), 3, "no broker answers at"),
+        (("http://somewhere",), 2, "mqtt://HOST:PORT"),
+        ((f"mqtt://{HOST}", "--device-user", "x"), 2, "--device-password-file"),
+        ((f"mqtt://{HOST}", "--user", "x", "--password-file", "absent"), 2, "absent"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
+    done = run_sarvis("broker", "check", *arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
