@@ -13,7 +13,6 @@ from broker.check.findings import (
     PAYLOAD,
     SHARED,
     UNSUBSCRIBE,
-    WINDOW,
     Finding,
 )
 from broker.check.peer import REFUSED, Peer, ProbeError, wait
@@ -26,8 +25,6 @@ ROUND_TRIPS = 100
 FILTERS_TRIED = 10_000
 FILTERS_AT_ONCE = 100
 FILTERS_WITHIN_S = 60.0
-WINDOW_WAKES = 60_000
-WINDOW_AT_ONCE = 4
 STALLED_S = 1.0
 
 
@@ -143,27 +140,3 @@ def _rate(target: Target, bridge: Peer, device: Peer) -> float:
         device.say(target.wake(), f"rate {began} {number}".encode())
     bridge.hears(target.wake(), f"rate {began} {MESSAGES - 1}".encode())
     return MESSAGES / (time.monotonic() - began)
-
-
-def window(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
-    """As a bridge: answer each message while more are on their way; none may wait for the next."""
-    with bridge.answering(target.wakes, target.outcome(), b"x" * 70):
-        passed = _exchange(target, bridge, device)
-    if passed < WINDOW_WAKES:
-        yield Finding(WINDOW, False, f"after {passed:,} messages one waited for the next")
-    else:
-        yield Finding(WINDOW, True, f"{passed:,} messages, none waited")
-
-
-def _exchange(target: Target, bridge: Peer, device: Peer) -> int:
-    sent, before, ends = 0, 0, time.monotonic() + STALLED_S
-    while (passed := bridge.answered) < WINDOW_WAKES:
-        while sent < min(passed + WINDOW_AT_ONCE, WINDOW_WAKES):
-            sent += 1
-            device.say(target.wake(), b"x" * 100)
-        if passed != before:
-            before, ends = passed, time.monotonic() + STALLED_S
-        elif time.monotonic() > ends or device.ended.is_set() or bridge.ended.is_set():
-            break
-        time.sleep(0)
-    return passed

@@ -4,8 +4,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -55,7 +54,6 @@ class Peer:
         present: whether the broker knew its session.
         heard: all messages so far.
         ended: set when the connection is gone.
-        answered: messages that were answered in `answering`.
     """
 
     def __init__(
@@ -73,7 +71,6 @@ class Peer:
         self.present = False
         self.heard: list[Heard] = []
         self.ended = threading.Event()
-        self.answered = 0
         self._codes: dict[int | None, list[int]] = {}
         version = MQTTProtocolVersion.MQTTv5 if mqtt_5 else MQTTProtocolVersion.MQTTv311
         options: dict[str, Any] = {} if mqtt_5 else {"clean_session": clean}
@@ -150,20 +147,6 @@ class Peer:
         if info.rc != paho.MQTT_ERR_SUCCESS:  # the connection is gone
             return False
         return wait(lambda: info.is_published() or self.ended.is_set()) and info.is_published()
-
-    @contextmanager
-    def answering(self, topic: str, answer_on: str, answer: bytes) -> Iterator[None]:
-        """In the block, publish something with QoS 0 whenever a message comes on a topic, instead of keeping it."""
-
-        def answered(_client: Any, _data: Any, _message: Any) -> None:
-            self.answered += 1
-            self._paho.publish(answer_on, answer, 0)
-
-        self._paho.message_callback_add(topic, answered)
-        try:
-            yield
-        finally:
-            self._paho.message_callback_remove(topic)
 
     def payloads(self, topic: str) -> list[bytes]:
         """What came on a topic."""

@@ -6,6 +6,7 @@ from broker.check import delivery, presence, rights
 from broker.check.findings import Finding
 from broker.check.peer import Peer
 from broker.check.target import Target
+from broker.check.window import window
 from contract.errors import StartError
 
 ROLE, MUTE_ROLE = "device", "mute"
@@ -34,6 +35,8 @@ def check(target: Target, *, restart: Callable[[], None] | None = None, thorough
                 silent.peer.leave()
         if restart is not None:
             yield from presence.restart(target, bridge, restart)
+    if thorough:
+        yield from window(target)
 
 
 def _probe(target: Target, bridge: Peer, *, thorough: bool) -> Iterator[Finding]:
@@ -58,7 +61,6 @@ def _probe(target: Target, bridge: Peer, *, thorough: bool) -> Iterator[Finding]
     yield from presence.offline_queue(target, bridge)
     with _let_in(target, ROLE) as device:
         if thorough:
-            yield from delivery.window(target, bridge, device)
             yield from delivery.many_filters(target, bridge, device)
         yield from delivery.versions(target, bridge, device)
 

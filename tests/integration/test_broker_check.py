@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from broker.check import delivery, presence
+from broker.check import delivery, presence, window
 from broker.check.findings import Finding, verdict
 from broker.check.run import check
 from broker.check.target import Credential, Device, Target
+from broker.limits import Limits
 from tests.support.embedded import started
 from tests.support.processes import free_port, run_sarvis
 from tests.support.secure import SecureBroker
@@ -126,7 +127,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, "Futur
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(12) as pool:
         patch.setattr(presence, "KEEPALIVE_S", 2)
         patch.setattr(presence, "SILENT_AT_MOST_S", 10.0)
-        patch.setattr(delivery, "WINDOW_WAKES", 500)
+        patch.setattr(window, "MESSAGES", 500)
         patch.setattr(delivery, "FILTERS_TRIED", 300)
         yield {
             "words": pool.submit(told_in_words, folder("words")),
@@ -153,6 +154,14 @@ def test_thorough_probes_and_a_single_device(found: dict[str, "Future[Seen]"]) -
     assert findings["filters"].seen.startswith("300 in ")
     # Nobody falls silent twice: not what an earlier probe left behind is taken for the will.
     assert float(findings["will_keepalive"].seen.split()[1]) >= 2.0
+
+
+def test_a_message_that_waits_for_the_next_is_seen() -> None:
+    with started("ours", Limits(max_publish_per_s=0.5)) as running:
+        target = Target(HOST, running.port, "check", Credential(), Device("one"), None, rights=False)
+        (finding,) = window.window(target)
+    assert not finding.holds
+    assert finding.seen.endswith(" messages one waited")
 
 
 @pytest.mark.parametrize("kind", RIGHTS)
