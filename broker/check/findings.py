@@ -128,3 +128,11 @@ WINDOW = Guarantee(
     "window", "a subscriber that also publishes is served at once, 60,000 messages long", True,
     "a wake that waits is repeated after 2 s; Mosquitto 2.0 needs max_inflight_messages 0 (docs/operations.md)",
 )  # fmt: skip
+
+GUARANTEES: tuple[Guarantee, ...] = (
+    STRANGER, WRONG_PASSWORD, DELIVERY, COMMANDS, LATENCY, UNSUBSCRIBE, FOREIGN_PUBLISH, FOREIGN_SUBSCRIBE,
+    FORGED_COMMAND, PAYLOAD, RETAINED_EXACT, RETAINED_WILDCARD, RETAINED_PRIVATE, WILL_SOCKET, TAKE_OVER,
+    TAKE_OVER_PERSISTENT, OFFLINE_QUEUE, FILTERS, SHARED, MQTT_5, WILL_KEEPALIVE, RESTART_RETAINED, RESTART_QUEUE,
+    WINDOW,
+)  # fmt: skip
+"""All of them, in the order in which they are probed."""

@@ -1,6 +1,7 @@
 """`sarvis broker check` against real brokers, which differ; and as a command."""
 
 import getpass
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from broker.check import delivery, presence, window
-from broker.check.findings import Finding, verdict
+from broker.check.findings import GUARANTEES, Finding, verdict
 from broker.check.run import check
 from broker.check.target import Credential, Device, Target
 from broker.limits import Limits
@@ -182,6 +183,35 @@ def test_what_is_needed_and_missing_is_told_in_words(found: dict[str, "Future[An
     assert done.returncode == 1, done.stderr
     assert "Needed, and missing: retained messages come only to those who subscribed; " in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def table_of(first_column: str) -> dict[str, list[str]]:
+    """A table of the page by the sentence of each guarantee."""
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    lines = page[page.index(f"| | {first_column} |") :].splitlines()[2:]
+    rows = [line.strip("| ").split(" | ") for line in itertools.takewhile(lambda line: line.startswith("|"), lines)]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_the_page_says_how_brokers_differ() -> None:
+    words: dict[bool | None, str] = {True: "holds", False: "no"}
+    wanted: dict[str, list[str]] = {}
+    for guarantee in GUARANTEES:
+        cells = [
+            seen.get(guarantee.key) or (words.get(holds[guarantee.key]) if guarantee.key in holds else "not asked")
+            for holds, seen in EXPECTED.values()
+        ]
+        if len(set(cells)) > 1:
+            wanted[guarantee.text] = [str(cell) for cell in cells]
+    assert table_of("aMQTT as it is") == wanted
+
+
+def test_the_page_says_how_configured_brokers_refuse() -> None:
+    texts = {guarantee.text: guarantee.key for guarantee in GUARANTEES}
+    table = table_of("mosquitto")
+    assert len(table) == 3
+    for text, cells in table.items():
+        assert cells == [seen[texts[text]] for seen in RIGHTS.values()]
 
 
 @pytest.mark.parametrize(
