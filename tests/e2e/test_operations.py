@@ -140,5 +140,6 @@ def test_from_nothing_to_two_jetsons_on_mosquitto_with_tls(fleet: Fleet) -> None
     wait_for(
         "its status is cleared", lambda: fleet.last("cd hub/operator", "devices/jetson-2/status").endswith("(null)")
     )
+    assert "All that SARVIS needs holds." in until("sarvis broker check")
     assert typed == commands, "every command of the page was typed"
     assert "password" not in " ".join(fleet.lines["sarvis bridge"]).lower()
