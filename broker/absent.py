@@ -12,6 +12,7 @@ class Absent:
         ended_at: loop time from which its absence counts.
         credential: what let its user in.
         notes: what a store remembers of it; None without a store.
+        unacked_bytes: what the messages cost that its client has not acknowledged.
     """
 
     is_open = False
@@ -22,6 +23,7 @@ class Absent:
         self.ended_at = ended_at
         self.credential = credential
         self.notes = notes
+        self.unacked_bytes = 0
 
     def publish(self, *_: object, **__: object) -> bool:
         """Nobody is there."""

@@ -17,6 +17,7 @@ from amqtt.mqtt.suback import SubackPacket
 from amqtt.mqtt.unsuback import UnsubackPacket
 from amqtt.session import Session
 
+from broker.backlog import cost
 from broker.framing import Framer, decode
 from broker.journal import Message, Notes
 from broker.keepalive import KeepAlive
@@ -79,8 +80,8 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         self.credential: str | None = None
         self.notes: Notes | None = None
         self.dropped = 0
-        self._changes = 0
         self._unacked_bytes = 0
+        self._changes = 0
         self._held: deque[tuple[int, Callable[[], None]]] = deque()
         self._transport: asyncio.WriteTransport = writer.transport
         self._router = router
@@ -153,15 +154,16 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         if crowded and not qos:
             self.dropped += 1
             return True
-        if crowded or self._owes_too_much():
+        message = Message(None, topic, qos, data, retain)
+        unacked = len(self.session.inflight_out) >= self._limits.max_unacked
+        if crowded or (qos and (unacked or self._unacked_bytes + cost(message) > self._limits.max_unacked_bytes)):
             self.close("reads or acknowledges too slowly")
             return False
-        packet_id = self.session.next_packet_id if qos else None
-        message = Message(packet_id, topic, qos, data, retain)
         if qos:
+            packet_id = message.packet_id = self.session.next_packet_id
             message.number = number
+            self._unacked_bytes += cost(message)
             self.session.inflight_out[packet_id] = message
-            self._unacked_bytes += message.size
             if self.notes is not None:
                 self.notes.keep(message)
         self._write(message.build_publish_packet())
@@ -169,13 +171,14 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
 
     def resume(self) -> None:
         """Send what an earlier connection of this session left unacknowledged, then what came meanwhile."""
+        self._unacked_bytes = sum(cost(message) for message in self.session.inflight_out.values())
         for message in list(self.session.inflight_out.values()):
-            self._unacked_bytes += message.size
             released = message.pubrec_packet is not None
             self._write(PubrelPacket.build(message.packet_id) if released else message.build_publish_packet(dup=True))
-        for message in self.session.waiting.take_all():
-            if not self.publish(message.topic, message.data, message.qos, number=message.number):
-                self.session.waiting.put(message)
+        queue = self.session.retained_messages
+        for waiting in [queue.get_nowait() for _ in range(queue.qsize())]:
+            if not self.publish(waiting.topic, waiting.data, waiting.qos, number=waiting.number):
+                queue.put_nowait(waiting)
 
     async def handle_publish(self, packet: Any) -> None:
         """Hand on, then acknowledge; QoS 2 is handed on when its id is first seen."""
@@ -185,6 +188,8 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
                 self._answer(PubackPacket.build(packet.packet_id))
             return
         if packet.packet_id not in self.session.inflight_in:
+            if len(self.session.inflight_in) >= self._limits.max_unacked:
+                raise MessageError("too many QoS 2 messages without PUBREL")
             self.session.inflight_in[packet.packet_id] = None
             if self.notes is not None:
                 self.notes.received(packet.packet_id)
@@ -201,11 +206,11 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
 
     async def handle_puback(self, packet: Any) -> None:
         """The client has a QoS 1 message."""
-        self._done(packet.variable_header.packet_id)
+        self._done(self._expected(packet, qos=1))
 
     async def handle_pubrec(self, packet: Any) -> None:
         """The client has a QoS 2 message."""
-        message = self.session.inflight_out.get(packet.packet_id)
+        message = self.session.inflight_out.get(self._expected(packet, qos=2))
         if message is not None:
             message.pubrec_packet = packet
             if self.notes is not None:
@@ -214,7 +219,11 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
 
     async def handle_pubcomp(self, packet: Any) -> None:
         """The id of a QoS 2 message is free again."""
-        self._done(packet.packet_id)
+        packet_id = self._expected(packet, qos=2)
+        message = self.session.inflight_out.get(packet_id)
+        if message is not None and message.pubrec_packet is None:
+            raise MessageError("PUBCOMP before PUBREC")
+        self._done(packet_id)
 
     async def handle_subscribe(self, packet: Any) -> None:
         """SUBACK first, then what is retained under the filters of this packet, and of no other."""
@@ -246,19 +255,21 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         else:
             action()
 
+    def _expected(self, packet: Any, qos: int) -> int:
+        """The id in an acknowledgement; raises MessageError if that message was sent with another QoS."""
+        packet_id: int = packet.variable_header.packet_id
+        message = self.session.inflight_out.get(packet_id)
+        if message is not None and message.qos != qos:
+            raise MessageError(f"packet type {packet.fixed_header.packet_type} for a message of QoS {message.qos}")
+        return packet_id
+
     def _done(self, packet_id: int) -> None:
         message = self.session.inflight_out.pop(packet_id, None)
         if message is None:
             return
-        self._unacked_bytes -= message.size
+        self._unacked_bytes -= cost(message)
         if self.notes is not None:
             self.notes.drop(message)
-
-    def _owes_too_much(self) -> bool:
-        return (
-            len(self.session.inflight_out) >= self._limits.max_unacked
-            or self._unacked_bytes > self._limits.max_unacked_bytes
-        )
 
     async def start(self) -> None:
         """Nothing: aMQTT would start a reading task here, `run` reads."""

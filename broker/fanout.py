@@ -8,6 +8,7 @@ from amqtt.contexts import BrokerConfig, ListenerConfig
 from amqtt.session import Session
 
 from broker.access import Access
+from broker.backlog import Kept
 from broker.framing import MAX_QOS
 from broker.journal import Journal, Message
 from broker.limits import Limits
@@ -24,13 +25,14 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
     def __init__(self, access: Access, limits: Limits) -> None:
         # aMQTT's default listener is 0.0.0.0:1883; without an address it opens none, EmbeddedBroker does.
         super().__init__(BrokerConfig(listeners={"default": ListenerConfig(bind=None)}, plugins={}))
-        self.filters = Subscriptions()
+        self.filters = Subscriptions(limits)
+        self.kept = Kept()
+        self._retained_bytes = 0
         self.access = access
         self.limits = limits
         self.journal: Journal | None = None
         """What a store is to remember; None without a store."""
         self._waiting: set[Any] = set()
-        self._retained_bytes = 0
 
     def route(self, topic: str, data: bytes, qos: int) -> None:
         """Deliver to every client that hears the topic, once, at the lower of both QoS."""
@@ -41,6 +43,11 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
             except Exception:
                 log.exception("delivery_failed client_id=%s", client_id)
                 connection.close("a message could not be delivered")
+        if self.kept.total > self.limits.max_kept_bytes:
+            self.make_room()
+
+    def make_room(self) -> None:
+        """Too much waits for those who are away."""
 
     def changes(self) -> int:
         """How many changes there were that a store must remember."""
@@ -63,7 +70,7 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
         """Publish in the name of a client, its last will too."""
         allowed = valid_topic(topic) and self.access.may_publish(session.client_id, session.username, topic)
         if not allowed:
-            log.warning("publish_refused client_id=%s topic=%.200r", session.client_id, topic)
+            log.warning("publish_refused client_id=%s topic=%.99r", session.client_id, topic)
             return
         if retain:
             self._retain(topic, data, qos)
@@ -71,7 +78,12 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
 
     def client_subscribes(self, session: Session, filters: list[tuple[str, int]]) -> list[int]:
         """Subscribe, and return the codes of SUBACK."""
-        return [self._subscribe(session, topic_filter, qos) for topic_filter, qos in filters]
+        codes = [self._subscribe(session, topic_filter, qos) for topic_filter, qos in filters]
+        if refused := [name for (name, _), code in zip(filters, codes, strict=True) if code == REFUSED]:
+            log.warning(
+                "subscribe_refused client_id=%s filter=%.99r count=%d", session.client_id, refused[0], len(refused)
+            )
+        return codes
 
     def client_unsubscribes(self, session: Session, filters: list[str]) -> None:
         """Forget filters."""
@@ -98,15 +110,11 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
         return [topic for topic in self._retained_messages if matches(topic_filter, topic)]
 
     def _subscribe(self, session: Session, topic_filter: str, qos: int) -> int:
-        allowed = (
-            valid_filter(topic_filter)
-            and self._has_room(session.client_id, topic_filter)
-            and self.access.may_subscribe(session.client_id, session.username, topic_filter)
+        allowed = valid_filter(topic_filter) and self.access.may_subscribe(
+            session.client_id, session.username, topic_filter
         )
-        if not allowed:
-            log.warning("subscribe_refused client_id=%s filter=%.200r", session.client_id, topic_filter)
+        if not allowed or not self.filters.add(session.client_id, topic_filter, qos):
             return REFUSED
-        self.filters.add(session.client_id, topic_filter, qos)
         notes = self._sessions[session.client_id][1].notes
         if notes is not None:
             notes.subscribe(topic_filter, qos)
@@ -115,44 +123,40 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
     def _deliver(self, session: Session, connection: Any, topic: str, data: bytes, qos: int) -> None:
         if connection.publish(topic, data, qos) or session.clean_session or not qos:
             return
+        waiting, notes = session.retained_messages, connection.notes
         message = Message(None, topic, qos, data, retain=False)
-        notes = connection.notes
-        if notes is not None:
+        dropped = waiting.keep(message, max_count=self.limits.max_offline, max_cost=self.limits.max_offline_bytes)
+        if notes is None:
+            return
+        for each in dropped:
+            notes.drop(each)
+        if all(each is not message for each in dropped):  # aMQTT compares messages by packet id
             notes.keep(message)
-        for dropped in session.waiting.put(message):
-            if notes is not None:
-                notes.drop(dropped)
-
-    def _has_room(self, client_id: str, topic_filter: str) -> bool:
-        return len(topic_filter.encode()) <= self.limits.max_filter_bytes and (
-            self.filters.count(client_id) < self.limits.max_filters or self.filters.holds(client_id, topic_filter)
-        )
 
     def _retain(self, topic: str, data: bytes, qos: int) -> None:
-        held = self._forget_retained(topic)
-        if data and not self._keep_retained(topic, bytes(data), qos):
-            log.warning("not_retained topic=%.200r retained=%d", topic, len(self._retained_messages))
-            data = b""
-        if self.journal is not None and (data or held):
-            self.journal.retain(topic, (bytes(data), qos) if data else None)
-
-    def _keep_retained(self, topic: str, data: bytes, qos: int) -> bool:
-        size = _size(topic, data)
-        if (
-            len(self._retained_messages) >= self.limits.max_retained
-            or self._retained_bytes + size > self.limits.max_retained_bytes
-        ):
-            return False
-        self._retained_bytes += size
-        self._retained_messages[topic] = RetainedApplicationMessage(None, topic, data, qos)
-        return True
-
-    def _forget_retained(self, topic: str) -> bool:
-        """Whether there was one. What is not the newest is never kept: old news would pass for true."""
         held = self._retained_messages.pop(topic, None)
         if held is not None:
-            self._retained_bytes -= _size(topic, held.data)
-        return held is not None
+            self._retained_bytes -= len(topic) + len(held.data)
+        fits = (
+            len(self._retained_messages) < self.limits.max_retained
+            and self._retained_bytes + len(topic) + len(data) <= self.limits.max_retained_bytes
+        )
+        if data and not fits:
+            log.warning(
+                "not_retained topic=%.99r retained=%d bytes=%d",
+                topic,
+                len(self._retained_messages),
+                self._retained_bytes,
+            )
+        if data and fits:
+            self.take_up_retained(topic, data, qos)
+        if self.journal is not None and ((data and fits) or held is not None):
+            self.journal.retain(topic, (bytes(data), qos) if data and fits else None)
+
+    def take_up_retained(self, topic: str, data: bytes, qos: int) -> None:
+        """A topic that has none has this retained message from now on."""
+        self._retained_messages[topic] = RetainedApplicationMessage(None, topic, data, qos)
+        self._retained_bytes += len(topic) + len(data)
 
     async def _broadcast_message(
         self, _session: Session | None, topic: str, data: bytes, force_qos: int | None = None
@@ -166,7 +170,3 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
 
     async def _del_all_subscriptions(self, session: Session) -> None:
         self.filters.drop(session.client_id)
-
-
-def _size(topic: str, data: bytes) -> int:
-    return len(topic.encode()) + len(data)

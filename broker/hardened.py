@@ -12,23 +12,27 @@ from amqtt.errors import AMQTTError, MQTTError, NoDataError
 from amqtt.mqtt.packet import CONNECT
 from amqtt.session import Session
 
+from broker import greeting
 from broker.absent import Absent
 from broker.access import Access
+from broker.backlog import Backlog, cost
 from broker.connection import Connection, packets
 from broker.doors import Doors
 from broker.fanout import FanOut
-from broker.framing import MAX_QOS, split
+from broker.framing import split
 from broker.journal import Journal, Notes
 from broker.limits import Limits
 from broker.saver import Saver
+from broker.sockets import abort, hang_up
 from broker.store import Store, StoredSession
 from broker.tls import ServerTls
-from broker.waiting import Waiting
 from contract.errors import MessageError
 
 log = logging.getLogger(__name__)
 
 EXPIRY_SWEEP_S = 60.0
+NOT_SPOKEN = b"\x20\x02\0\1"
+"""CONNACK: this version is not spoken."""
 
 
 class HardenedBroker(FanOut):
@@ -57,7 +61,7 @@ class HardenedBroker(FanOut):
             raise
         self.journal = Journal(stored.last_session, stored.last_message)
         for topic, data, qos in stored.retained:
-            self._keep_retained(topic, data, qos)
+            self.take_up_retained(topic, data, qos)
         for each in stored.sessions:
             self._restore(each, self.journal)
         self._saver = Saver(store, self.journal, self.answer_saved)
@@ -68,11 +72,11 @@ class HardenedBroker(FanOut):
         task = asyncio.current_task()
         peer = writer.get_extra_info("peername")
         if task is None or peer is None:  # it was gone before it was served
-            _abort(writer)
+            abort(writer)
             return
         if not self._doors.enter(peer[0]):
             self._report_refused()
-            _abort(writer)
+            abort(writer)
             return
         self._served[task] = writer
         unnamed = ExitStack()
@@ -87,7 +91,7 @@ class HardenedBroker(FanOut):
         except OSError as error:
             log.info("connection_lost peer=%s reason=%r", peer, error)
         finally:
-            await self._hang_up(writer)
+            await hang_up(writer, self.limits.close_timeout_s)
             del self._served[task]
             self._doors.leave()
 
@@ -95,7 +99,7 @@ class HardenedBroker(FanOut):
         """End every connection, then what aMQTT itself runs; publishes no wills."""
         self._stopping = True
         await asyncio.sleep(0)  # a socket accepted just now gets its task
-        for end in (asyncio.StreamWriter.close, _abort):
+        for end in (asyncio.StreamWriter.close, abort):
             for writer in self._served.values():
                 end(writer)
             if self._served:
@@ -164,9 +168,12 @@ class HardenedBroker(FanOut):
                 first = await anext(stream, b"")
                 if not first:
                     raise ConnectionError("closed before CONNECT")
-                header, _ = split(first)
+                header, body = split(first)
                 if header.packet_type != CONNECT:
                     raise MessageError(f"packet type {header.packet_type} before CONNECT")
+                if greeting.is_older(body):
+                    writer.write(NOT_SPOKEN)
+                greeting.check(body)
                 connection, session = await Connection.init_from_connect(
                     BufferReader(first), StreamWriterAdapter(writer), self.plugins_manager
                 )
@@ -174,23 +181,21 @@ class HardenedBroker(FanOut):
             raise MessageError(f"no CONNECT within {self.limits.connect_timeout_s:g} s") from None
         except (AMQTTError, MQTTError, NoDataError, ValueError) as error:
             raise MessageError(f"CONNECT refused: {error}") from error
-        if session.will_flag and session.will_qos > MAX_QOS:
-            raise MessageError("a last will with QoS 3")
+        session.retained_messages = Backlog(self.kept)
         return connection, session
 
     async def _claim(self, connection: Any, session: Session) -> None:
         """Take over the client id; the older connection has ended, its last will included, when this returns."""
         client_id = session.client_id
-        session.waiting = self._nothing_waits()
         while (held := self._sessions.get(client_id)) is not None and not held[1].ended.is_set():
             held[1].close("its client id has connected again")
             await held[1].ended.wait()
         if held is not None and not session.clean_session:
             session.inflight_out, session.inflight_in = held[0].inflight_out, held[0].inflight_in
-            session.waiting = held[0].waiting
+            session.retained_messages = held[0].retained_messages
             session.parent = 1
             connection.notes = held[1].notes
-            self._absent.pop(client_id, None)
+            self._return(client_id, held[1])
         elif held is not None:
             self._forget(client_id)
         if self.journal is not None and not session.clean_session:
@@ -219,24 +224,37 @@ class HardenedBroker(FanOut):
             connection.ended.set()
 
     def _set_absent(self, session: Session, credential: str | None, notes: Notes | None) -> None:
-        self._sessions[session.client_id] = (session, Absent(self._loop.time(), credential, notes))
+        absent = Absent(self._loop.time(), credential, notes)
+        absent.unacked_bytes = sum(cost(message) for message in session.inflight_out.values())
+        self.kept.total += absent.unacked_bytes
+        self._sessions[session.client_id] = (session, absent)
         self._absent[session.client_id] = None
         if len(self._absent) > self.limits.max_sessions:
             self._forget(next(iter(self._absent)))
 
-    def _nothing_waits(self) -> Waiting:
-        return Waiting(self.limits.max_offline, self.limits.max_offline_bytes)
+    def make_room(self) -> None:
+        """Forget those who are absent longest until what is kept for the others is not too much."""
+        while self.kept.total > self.limits.max_kept_bytes and self._absent:
+            log.warning(
+                "session_forgotten client_id=%s reason='too much is kept'", client_id := next(iter(self._absent))
+            )
+            self._forget(client_id)
+
+    def _return(self, client_id: str, absent: Any) -> None:
+        """A session is absent no more."""
+        del self._absent[client_id]
+        self.kept.total -= absent.unacked_bytes
 
     def _restore(self, stored: StoredSession, journal: Journal) -> None:
         """A session as it was; its absence counts from now, for the time without a broker was not its fault."""
         session = Session()
         session.client_id, session.username, session.clean_session = stored.client_id, stored.username, False
-        session.waiting = self._nothing_waits()
+        session.retained_messages = Backlog(self.kept)
         for packet_id in stored.received:
             session.inflight_in[packet_id] = None
         for message, released in stored.messages:
             if message.packet_id is None:
-                session.waiting.put(message)
+                session.retained_messages.put_nowait(message)
                 continue
             message.pubrec_packet = released or None
             session.inflight_out[message.packet_id] = message
@@ -247,21 +265,14 @@ class HardenedBroker(FanOut):
 
     def _forget(self, client_id: str) -> None:
         self.filters.drop(client_id)
-        self._absent.pop(client_id, None)
-        held = self._sessions.pop(client_id, None)
-        if held is not None and held[1].notes is not None:
-            held[1].notes.end()
-
-    async def _hang_up(self, writer: asyncio.StreamWriter) -> None:
-        """Close a socket, its last bytes sent if the client takes them soon."""
-        try:
-            writer.close()
-            async with asyncio.timeout(self.limits.close_timeout_s):
-                await writer.wait_closed()
-        except OSError as error:
-            log.debug("hang_up reason=%r", error)
-        finally:
-            _abort(writer)
+        session, held = self._sessions.pop(client_id, (None, None))
+        if held is None:
+            return
+        if client_id in self._absent:
+            self._return(client_id, held)
+        session.retained_messages.clear()
+        if held.notes is not None:
+            held.notes.end()
 
     async def _session_monitor(self) -> None:
         expiry_at = self._loop.time() + EXPIRY_SWEEP_S
@@ -278,7 +289,3 @@ class HardenedBroker(FanOut):
     def _report_refused(self) -> None:
         if refused := self._doors.report(self._loop.time()):
             log.warning("connections_refused count=%d reason='too many'", refused)
-
-
-def _abort(writer: asyncio.StreamWriter) -> None:
-    writer.transport.abort()

@@ -25,11 +25,6 @@ class Message(OutgoingApplicationMessage):  # type: ignore[misc]  # aMQTT has no
         super().__init__(packet_id, topic, qos, data, retain)
         self.number: int | None = None
 
-    @property
-    def size(self) -> int:
-        """Bytes of topic and payload."""
-        return len(self.topic.encode()) + len(self.data)
-
 
 @dataclass(slots=True)
 class Batch:

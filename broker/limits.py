@@ -20,28 +20,41 @@ class Limits:
     """Above, QoS 0 messages to the client are dropped; its next QoS 1 message, or twice as much, cuts it off."""
 
     max_unacked: int = 20_000
-    """A client that leaves more messages unacknowledged is cut off; above `max_retained`, for those come at once."""
+    """A client that leaves more messages unacknowledged is cut off; above `max_retained`, for those come at once.
 
-    max_unacked_bytes: int = 16 << 20
-    """The same for their topics and payloads together; above `max_retained_bytes`."""
+    The same holds for QoS 2 messages that it begins to send and never releases. Twice as many must be below 65,536, the
+    number of packet ids.
+    """
+
+    max_unacked_bytes: int = 32 << 20
+    """A client whose unacknowledged messages cost more is cut off; above `max_retained_bytes`, as before."""
 
     max_offline: int = 1_000
     """Messages kept for an absent persistent session; the oldest is dropped."""
 
     max_offline_bytes: int = 8 << 20
-    """The same for their topics and payloads together."""
+    """What they may cost, by `backlog.cost`; the oldest are dropped, and one that alone costs more is not kept."""
+
+    max_kept_bytes: int = 64 << 20
+    """What all absent sessions may cost together; above, those that are absent longest are forgotten."""
 
     max_retained: int = 10_000
     """Retained topics; a message to one more is delivered but not retained."""
 
-    max_retained_bytes: int = 8 << 20
-    """Of all retained topics and payloads together; not above `max_unsent_bytes`, so that who wants all gets all."""
+    max_retained_bytes: int = 6 << 20
+    """Their topics and payloads; as before. Below `max_unsent_bytes`, for who hears everything gets them at once."""
 
-    max_filters: int = 10_000
-    """Filters of one client; one more is refused in SUBACK."""
+    max_filter_bytes: int = 8 << 20
+    """One client's filters, each with `backlog.OVERHEAD_BYTES`, so some 15,000; one more is refused with 0x80.
 
-    max_filter_bytes: int = 1024
-    """A longer filter is refused in SUBACK."""
+    One with + or # counts so much again for each of its levels.
+    """
+
+    max_all_filter_bytes: int = 128 << 20
+    """The filters of all clients, likewise."""
+
+    max_wildcards: int = 1_000
+    """One client's filters with + or #, for many that match cost a publish; one more is refused with 0x80."""
 
     session_expiry_s: int = 24 * 3600
     """An absent persistent session is forgotten after that."""

@@ -1,6 +1,21 @@
 """Who hears a topic: exact filters by dictionary, wildcards by a tree of levels; decides without I/O."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from broker.backlog import OVERHEAD_BYTES
+from broker.limits import Limits
+
+MAX_SLASHES = 200
+
+
+@dataclass(slots=True)
+class _Held:
+    """One client's filters, and what they cost."""
+
+    filters: set[str] = field(default_factory=set)
+    wildcards: int = 0
+    cost: int = 0
 
 
 class _Node:
@@ -14,45 +29,51 @@ class _Node:
 
 
 class Subscriptions:
-    """Every client's filters; nothing remains of a filter that nobody holds."""
+    """Every client's filters, as many as the limits allow; nothing remains of a filter that nobody holds.
 
-    def __init__(self) -> None:
+    Attributes:
+        cost: what all filters cost, in bytes.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.cost = 0
+        self._limits = limits or Limits()
         self._exact: dict[str, dict[str, int]] = {}
         self._wild = _Node()
         self._wilds = 0
-        self._filters: dict[str, set[str]] = {}
+        self._held: dict[str, _Held] = {}
 
     def __len__(self) -> int:
         return len(self._exact) + self._wilds
 
-    def count(self, client_id: str) -> int:
-        """How many filters a client holds."""
-        return len(self._filters.get(client_id, ()))
-
-    def holds(self, client_id: str, topic_filter: str) -> bool:
-        """Whether a client holds a filter."""
-        return topic_filter in self._filters.get(client_id, ())
-
-    def add(self, client_id: str, topic_filter: str, qos: int) -> None:
-        """Subscribe a client; a second time replaces the QoS."""
-        self._filters.setdefault(client_id, set()).add(topic_filter)
+    def add(self, client_id: str, topic_filter: str, qos: int) -> bool:
+        """Subscribe a client, False if that is too much; a second time replaces the QoS."""
+        held = self._held.get(client_id) or _Held()
+        if topic_filter not in held.filters:
+            if not self._has_room(held, topic_filter):
+                return False
+            self._held[client_id] = held
+            held.filters.add(topic_filter)
+            self._count(held, topic_filter, 1)
         if not has_wildcard(topic_filter):
             self._exact.setdefault(topic_filter, {})[client_id] = qos
-            return
+            return True
         node = self._wild
         for level in topic_filter.split("/"):
             node = node.next.setdefault(level, _Node())
         self._wilds += not node.holders
         node.holders[client_id] = qos
+        return True
 
     def remove(self, client_id: str, topic_filter: str) -> bool:
         """Unsubscribe a client; False if it did not hold the filter."""
-        held = self._filters.get(client_id)
-        if held is None or topic_filter not in held:
+        held = self._held.get(client_id)
+        if held is None or topic_filter not in held.filters:
             return False
-        held.remove(topic_filter)
-        if not held:
-            del self._filters[client_id]
+        held.filters.remove(topic_filter)
+        self._count(held, topic_filter, -1)
+        if not held.filters:
+            del self._held[client_id]
         if has_wildcard(topic_filter):
             self._remove_wild(client_id, topic_filter.split("/"))
             return True
@@ -64,7 +85,8 @@ class Subscriptions:
 
     def drop(self, client_id: str) -> None:
         """Unsubscribe a client from everything."""
-        for topic_filter in tuple(self._filters.get(client_id, ())):
+        held = self._held.get(client_id)
+        for topic_filter in tuple(held.filters) if held is not None else ():
             self.remove(client_id, topic_filter)
 
     def matching(self, topic: str) -> dict[str, int]:
@@ -107,6 +129,19 @@ class Subscriptions:
                 return
             del parent.next[level]
 
+    def _has_room(self, held: _Held, topic_filter: str) -> bool:
+        more, limits = _cost(topic_filter), self._limits
+        return (
+            held.cost + more <= limits.max_filter_bytes
+            and self.cost + more <= limits.max_all_filter_bytes
+            and (held.wildcards < limits.max_wildcards or not has_wildcard(topic_filter))
+        )
+
+    def _count(self, held: _Held, topic_filter: str, sign: int) -> None:
+        held.cost += sign * _cost(topic_filter)
+        held.wildcards += sign * has_wildcard(topic_filter)
+        self.cost += sign * _cost(topic_filter)
+
 
 def matches(topic_filter: str, topic: str) -> bool:
     """Whether a valid filter covers a valid topic; `$` topics are hidden from leading wildcards."""
@@ -127,6 +162,11 @@ def has_wildcard(text: str) -> bool:
     return "+" in text or "#" in text
 
 
+def too_deep(topic: str) -> bool:
+    """Whether a topic or filter has more levels than Mosquitto takes; each of them costs time and memory."""
+    return topic.count("/") > MAX_SLASHES
+
+
 def valid_topic(topic: str) -> bool:
     """Whether a client may name this topic in PUBLISH or in its will; `$` belongs to brokers."""
     return _well_formed(topic) and not has_wildcard(topic) and not topic.startswith("$")
@@ -143,5 +183,10 @@ def valid_filter(topic_filter: str) -> bool:
     )
 
 
+def _cost(topic_filter: str) -> int:
+    nodes = 1 + topic_filter.count("/") if has_wildcard(topic_filter) else 0
+    return len(topic_filter) + OVERHEAD_BYTES * (1 + nodes)
+
+
 def _well_formed(text: str) -> bool:
-    return bool(text) and "\0" not in text
+    return bool(text) and "\0" not in text and not too_deep(text)

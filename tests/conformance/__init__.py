@@ -1,0 +1,1 @@
+"""Mosquitto's own tests of a broker, run against ours."""

@@ -1,153 +1,133 @@
-"""Runs one of Mosquitto's tests against another broker: `python -m tests.conformance.stand_in KIND SCRIPT`.
+"""What a script starts instead of Mosquitto: the embedded broker in a thread, configured by a file of Mosquitto's."""
 
-The test calls a helper to start its broker; that helper is replaced here, and the test itself left as it is. Ends with
-one of the exit codes below; the last line of standard output says why.
-"""
-
-import importlib
-import os
-import runpy
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable
+import asyncio
+import base64
+import hashlib
+import hmac
+import io
+import logging
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from broker.access import OpenAccess
+from broker.embedded import EmbeddedBroker
 from broker.limits import Limits
-from tests.support.embedded import Running
+from broker.passwords import matches
 
-PASSED, FAILED, NOT_APPLICABLE = 0, 1, 77
-IGNORED = {
-    "port",
-    "listener",
-    "log_type",
-    "log_dest",
-    "connection_messages",
-    "persistence_location",
-    "persistence_file",
-}
-ANSWERED = {"allow_anonymous true", "persistence true", "persistence false", "retain_available true"}
-MQTT_3_1, MQTT_3_1_1, MQTT_5 = 3, 4, 5
+PATIENCE_S = 10.0
+IGNORED = {"per_listener_settings", "log_type", "log_dest", "autosave_interval", "max_queued_messages", "persistence"}
 
 
-class NotApplicable(BaseException):
-    """The test asks for what is no part of MQTT 3.1.1; no test catches it."""
+class NotApplicableError(Exception):
+    """A script wants something of Mosquitto that no broker of MQTT 3.1.1 must have; `args[0]` is the reason."""
+
+
+@dataclass
+class Wanted:
+    """What a configuration asks for.
+
+    Attributes:
+        ports: where it listens.
+        anonymous: whether a client without a user name comes in.
+        passwords: hashes by user name; None when there is no such file.
+        store: where sessions are kept over a restart.
+    """
+
+    ports: list[int] = field(default_factory=list)
+    anonymous: bool = True
+    passwords: dict[str, str] | None = None
+    store: Path | None = None
+
+
+def read(path: Path) -> Wanted:
+    """Understand a file of Mosquitto's; raises NotApplicableError at the first thing that is Mosquitto's own."""
+    wanted = Wanted(anonymous=False)
+    for line in path.read_text().splitlines():
+        option, _, value = line.partition(" ")
+        match option:
+            case "port" | "listener":
+                wanted.ports.append(int(value.split()[0]))
+            case "allow_anonymous":
+                wanted.anonymous = value == "true"
+            case "password_file":
+                entries = [entry.partition(":") for entry in Path(value).read_text().split()]
+                wanted.passwords = {name: stored for name, _, stored in entries if stored.startswith("$")}
+            case "persistence_file":
+                wanted.store = Path(value).absolute()
+            case _ if option and option not in IGNORED:
+                raise NotApplicableError(f"Mosquitto's option {option}")
+    if len(wanted.ports) != 1:
+        raise NotApplicableError("a broker with several listeners")
+    return wanted
+
+
+class Guard(OpenAccess):
+    """Lets in as Mosquitto's configuration says."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+
+    async def may_connect(self, client_id: str, username: str | None, password: str | None) -> bool:
+        """By password file if there is one."""
+        del client_id
+        if username is None or self._wanted.passwords is None:
+            return self._wanted.anonymous
+        stored = self._wanted.passwords.get(username)
+        return stored is not None and password is not None and _matches(password, stored)
+
+
+def _matches(password: str, stored: str) -> bool:
+    """By the salted SHA-512 that Mosquitto had before 2.0, or by ours."""
+    if not stored.startswith("$6$"):
+        return matches(password, stored)
+    _, _, salt, digest = stored.split("$")
+    found = hashlib.sha512(password.encode() + base64.b64decode(salt)).digest()
+    return hmac.compare_digest(found, base64.b64decode(digest))
 
 
 class StandIn:
-    """What a test sees of a broker's process."""
+    """Looks like the process that a script has started, as far as scripts look."""
 
-    returncode = 0
-
-    def __init__(self, running: Running) -> None:
-        self._running: Running | None = running
+    def __init__(self, wanted: Wanted) -> None:
+        self._log = io.StringIO()
+        self._handler = logging.StreamHandler(self._log)
+        logging.getLogger().addHandler(self._handler)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        limits = Limits(close_timeout_s=0.1)
+        self._broker = EmbeddedBroker(
+            "localhost", wanted.ports[0], access=Guard(wanted), limits=limits, store=wanted.store
+        )
+        self._call(self._broker.start())
 
     def terminate(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            running.stop()
+        """Stop it; a second time does nothing."""
+        if not self._thread.is_alive():
+            return
+        self._call(self._broker.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(PATIENCE_S)
+        logging.getLogger().removeHandler(self._handler)
 
-    kill = terminate
-
-    def wait(self, timeout: float | None = None) -> int:
-        del timeout
+    def wait(self) -> int:
+        """Nothing: `terminate` has waited."""
         return 0
 
-    def communicate(self, timeout: float | None = None) -> tuple[bytes, bytes]:
-        del timeout
-        return b"", b""
+    def communicate(self, **_: Any) -> tuple[bytes, bytes]:
+        """Nothing on stdout, the log on stderr."""
+        return b"", self._log.getvalue().encode()
 
-    def poll(self) -> None:
-        return None
-
-
-class Starter:
-    """Takes the place of the helper that starts a broker."""
-
-    def __init__(self, kind: str, original: Callable[..., Any], folder: Path) -> None:
-        self._kind = kind
-        self._original = original
-        self._store = folder / "messages.db"
-        self.started = 0
-
-    def __call__(
-        self, filename: str, cmd: Any = None, port: int = 0, use_conf: bool = False, expect_fail: bool = False
-    ) -> Any:
-        if cmd is not None or expect_fail:
-            raise NotApplicable("starts Mosquitto in a way of its own")
-        conf = Path(filename.replace(".py", ".conf"))
-        lines = conf.read_text().splitlines() if use_conf or port == 0 else []
-        kept = self._check(lines)
-        port = port or 1888
-        self.started += 1
-        if self._kind == "mosquitto":
-            return _mosquitto(self._original, port, conf if lines else None)
-        options: dict[str, Any] = {"store": self._store} if kept and self._kind == "ours" else {}
-        return StandIn(Running(self._kind, Limits(), port=port, **options))
-
-    def _check(self, lines: list[str]) -> bool:
-        kept = False
-        for line in map(str.strip, lines):
-            name = line.partition(" ")[0]
-            if not line or line.startswith("#") or name in IGNORED or line in ANSWERED:
-                kept |= line == "persistence true"
-            else:
-                raise NotApplicable(f"needs Mosquitto's option {name}")
-        return kept
+    def _call(self, work: Any) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
 
 
-def _mosquitto(original: Callable[..., Any], port: int, conf: Path | None) -> subprocess.Popen[bytes]:
-    program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
-    assert program is not None, "mosquitto is not installed"
-    arguments = ["-c", str(conf)] if conf is not None else ["-p", str(port)]
-    process: subprocess.Popen[bytes] = original(__file__, [program, "-v", *arguments], port)
-    return process
-
-
-def run(kind: str, script: Path) -> int:
-    """Run one test to its end; the exit code."""
-    os.chdir(script.parent)
-    sys.path[:0] = [str(script.parent), str(script.parent.parent)]
-    helpers = importlib.import_module("mosq_test")
-    with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
-        starter = Starter(kind, helpers.start_broker, Path(folder))
-        _replace(helpers, starter)
-        sys.argv = [script.name]
-        try:
-            runpy.run_path(script.name, run_name="__main__")
-        except NotApplicable as reason:
-            if str(reason) == "MQTT 5" and starter.started:
-                return PASSED  # all that came before, with MQTT 3.1.1
-            print(reason)
-            return NOT_APPLICABLE
-        except SystemExit as ended:
-            return FAILED if ended.code else PASSED
-    return PASSED
-
-
-def _replace(helpers: Any, starter: Starter) -> None:
-    helpers.start_broker = starter
-    gen_connect = helpers.gen_connect
-
-    def connect(*arguments: Any, **more: Any) -> Any:
-        if more.get("proto_ver") == MQTT_5:
-            raise NotApplicable("MQTT 5")
-        if more.get("proto_ver") == MQTT_3_1:
-            more["proto_ver"] = MQTT_3_1_1
-        return gen_connect(*arguments, **more)
-
-    helpers.gen_connect = connect
-
-
-def main() -> NoReturn:
-    """Run the test that the command line names."""
-    kind, script = sys.argv[1:]
-    code = run(kind, Path(script).absolute())
-    sys.stdout.flush()
-    os._exit(code)  # whatever threads a failed test has left
-
-
-if __name__ == "__main__":
-    main()
+def wanted(filename: str, cmd: Any = None, port: int = 0, use_conf: bool = False, expect_fail: bool = False) -> Wanted:
+    """What a script wants when it calls its function that starts Mosquitto; raises NotApplicableError."""
+    if cmd is not None or expect_fail:
+        raise NotApplicableError("Mosquitto's own command line")
+    if use_conf or not port:
+        return read(Path(filename.replace(".py", ".conf")))
+    return Wanted([port])

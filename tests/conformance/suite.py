@@ -1,49 +1,61 @@
-"""Mosquitto's own tests of a broker, from Debian's source package: fetched when asked for, never copied in here."""
+"""Mosquitto's source package, from Debian by apt, and its test scripts: how they are had, and how one is run."""
 
+import os
 import re
 import shutil
 import subprocess
 import tarfile
+import tempfile
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-FOLDER = Path("test/broker")
+CACHE = Path("~/.cache/sarvis/conformance").expanduser()
+PATIENCE_S = 60.0
 
 
 class NotHereError(Exception):
-    """The suite cannot be had; says why."""
+    """The suite cannot be had on this machine."""
 
 
-def fetched(cache: Path) -> tuple[str, Path]:
-    """Version and folder of the tests that belong to the mosquitto package that apt would install."""
-    address, version = _source()
-    place = cache / f"mosquitto-{version}"
-    if not place.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        archive = cache / f"mosquitto-{version}.tar.gz"
-        try:
-            with urllib.request.urlopen(address, timeout=60) as answer, archive.open("wb") as file:  # noqa: S310
-                shutil.copyfileobj(answer, file)
-        except OSError as error:
-            raise NotHereError(f"the source package cannot be fetched: {error}") from error
-        with tarfile.open(archive) as tar:
-            tar.extractall(cache, filter="data")
-    return version, place / FOLDER
-
-
-def scripts(folder: Path) -> list[Path]:
-    """The tests, in their order."""
-    return sorted(folder.glob("[0-9][0-9]-*.py"))
-
-
-def _source() -> tuple[str, str]:
-    try:
-        told = subprocess.run(
-            ["apt-get", "download", "--print-uris", "mosquitto"], capture_output=True, encoding="utf-8", check=False
-        )
-    except FileNotFoundError:
-        raise NotHereError("the suite comes from Debian's source package, and there is no apt-get") from None
-    found = re.search(r"'(\S+)/mosquitto_(?:\d+%3a)?([^_'-]+)[^/']*'", told.stdout)
+def archive() -> Path:
+    """The source archive that belongs to this Debian's Mosquitto, fetched once; raises NotHereError."""
+    apt = shutil.which("apt-get")
+    if apt is None:
+        raise NotHereError("there is no apt-get, which names the folder of Mosquitto's source package")
+    line = [apt, "download", "--print-uris", "mosquitto"]
+    asked = subprocess.run(line, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    found = re.search(r"'([^']+)/mosquitto_([\d.]+)-[^']*'", asked.stdout)
     if found is None:
-        raise NotHereError(f"apt-get knows no mosquitto; try apt-get update: {told.stderr.strip()}")
-    return f"{found[1]}/mosquitto_{found[2]}.orig.tar.gz", found[2]
+        raise NotHereError(f"apt-get names no package mosquitto (try apt-get update): {asked.stderr.strip()[-300:]}")
+    name = f"mosquitto_{found[2]}.orig.tar.gz"
+    kept = CACHE / name
+    if not kept.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        beside = kept.with_suffix(f".{os.getpid()}")
+        try:
+            with urllib.request.urlopen(f"{found[1]}/{name}", timeout=PATIENCE_S) as source, beside.open("wb") as copy:  # noqa: S310  # as apt says
+                shutil.copyfileobj(source, copy)
+        except (OSError, ValueError) as error:
+            beside.unlink(missing_ok=True)
+            raise NotHereError(f"{name} could not be fetched from where apt has its packages: {error}") from error
+        beside.replace(kept)
+    return kept
+
+
+@contextmanager
+def scripts_folder() -> Iterator[Path]:
+    """The folder of the broker's test scripts, unpacked anew, with Debian's Mosquitto where they start theirs."""
+    with tempfile.TemporaryDirectory(prefix="conformance-") as unpacked:
+        with tarfile.open(archive()) as tar:
+            tar.extractall(unpacked, filter="data")
+        (root,) = Path(unpacked).iterdir()
+        built = root / "src" / "mosquitto"
+        if (real := shutil.which("mosquitto")) is not None:
+            built.symlink_to(real)
+        scripts = root / "test" / "broker"
+        # Mosquitto, when root starts it, is another user by the time it writes its file of sessions.
+        Path(unpacked).chmod(0o755)
+        scripts.chmod(0o777)
+        yield scripts

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from broker.limits import Limits
+from tests.support.embedded import Running, started
 from tests.support.world import BROKERS, Bridge, Broker, Mqtt
 
 
@@ -45,3 +47,11 @@ def bridge(broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def mqtt(broker: Broker) -> Iterator[Mqtt]:
     with Mqtt(broker.port) as client:
         yield client
+
+
+@pytest.fixture
+def running(request: pytest.FixtureRequest) -> Iterator[Running]:
+    """An embedded broker of the test's own: ours, or with `both` aMQTT's as well."""
+    limits = Limits(connect_timeout_s=0.5, max_unsent_bytes=1 << 20, max_unacked=2_000)
+    with started(getattr(request, "param", "ours"), limits) as broker:
+        yield broker

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,26 @@ from broker.access import OpenAccess
 from broker.embedded import EmbeddedBroker
 from broker.limits import Limits
 from broker.store import Store
-from tests.support.embedded import HOST, PATIENCE_S, Client, Raw, Running, both, eventually, publication, started
+from tests.support.embedded import (
+    HOST,
+    PATIENCE_S,
+    Client,
+    Raw,
+    Running,
+    both,
+    eventually,
+    publication,
+    started,
+)
 from tests.support.processes import Sarvis
 
 PERSISTENT = ConnectVariableHeader(0, 60)
 
 
-def ours(store: Path, **options: Any) -> AbstractContextManager[Running]:
-    return started(store=store, **options)
+@contextmanager
+def ours(store: Path, **options: Any) -> Iterator[Running]:
+    with started(store=store, **options) as running:
+        yield running
 
 
 @contextmanager
@@ -53,9 +65,8 @@ def restart(running: Running) -> None:
 @pytest.fixture
 def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
     store = tmp_path / "messages.db" if request.param == "ours" else None
-    broker = Running(request.param, store=store)
-    yield broker
-    broker.stop()
+    with started(request.param, store=store) as broker:
+        yield broker
 
 
 @both

@@ -1,4 +1,4 @@
-"""What a house needs of the embedded broker, over real sockets; beside test_amqtt_defects.py."""
+"""What a house needs of the embedded broker, over real sockets; its beginnings are in test_broker_defects.py."""
 
 import asyncio
 import os
@@ -8,14 +8,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from amqtt.mqtt.connect import ConnectPacket, ConnectPayload, ConnectVariableHeader
 from amqtt.mqtt.disconnect import DisconnectPacket
+from amqtt.mqtt.pingreq import PingReqPacket
+from amqtt.mqtt.puback import PubackPacket
+from amqtt.mqtt.pubcomp import PubcompPacket
+from amqtt.mqtt.pubrec import PubrecPacket
 from amqtt.mqtt.subscribe import SubscribePacket
+from amqtt.mqtt.unsubscribe import UnsubscribePacket
 from typer.testing import CliRunner
 
 from broker.access import OpenAccess
@@ -24,15 +29,10 @@ from broker.connection import Connection
 from broker.embedded import EmbeddedBroker
 from broker.limits import Limits
 from contract.errors import SettingsError, StartError
+from tests.fuzz.rawmqtt import CONNECT, packet, text
 from tests.support.embedded import HOST, PATIENCE_S, Client, Raw, Running, eventually, publication, started
 
-LIMITS = Limits(connect_timeout_s=0.5, max_unsent_bytes=1 << 20)
-
-
-@pytest.fixture
-def running() -> Iterator[Running]:
-    with started(limits=LIMITS) as broker:
-        yield broker
+# --- what else a house needs of the broker ---
 
 
 def test_garbage_disturbs_nobody_and_prints_no_traceback(running: Running, caplog: pytest.LogCaptureFixture) -> None:
@@ -76,6 +76,16 @@ def test_a_client_that_does_not_read_is_cut_off_and_the_others_hear_everything(r
             sent += 1
         assert eventually(lambda: len(hearer.got) == sent + 1)
         assert ("will", b"deaf gone") in hearer.heard()
+
+
+def test_a_client_that_never_acknowledges_is_cut_off(running: Running) -> None:
+    with Client(running.port) as publisher, Raw(running.port) as lazy:
+        lazy.connect()
+        lazy.send(SubscribePacket.build([("m", 1)], 1))
+        assert eventually(lambda: running.filters() == 1)
+        for _ in range(2_001):
+            publisher.paho.publish("m", b"x", 1)
+        assert lazy.closed()
 
 
 def test_an_error_of_ours_in_one_delivery_is_not_the_publishers(
@@ -232,6 +242,50 @@ def test_a_client_that_floods_is_read_at_its_rate_and_others_are_served() -> Non
         assert eventually(lambda: sum(message.topic == "flood" for message in ear.got) == 1600)
 
 
+def test_a_malformed_connect_is_closed_unanswered_and_an_older_version_is_told(running: Running) -> None:
+    for name, level, flags, answer in (
+        (b"MQTT", 4, 0x42, b""),
+        (b"MQTT", 4, 0x03, b""),
+        (b"MQTT", 5, 0x02, b"\x20\x02\0\x01"),
+        (b"MQIsdp", 3, 0x02, b"\x20\x02\0\x01"),
+    ):
+        with Raw(running.port) as raw:
+            raw.send(packet(CONNECT, text(name) + bytes([level, flags, 0, 60]) + text(b"x") + text(b"secret")))
+            assert raw.read(5) == answer
+
+
+def test_an_acknowledgement_that_does_not_fit_its_message_closes_the_connection(running: Running) -> None:
+    with Client(running.port) as publisher:
+        for qos, wrong in ((1, PubrecPacket), (1, PubcompPacket), (2, PubackPacket), (2, PubcompPacket)):
+            with Raw(running.port) as raw:
+                raw.connect()
+                raw.send(SubscribePacket.build([("m", qos)], 1))
+                assert raw.read(5) == bytes([0x90, 3, 0, 1, qos])
+                publisher.publish("m", qos=2)
+                assert raw.read(8)[-3:] == b"\0\1x"
+                raw.send(wrong.build(1), PingReqPacket())
+                assert raw.read(1) == b""
+
+
+def test_text_with_u_0000_closes_the_connection(running: Running) -> None:
+    for said in (publication("a\0b"), SubscribePacket.build([("a\0b", 0)], 1), UnsubscribePacket.build(["a\0b"], 1)):
+        with Raw(running.port) as raw:
+            raw.connect()
+            raw.send(said, PingReqPacket())
+            assert raw.read(1) == b""
+
+
+def test_a_client_that_releases_no_qos_2_message_is_cut_off_before_packet_ids_run_out(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Raw(running.port) as raw:
+        raw.connect()
+        raw.send(SubscribePacket.build([("m", 1)], 1))
+        raw.send(*(publication("other", qos=2, packet_id=number + 1) for number in range(2_001)))
+        assert raw.closed()
+    assert "without PUBREL" in caplog.text
+
+
 def test_packets_sent_together_with_connect_are_served(running: Running) -> None:
     with Raw(running.port) as eager:
         connect = ConnectPacket(variable_header=ConnectVariableHeader(0x02, 60), payload=ConnectPayload("eager"))
@@ -261,8 +315,10 @@ class Doorman(OpenAccess):
         return client_id == "owner" or not topic_filter.startswith("private")
 
 
-def guarded() -> AbstractContextManager[Running]:
-    return started(access=Doorman())
+@contextmanager
+def guarded() -> Iterator[Running]:
+    with started(access=Doorman()) as running:
+        yield running
 
 
 def test_what_access_refuses_reaches_nobody() -> None:

@@ -1,4 +1,4 @@
-"""The embedded broker, and aMQTT as it is ("stock"), each in a loop of its own; clients that say what a test wants."""
+"""The embedded broker, or aMQTT as it is ("stock"), in a thread; clients that hear all, sockets that say anything."""
 
 import asyncio
 import gc
@@ -28,10 +28,15 @@ STOCK_PLUGINS = {
     "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True},
     "amqtt.plugins.topic_checking.TopicTabooPlugin": {},
 }
-# aMQTT leaves sockets to the garbage collector; ours must not, so only tests of the stock broker are excused.
-_KINDS = [pytest.param("stock", marks=pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")), "ours"]
-both = pytest.mark.parametrize("running", _KINDS, indirect=True)
-each_kind = pytest.mark.parametrize("kind", _KINDS)
+KINDS = [
+    # aMQTT leaves sockets to the garbage collector; ours must not, so only tests of the stock broker are excused.
+    pytest.param("stock", marks=pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")),
+    "ours",
+]
+both = pytest.mark.parametrize("running", KINDS, indirect=True)
+"""The test runs on aMQTT as it is, where it must see the defect, and on ours, where it must not."""
+both_kinds = pytest.mark.parametrize("kind", KINDS)
+"""The same for a test that starts its broker itself."""
 
 
 def eventually(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> bool:
@@ -42,6 +47,21 @@ def eventually(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> b
     return met
 
 
+@contextmanager
+def started(kind: str = "ours", limits: Limits | None = None, **options: Any) -> Iterator["Running"]:
+    """A broker of this kind, stopped at the end, with what it left lying about collected."""
+    broker = Running(kind, limits, **options)
+    try:
+        yield broker
+    finally:
+        broker.stop()
+        del broker
+        if kind == "stock":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
@@ -50,27 +70,15 @@ def free_port() -> int:
 
 
 class Running:
-    """A broker in a loop of its own thread, so that tests may block.
-
-    Args:
-        kind: "ours", or "stock" for aMQTT as it is.
-        limits: of ours; the stock broker has none.
-        plugins: of the stock broker.
-        port: a free one by default.
-        options: of ours.
-    """
+    """A broker in a loop of its own thread, so that tests may block."""
 
     def __init__(
-        self,
-        kind: str = "ours",
-        limits: Limits | None = None,
-        plugins: dict[str, Any] = STOCK_PLUGINS,
-        port: int | None = None,
-        **options: Any,
+        self, kind: str = "ours", limits: Limits | None = None, *, plugins: Any = None, **options: Any
     ) -> None:
+        """Start; `plugins` are the stock broker's, `limits` and `options` ours'."""
         self.ours = kind == "ours"
-        self._plugins = plugins
-        self.port = port or free_port()
+        self._plugins = plugins or STOCK_PLUGINS
+        self.port = free_port()
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
@@ -94,22 +102,19 @@ class Running:
     def call(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE_S)
 
-    def stop(self) -> None:
-        try:
-            self.call(self.embedded.stop() if self.ours else self.broker.shutdown())
-        finally:
-            self._end_loop()
-            self.broker = None
-            if not self.ours:
-                _drop_what_stock_leaves()
-
     def cpu_s(self) -> float:
-        """CPU time that the loop's thread has used."""
+        """CPU time that the broker's thread has used."""
 
         async def used() -> float:
             return time.thread_time()
 
         return float(self.call(used()))
+
+    def stop(self) -> None:
+        try:
+            self.call(self.embedded.stop() if self.ours else self.broker.shutdown())
+        finally:
+            self._end_loop()
 
     def filters(self) -> int:
         return len(self.broker.filters if self.ours else self.broker.subscriptions)
@@ -127,33 +132,11 @@ class Running:
         self.loop.close()
 
 
-def _drop_what_stock_leaves() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-
-
-@contextmanager
-def started(kind: str = "ours", limits: Limits | None = None, **options: Any) -> Iterator[Running]:
-    """A broker for as long as the block runs."""
-    broker = Running(kind, limits, **options)
-    try:
-        yield broker
-    finally:
-        broker.stop()
-
-
 class Client:
     """A paho client in its thread, and all that it heard."""
 
     def __init__(
-        self,
-        port: int,
-        name: str = "",
-        *,
-        clean: bool = True,
-        will: tuple[Any, ...] = (),
-        user: tuple[str, str | None] | None = None,
+        self, port: int, name: str = "", *, clean: bool = True, will: tuple[Any, ...] = (), login: tuple[str, ...] = ()
     ) -> None:
         self.name = name or f"c{uuid4().hex[:12]}"
         self.got: list[paho.MQTTMessage] = []
@@ -168,8 +151,8 @@ class Client:
         self.paho.on_unsubscribe = self._on_done
         if will:
             self.paho.will_set(*will)
-        if user is not None:
-            self.paho.username_pw_set(*user)
+        if login:
+            self.paho.username_pw_set(*login)
         self.paho.connect(HOST, port, keepalive=30)
         self.paho.loop_start()
 

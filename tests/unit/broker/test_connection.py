@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 from amqtt.mqtt.pingreq import PingReqPacket
-from amqtt.mqtt.puback import PubackPacket
 from amqtt.plugins.manager import PluginManager
 from amqtt.session import Session
 
@@ -13,9 +12,8 @@ from broker.connection import Connection, packets
 from broker.fanout import FanOut
 from broker.journal import Message
 from broker.limits import Limits
-from broker.waiting import Waiting
 
-LIMITS = Limits(max_unsent_bytes=1000, max_unacked=3, max_unacked_bytes=100)
+LIMITS = Limits(max_unsent_bytes=1000, max_unacked=3)
 
 
 class Transport:
@@ -81,23 +79,6 @@ async def test_too_many_unacknowledged_messages_cut_the_connection(opened: Opene
     assert transport.aborted
 
 
-async def test_too_many_unacknowledged_bytes_cut_the_connection(opened: Opened) -> None:
-    connection, transport = opened
-    for packet_id in (1, 2):
-        assert connection.publish("m", b"x" * 90, 1)
-        await connection.handle_puback(PubackPacket.build(packet_id))
-    assert [connection.publish("m", b"x" * 90, 1) for _ in range(3)] == [True, True, False]
-    assert transport.aborted
-
-
-async def test_what_an_earlier_connection_left_unacknowledged_counts(opened: Opened) -> None:
-    connection, _ = opened
-    connection.session.waiting = Waiting(10, 100)
-    connection.session.inflight_out[9] = Message(9, "m", 1, b"x" * 100, retain=False)
-    connection.resume()
-    assert not connection.publish("m", b"x", 1)
-
-
 async def test_answers_that_nobody_reads_cut_the_connection(opened: Opened) -> None:
     connection, transport = opened
     for _ in range(1100):
@@ -108,13 +89,13 @@ async def test_answers_that_nobody_reads_cut_the_connection(opened: Opened) -> N
 
 async def test_what_an_absent_client_missed_waits_on_when_it_is_cut_off_again(opened: Opened) -> None:
     connection, transport = opened
-    waiting = connection.session.waiting = Waiting(10, 100)
+    queue = connection.session.retained_messages
     for data in (b"0", b"1", b"2", b"3", b"4"):
-        waiting.put(Message(None, "m", 1, data, retain=False))
+        queue.put_nowait(Message(None, "m", 1, data, retain=False))
     connection.resume()
     assert transport.aborted
     assert [message.data for message in connection.session.inflight_out.values()] == [b"0", b"1", b"2"]
-    assert [message.data for message in waiting.take_all()] == [b"3", b"4"]
+    assert [queue.get_nowait().data for _ in range(queue.qsize())] == [b"3", b"4"]
 
 
 async def test_nothing_is_written_to_a_closed_connection(opened: Opened) -> None:

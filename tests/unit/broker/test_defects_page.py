@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 INTEGRATION = ROOT / "tests" / "integration"
-DEFECTS = "test_amqtt_defects.py"
+DEFECTS, BOUNDS = "test_broker_defects.py", "test_broker_bounds.py"
 
 
 def on_both(file: str) -> set[str]:
@@ -16,7 +16,7 @@ def on_both(file: str) -> set[str]:
         node.name
         for node in tree.body
         if isinstance(node, ast.FunctionDef)
-        and {"both", "each_kind"} & {each.id for each in node.decorator_list if isinstance(each, ast.Name)}
+        and {"both", "both_kinds"} & {each.id for each in node.decorator_list if isinstance(each, ast.Name)}
     }
 
 
@@ -36,4 +36,4 @@ def test_every_row_names_a_test_that_runs_on_both_brokers() -> None:
 
 
 def test_every_defect_that_is_tested_has_its_row() -> None:
-    assert on_both(DEFECTS) - {name for _, name in named()} == set()
+    assert (on_both(DEFECTS) | on_both(BOUNDS)) - {name for _, name in named()} == set()

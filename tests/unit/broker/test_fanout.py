@@ -7,9 +7,9 @@ from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
 from broker.access import OpenAccess
+from broker.backlog import Backlog
 from broker.fanout import FanOut
 from broker.limits import Limits
-from broker.waiting import Waiting
 
 
 class Client:
@@ -37,7 +37,7 @@ def join(broker: Any, client_id: str, client: Client, *filters: tuple[str, int],
     session = Session()
     session.client_id = client_id
     session.clean_session = clean
-    session.waiting = Waiting(broker.limits.max_offline, broker.limits.max_offline_bytes)
+    session.retained_messages = Backlog(broker.kept)
     broker._sessions[client_id] = (session, client)
     broker.client_subscribes(session, list(filters))
     return session
@@ -69,7 +69,8 @@ async def test_an_absent_session_keeps_the_newest_messages_up_to_its_limit() -> 
     for data in (b"1", b"2", b"3"):
         broker.route("a", data, 1)
     broker.route("a", b"qos 0 is not kept", 0)
-    assert [message.data for message in session.waiting.take_all()] == [b"2", b"3"]
+    waiting = session.retained_messages
+    assert [waiting.get_nowait().data for _ in range(waiting.qsize())] == [b"2", b"3"]
 
 
 async def test_retained_topics_are_bounded_and_delivered_all_the_same() -> None:
@@ -116,15 +117,6 @@ async def test_retained_bytes_are_bounded_and_old_news_is_not_kept_for_what_find
         broker.publish_for(session, topic, b"", 0, retain=True)
     broker.publish_for(session, "d", b"123456789", 0, retain=True)
     assert list(broker.retained_messages) == ["d"]
-
-
-async def test_filters_are_bounded_in_number_and_length() -> None:
-    broker = FanOut(OpenAccess(), Limits(max_filters=2, max_filter_bytes=4))
-    session = join(broker, "x", Client())
-    wanted = [("a", 1), ("비비", 0), ("비", 0), ("b/+", 1), ("a", 2), ("b", 0)]
-    assert broker.client_subscribes(session, wanted) == [1, 0x80, 0, 0x80, 2, 0x80]
-    broker.client_unsubscribes(session, ["a"])
-    assert broker.client_subscribes(session, [("b", 0)]) == [0]
 
 
 async def test_what_a_plugin_of_amqtt_broadcasts_is_routed_too() -> None:
