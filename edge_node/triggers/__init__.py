@@ -1,0 +1,1 @@
+"""What was taken for the wake word, or nearly: kept on the device for its people to look at, if they ask for it."""
