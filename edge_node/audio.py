@@ -180,14 +180,11 @@ def _frame(raw: bytes) -> Frame:
     return np.frombuffer(raw.ljust(_FRAME_BYTES, b"\0"), "<i2").astype(np.int16)
 
 
-def _wav_with_silence(path: Path, lead_in_s: float) -> npt.NDArray[np.int16]:
-    lead_in = np.zeros(round(lead_in_s * SAMPLE_RATE_HZ), np.int16)
-    tail = np.zeros(round(_TAIL_S * SAMPLE_RATE_HZ), np.int16)
-    return np.concatenate((lead_in, _read_wav(path), tail))
+def read_wav(path: Path) -> npt.NDArray[np.int16]:
+    """A whole file as int16 mono at 16 kHz; 16-bit mono at 16 kHz comes through bit by bit.
 
-
-def _read_wav(path: Path) -> npt.NDArray[np.int16]:
-    """A whole file as int16 mono at 16 kHz; 16-bit mono at 16 kHz comes through bit by bit."""
+    SettingsError if it is none.
+    """
     try:
         # From memory, because soundfile judges an open file by the ending of its name.
         content = io.BytesIO(path.read_bytes())
@@ -203,3 +200,9 @@ def _read_wav(path: Path) -> npt.NDArray[np.int16]:
         mono = soxr.resample(mono, rate, SAMPLE_RATE_HZ)
     samples: npt.NDArray[np.int16] = np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
     return samples
+
+
+def _wav_with_silence(path: Path, lead_in_s: float) -> npt.NDArray[np.int16]:
+    lead_in = np.zeros(round(lead_in_s * SAMPLE_RATE_HZ), np.int16)
+    tail = np.zeros(round(_TAIL_S * SAMPLE_RATE_HZ), np.int16)
+    return np.concatenate((lead_in, read_wav(path), tail))

@@ -17,6 +17,9 @@ from edge_node.listener import Listener
 from edge_node.metrics import Numbers
 from edge_node.microphone import MicrophoneOptions
 from edge_node.mute import Mute, Switch
+from edge_node.triggers.folder import Limits, TriggerFolder
+from edge_node.triggers.keeping import Keeping
+from edge_node.triggers.writer import Writer
 from edge_node.wakeword.detector import Detector
 from edge_node.wakeword.native import NativeDetector
 from edge_node.wakeword.openwakeword import OpenWakeWordDetector
@@ -71,7 +74,12 @@ class Ears:
         )
         self._kind = edge.source.partition(":")[0]
         self._source = open_source(edge.source, options)
-        self._listener = Listener(self._source, self.detector, gate, self._triggered, self._ended, self._silent)
+        # Also where nothing is kept: what was kept before grows old.
+        self._writer = Writer(TriggerFolder(edge.state_dir, device_id), Limits.of(edge), clock.utc_now)
+        keeping = Keeping(gate, self._writer) if edge.keep_triggers else None
+        self._listener = Listener(
+            self._source, self.detector, gate, self._triggered, self._ended, self._silent, on_frame=keeping
+        )
         self._clock = clock
         # Who plays files or feeds standard input may pause; a lost microphone has its own time.
         deaf_s = edge.microphone_return_s + DEAF_S if self._kind in _NEVER_PAUSE else None
@@ -85,6 +93,7 @@ class Ears:
         """Listen from now on; once."""
         self._hearer = hearer
         self._look_at_mute(hearer)
+        self._writer.start()
         self._listener.start()
 
     async def watch(self) -> None:
@@ -112,6 +121,7 @@ class Ears:
         """Close the source and let the thread end, if it does."""
         self._notify("STOPPING=1")
         await asyncio.to_thread(self._listener.stop, STOP_S)
+        await asyncio.to_thread(self._writer.stop, STOP_S)
 
     def _look_at_mute(self, hearer: Hearer) -> bool:
         self._listener.muted = muted = bool(self._mute)

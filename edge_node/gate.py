@@ -53,6 +53,16 @@ class Gate:
         self._deaf_until_s = float("-inf")
         self._run: list[float] = []
 
+    @property
+    def settings(self) -> GateSettings:
+        """When scores count."""
+        return self._settings
+
+    def adjust(self, settings: GateSettings) -> None:
+        """Other settings from the next score on; refractory time and arming stay as they are."""
+        self._settings = settings
+        self._run.clear()
+
     def feed(self, score: float | None, at_s: float) -> Trigger | None:
         """A trigger if this frame completes a run; None for a score ends a run, and `at_s` never goes back.
 

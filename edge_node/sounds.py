@@ -1,7 +1,5 @@
 """What a node lets people hear: a short tone for what happens, played by any program that plays WAV files."""
 
-import io
-import wave
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import numpy as np
 
 from contract.errors import StartError
 from edge_node.events import Light
+from edge_node.wav import wav
 
 RATE_HZ = 48_000
 _NOTE_S = 0.11
@@ -34,14 +33,8 @@ def tone(pitches: Sequence[float]) -> bytes:
     # Without soft edges each note would begin and end with a click.
     edge = np.minimum(1.0, np.minimum(time_s, _NOTE_S - time_s) / _EDGE_S)
     notes = [np.sin(2 * np.pi * pitch * time_s) * edge for pitch in pitches]
-    samples = np.rint(np.concatenate(notes) * _LOUDNESS * 32767).astype("<i2")
-    content = io.BytesIO()
-    with wave.open(content, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE_HZ)
-        file.writeframes(samples.tobytes())
-    return content.getvalue()
+    samples = np.rint(np.concatenate(notes) * _LOUDNESS * 32767).astype(np.int16)
+    return wav(samples, RATE_HZ)
 
 
 def lay_out(folder: Path) -> dict[Light, Path]:

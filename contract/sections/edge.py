@@ -39,6 +39,10 @@ class EdgeSettings(Section):
     http_port: Port = 5000
     http_allow: list[Network] = Field(default=["127.0.0.0/8", "::1"])
     state_dir: Path = Path("~/.local/state/sarvis/edge")
+    keep_triggers: bool = False
+    keep_triggers_days: float = Field(default=30.0, gt=0, le=3650)
+    keep_triggers_count: int = Field(default=200, ge=1, le=10_000)
+    keep_triggers_mib: float = Field(default=20.0, gt=0, le=10_000)
 
     @model_validator(mode="after")
     def _fitstogether(self) -> Self:

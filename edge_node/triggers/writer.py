@@ -1,0 +1,89 @@
+"""Writes what is to be kept in a thread of its own: whoever listens hands it over and goes on."""
+
+import queue
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+from contract.telemetry import get_logger
+from edge_node.metrics import KEPT
+from edge_node.triggers.folder import Limits, TriggerFolder
+from edge_node.triggers.mining import Find
+
+WAITING = 8
+PRUNE_EVERY_S = 3600.0
+
+log = get_logger("triggers")
+
+
+class Writer:
+    """Keeps finds in a folder, within limits, from `start` to `stop`; a disk that is full costs finds, nothing else.
+
+    Args:
+        now: aware UTC.
+    """
+
+    def __init__(
+        self, folder: TriggerFolder, limits: Limits, now: Callable[[], datetime], prune_every_s: float = PRUNE_EVERY_S
+    ) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._now = now
+        self._prune_every_s = prune_every_s
+        self._failing = False
+        self._waiting: queue.Queue[Find | None] = queue.Queue(WAITING)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="triggers", daemon=True)
+
+    def start(self) -> None:
+        """Once."""
+        self._thread.start()
+
+    def put(self, find: Find) -> None:
+        """Returns at once; dropped and counted if too many wait."""
+        try:
+            self._waiting.put_nowait(find)
+        except queue.Full:
+            KEPT.labels("dropped").inc()
+
+    def stop(self, timeout_s: float) -> None:
+        """Write what waits, or as much as there is time for."""
+        self._stopping.set()
+        try:
+            self._waiting.put_nowait(None)
+        except queue.Full:
+            pass  # it looks at `_stopping` after each
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        self._try(self._folder.clear_up)
+        self._try(lambda: self._folder.prune(self._limits, self._now()))
+        while True:
+            try:
+                find = self._waiting.get(timeout=self._prune_every_s)
+            except queue.Empty:
+                self._try(lambda: self._folder.prune(self._limits, self._now()))
+                continue
+            if find is not None:
+                KEPT.labels("kept" if self._try(lambda kept=find: self._keep(kept)) else "failed").inc()
+            if self._stopping.is_set() and self._waiting.empty():
+                return
+
+    def _keep(self, find: Find) -> None:
+        now = self._now()
+        self._folder.prune(self._limits, now, room_for=2 * len(find.samples))
+        kept = self._folder.keep(find, now)
+        log.info("trigger_kept", id=kept.id, kind=kept.kind, score=round(kept.score, 3))
+
+    def _try(self, action: Callable[[], None]) -> bool:
+        """Whether it worked; told once until it works again."""
+        try:
+            action()
+        except OSError as error:
+            if not self._failing:
+                log.error("trigger_not_kept", folder=str(self._folder.path), error=error.strerror)
+            self._failing = True
+            return False
+        self._failing = False
+        return True

@@ -1,0 +1,93 @@
+"""What a node kept of what it heard: shown to a person, played, labelled, forgotten; in a plain terminal."""
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from contract.errors import SettingsError
+from edge_node.triggers.folder import Kept, Label, TriggerFolder
+
+PLAYERS = ("paplay", "aplay -q", "pw-play")
+LABELS: dict[str, Label] = {"w": "word", "n": "other"}
+KEYS = "p play, w the word, n not the word, f forget, Enter next, q end"
+
+_PLAY_S = 30.0
+_CALLED = {"trigger": "taken for the word", "near": "nearly taken for it"}
+_LABELLED = {"new": "", "word": ", labelled: the word", "other": ", labelled: not the word"}
+
+Say = Callable[[str], None]
+
+
+def line(kept: Kept) -> str:
+    """One kept sound, for people."""
+    when = kept.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return f"{kept.id}  {when}  {kept.score:.3f}  {_CALLED[kept.kind]}{_LABELLED[kept.label]}"
+
+
+def chosen(folder: TriggerFolder, wanted: str) -> list[Kept]:
+    """Those that one argument names: an id, or `all`; SettingsError if there is none."""
+    found = [kept for kept in folder.all() if wanted in {"all", kept.id}]
+    if not found and wanted != "all":
+        raise SettingsError(f"nothing is kept under {wanted}: `sarvis wakeword review --list` shows what is")
+    return found
+
+
+def player(command: str | None) -> list[str]:
+    """How to play a file: as `edge.sound_command`, else with what this machine has; SettingsError if it has nothing."""
+    candidates = (command,) if command else PLAYERS
+    for candidate in candidates:
+        words = shlex.split(candidate)
+        if shutil.which(words[0]):
+            return words
+    raise SettingsError(f"there is no {' and no '.join(candidates)} to play it with: install one, or copy the files")
+
+
+def walk(folder: TriggerFolder, lines: Iterator[str], say: Say, play: Callable[[Path], None]) -> None:
+    """Show one after the other what has no label yet, and do as the lines say; ends with them."""
+    waiting = [kept for kept in folder.all() if kept.label == "new"]
+    if not waiting:
+        say("Nothing waits for a label.")
+        return
+    say(f"{len(waiting)} to look at. {KEYS}.")
+    for place, kept in enumerate(waiting, start=1):
+        say(f"{place} of {len(waiting)}: {line(kept)}")
+        if not _one(folder, kept, lines, say, play):
+            return
+
+
+def _one(folder: TriggerFolder, kept: Kept, lines: Iterator[str], say: Say, play: Callable[[Path], None]) -> bool:
+    """Whether to go on."""
+    for answer in lines:
+        match answer.strip().lower():
+            case "":
+                return True
+            case "p":
+                play(folder.path / kept.name)
+            case "w" | "n" as letter:
+                folder.label(kept, LABELS[letter])
+                return True
+            case "f":
+                folder.forget(kept)
+                return True
+            case "q":
+                return False
+            case _:
+                say(KEYS)
+    return False
+
+
+def play_with(words: list[str], say: Say) -> Callable[[Path], None]:
+    """Plays a file to its end; what goes wrong is said."""
+
+    def play(file: Path) -> None:
+        try:
+            done = subprocess.run([*words, str(file)], check=False, timeout=_PLAY_S, stdin=subprocess.DEVNULL)  # noqa: S603
+        except (OSError, subprocess.TimeoutExpired) as error:
+            say(f"{words[0]} did not play it: {error}")
+            return
+        if done.returncode:
+            say(f"{words[0]} did not play it (it ended with {done.returncode})")
+
+    return play
