@@ -19,6 +19,16 @@ log = get_logger("state")
 _ADAPTER = TypeAdapter(EdgeState)
 
 
+def in_use(folder: Path, device_id: str) -> bool:
+    """Whether a process runs this device; asks the kernel, so that it never keeps one from starting."""
+    try:
+        inode = (folder.expanduser() / f"{device_id}.lock").stat().st_ino
+        held = Path("/proc/locks").read_text(encoding="ascii")
+    except OSError:
+        return False
+    return any(line.split()[5].endswith(f":{inode}") for line in held.splitlines() if " FLOCK " in line)
+
+
 class StateFile:
     """Loads and stores an EdgeState; hold it open for the life of the process."""
 

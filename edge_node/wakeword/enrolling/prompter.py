@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from contract.errors import SettingsError
-from edge_node.wakeword.detector import FRAME_S, SAMPLE_RATE_HZ, Frame
+from edge_node.wakeword.detector import FRAME_S, Frame
 from edge_node.wakeword.enrolling.takes import OVER_ROOM_DB, Samples, Segmenter, Utterance, Verdict, judge, room_level
 
 FEWEST_WORDS, MOST_WORDS = 10, 20
@@ -70,6 +70,7 @@ class Prompter:
         speech, room: int16 (n,).
         done: all is recorded.
         stopped: whoever spoke does not want to go on.
+        waiting: for Enter.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -77,7 +78,7 @@ class Prompter:
         self.done = self.stopped = False
         self._plan = plan
         self._step = "room"
-        self._waiting = True
+        self.waiting = True
         self._skip_s = 0.0
         self._quiet_s = 0.0
         self._told_s = 0.0
@@ -114,12 +115,12 @@ class Prompter:
             case "q":
                 self.stopped = True
                 return ["   Stopped."]
-            case "r" if self._step == "words" and self.words and not self._waiting:
+            case "r" if self._step == "words" and self.words and not self.waiting:
                 self.words.pop()
                 return ["   The last one is forgotten.", self._ask()]
-        if not self._waiting:
+        if not self.waiting:
             return []
-        self._waiting = False
+        self.waiting = False
         if self._step == "words":
             self._segmenter = Segmenter(self._room_db)
             return [self._ask()]
@@ -127,7 +128,7 @@ class Prompter:
 
     def feed(self, frame: Frame) -> list[str]:
         """80 ms from the microphone."""
-        if self._waiting or self.done or self.stopped:
+        if self.waiting or self.done or self.stopped:
             return []
         if self._skip_s > 0.0:
             self._skip_s -= FRAME_S
@@ -191,11 +192,16 @@ class Prompter:
         self._segmenter.feed(frame)
         if self._segmenter.speaking:
             self._spoken_s += FRAME_S
-        seconds = len(self._speech) * FRAME_S
-        if self._spoken_s >= self._plan.speech_s or seconds >= _MOST_PAUSES * self._plan.speech_s:
+        if self._spoken_s >= self._plan.speech_s:
             self.done = True
             return [f"   Thank you: {self._spoken_s:.0f} s of talk."]
-        return self._progress(self._spoken_s, self._plan.speech_s)
+        if len(self._speech) * FRAME_S < _MOST_PAUSES * self._plan.speech_s:
+            return self._progress(self._spoken_s, self._plan.speech_s)
+        told = f"   Only {self._spoken_s:.0f} s of that were talk: louder or nearer, please. Press Enter to try again."
+        self._speech.clear()
+        self._spoken_s = 0.0
+        self._next("speech")
+        return [told]
 
     def _progress(self, seconds: float, of_s: float) -> list[str]:
         if seconds - self._told_s < _TOLD_EVERY_S:
@@ -204,7 +210,7 @@ class Prompter:
         return [f"   {seconds:.0f} of {of_s:g} s"]
 
     def _next(self, step: str) -> None:
-        self._step, self._waiting, self._told_s = step, True, 0.0
+        self._step, self.waiting, self._told_s = step, True, 0.0
         self._segmenter = Segmenter(self._room_db)
 
 
@@ -216,8 +222,3 @@ def unfit(words: list[Utterance], room_db: float) -> dict[int, str]:
     """Why which of these, by their place, are not fit to learn from."""
     found = {place: judge(word, room_db) for place, word in enumerate(words)}
     return {place: WHY[verdict] for place, verdict in found.items() if verdict != "fine"}
-
-
-def seconds(samples: Samples) -> float:
-    """How long int16 (n,) at 16 kHz are."""
-    return len(samples) / SAMPLE_RATE_HZ

@@ -66,7 +66,10 @@ def _one(folder: TriggerFolder, kept: Kept, lines: Iterator[str], say: Say, play
             case "p":
                 play(folder.path / kept.name)
             case "w" | "n" as letter:
-                folder.label(kept, LABELS[letter])
+                try:
+                    folder.label(kept, LABELS[letter])
+                except FileNotFoundError:
+                    say("It is gone: it was too old, or too much was kept.")
                 return True
             case "f":
                 folder.forget(kept)
