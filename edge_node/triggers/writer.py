@@ -1,9 +1,11 @@
 """Writes what is to be kept in a thread of its own: whoever listens hands it over and goes on."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from contract.telemetry import get_logger
 from edge_node.metrics import KEPT
@@ -31,7 +33,7 @@ class Writer:
         self._now = now
         self._prune_every_s = prune_every_s
         self._failing = False
-        self._waiting: queue.Queue[Find | None] = queue.Queue(WAITING)
+        self._waiting: queue.Queue[tuple[Find, datetime] | None] = queue.Queue(WAITING)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="triggers", daemon=True)
 
@@ -42,17 +44,15 @@ class Writer:
     def put(self, find: Find) -> None:
         """Returns at once; dropped and counted if too many wait."""
         try:
-            self._waiting.put_nowait(find)
+            self._waiting.put_nowait((find, self._now()))
         except queue.Full:
             KEPT.labels("dropped").inc()
 
     def stop(self, timeout_s: float) -> None:
         """Write what waits, or as much as there is time for."""
         self._stopping.set()
-        try:
+        with contextlib.suppress(queue.Full):  # then it looks at `_stopping` after each
             self._waiting.put_nowait(None)
-        except queue.Full:
-            pass  # it looks at `_stopping` after each
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
@@ -61,19 +61,18 @@ class Writer:
         self._try(lambda: self._folder.prune(self._limits, self._now()))
         while True:
             try:
-                find = self._waiting.get(timeout=self._prune_every_s)
+                given = self._waiting.get(timeout=self._prune_every_s)
             except queue.Empty:
                 self._try(lambda: self._folder.prune(self._limits, self._now()))
                 continue
-            if find is not None:
-                KEPT.labels("kept" if self._try(lambda kept=find: self._keep(kept)) else "failed").inc()
+            if given is not None:
+                KEPT.labels("kept" if self._try(partial(self._keep, *given)) else "failed").inc()
             if self._stopping.is_set() and self._waiting.empty():
                 return
 
-    def _keep(self, find: Find) -> None:
-        now = self._now()
-        self._folder.prune(self._limits, now, room_for=2 * len(find.samples))
-        kept = self._folder.keep(find, now)
+    def _keep(self, find: Find, at: datetime) -> None:
+        self._folder.prune(self._limits, at, room_for=2 * len(find.samples))
+        kept = self._folder.keep(find, at)
         log.info("trigger_kept", id=kept.id, kind=kept.kind, score=round(kept.score, 3))
 
     def _try(self, action: Callable[[], None]) -> bool:

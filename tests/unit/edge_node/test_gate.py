@@ -112,3 +112,21 @@ def test_any_stream_of_scores_fires_where_the_rule_says(
     settings = GateSettings(threshold=0.9, patience=patience, refractory_s=refractory_frames * FRAME_S)
     expected = plain_model(scores, settings, refractory_frames)
     assert [number - 1 for number in fired(scores, settings)] == expected
+
+
+def test_other_settings_count_from_the_next_score_on_and_forgive_no_refractory_time() -> None:
+    gate = Gate(GateSettings(threshold=0.5, patience=1, refractory_s=2.0))
+    assert gate.feed(0.6, 1.0) is not None
+    gate.adjust(GateSettings(threshold=0.3, patience=1, refractory_s=2.0))
+    assert gate.settings.threshold == 0.3
+    assert gate.feed(0.1, 1.1) is None
+    assert gate.feed(0.35, 2.0) is None
+    assert gate.feed(0.35, 3.0) is not None
+
+
+def test_a_run_that_began_under_other_settings_does_not_count() -> None:
+    gate = Gate(GateSettings(threshold=0.5, patience=2))
+    assert gate.feed(0.6, 1.0) is None
+    gate.adjust(GateSettings(threshold=0.55, patience=2))
+    assert gate.feed(0.6, 1.1) is None
+    assert gate.feed(0.6, 1.2) is not None

@@ -188,3 +188,56 @@ def test_a_muted_listener_gives_its_detector_nothing_but_silence() -> None:
     ear.listener.muted = True
     assert ear.run().listener.frames == 4
     assert heard == [False] * 4
+
+
+def test_whoever_looks_on_sees_what_the_detector_heard_after_the_trigger_was_told() -> None:
+    told: list[object] = []
+    ended = threading.Event()
+    listener = Listener(
+        Frames(3),
+        Script([None, 0.9, 0.9]),
+        Gate(),
+        lambda trigger: told.append(trigger),
+        lambda _: ended.set(),
+        on_frame=lambda frame, score, trigger: told.append((len(frame), score, trigger is not None)),
+    )
+    listener.start()
+    assert ended.wait(TIMEOUT_S)
+    listener.stop()
+    assert [entry if isinstance(entry, tuple) else "trigger" for entry in told] == [
+        (FRAME_SAMPLES, None, False),
+        (FRAME_SAMPLES, 0.9, False),
+        "trigger",
+        (FRAME_SAMPLES, 0.9, True),
+    ]
+
+
+def test_while_muted_whoever_looks_on_gets_silence() -> None:
+    seen: list[Frame] = []
+    ended = threading.Event()
+    source = open_source(f"wav:{CLIP}", SourceOptions(pace=False, lead_in_s=0.0))
+    listener = Listener(
+        source,
+        NativeDetector(),
+        Gate(),
+        lambda _: None,
+        lambda _: ended.set(),
+        on_frame=lambda frame, _score, _trigger: seen.append(frame),
+    )
+    listener.muted = True
+    listener.start()
+    assert ended.wait(TIMEOUT_S)
+    listener.stop()
+    assert len(seen) > 10
+    assert not np.concatenate(seen).any()
+
+
+def test_what_is_called_happens_between_two_frames_in_the_thread_that_listens() -> None:
+    ended = threading.Event()
+    happened: list[str] = []
+    listener = Listener(Frames(2), Script([None, None]), Gate(), lambda _: None, lambda _: ended.set())
+    listener.call(lambda: happened.append(threading.current_thread().name))
+    listener.start()
+    assert ended.wait(TIMEOUT_S)
+    listener.stop()
+    assert happened == ["listener"]
