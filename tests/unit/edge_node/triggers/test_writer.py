@@ -1,11 +1,15 @@
+import logging
 import resource
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from edge_node.metrics import KEPT
@@ -41,6 +45,16 @@ class StuckFolder(TriggerFolder):
         self.writing.set()
         assert self.go_on.wait(20)
         return super().keep(find, at)
+
+
+@pytest.fixture
+def errors() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What is logged as an error; tests say nothing else."""
+    was = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    with capture_logs() as logs:
+        yield logs
+    structlog.configure(**was)
 
 
 def counted(result: str) -> float:
@@ -83,12 +97,12 @@ def test_whoever_listens_never_waits_for_the_disk_and_what_is_too_much_is_droppe
     assert len(folder.all()) == WAITING + 1
 
 
-def test_a_full_disk_costs_the_find_and_nothing_else(tmp_path: Path) -> None:
+def test_a_full_disk_costs_the_find_and_nothing_else(tmp_path: Path, errors: list[MutableMapping[str, Any]]) -> None:
     folder = TriggerFolder(tmp_path, "jetson")
     writer = Writer(folder, LIMITS, Clock())
     writer.start()
     failed = counted("failed")
-    with capture_logs() as logs, full_disk():
+    with full_disk():
         writer.put(FIND)
         writer.put(FIND)
         wait_for("two failures", lambda: counted("failed") - failed == 2)
@@ -96,7 +110,7 @@ def test_a_full_disk_costs_the_find_and_nothing_else(tmp_path: Path) -> None:
     writer.put(FIND)
     writer.stop(20)
     assert len(folder.all()) == 1
-    assert [entry["event"] for entry in logs] == ["trigger_not_kept"]
+    assert [entry["event"] for entry in errors] == ["trigger_not_kept"]
 
 
 def test_the_folder_stays_within_its_limits(tmp_path: Path) -> None:
