@@ -1,6 +1,8 @@
 """Real brokers and bridges, one of each for a module: tests in it do not disturb one another."""
 
+import importlib
 import logging
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +10,7 @@ import structlog
 
 from broker.limits import Limits
 from tests.support.embedded import Running, started
+from tests.support.sound_server import PROGRAMS, SoundServer, sounding
 from tests.support.world import BROKERS, Bridge, Broker, Mqtt
 
 
@@ -55,3 +58,25 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
     limits = Limits(connect_timeout_s=0.5, max_unsent_bytes=1 << 20, max_unacked=2_000)
     with started(getattr(request, "param", "ours"), limits) as broker:
         yield broker
+
+
+@pytest.fixture
+def sound_server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundServer]:
+    """PulseAudio with a virtual microphone, which this process's PortAudio sees, too."""
+    for program in PROGRAMS:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    try:
+        sounddevice = importlib.import_module("sounddevice")
+    except OSError:
+        pytest.skip("PortAudio (libportaudio2) is not installed")
+    with sounding(tmp_path_factory.mktemp("pa")) as server:
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
+        # PortAudio lists the devices once, when it is initialised.
+        sounddevice._terminate()
+        sounddevice._initialize()
+        if all(device["name"] != "pulse" for device in sounddevice.query_devices()):
+            pytest.skip("the ALSA plug-in for PulseAudio (libasound2-plugins) is not installed")
+        yield server

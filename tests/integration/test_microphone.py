@@ -1,14 +1,10 @@
 """A real sound server with a virtual microphone, recorded through PortAudio."""
 
-import importlib
 import io
-import os
 import shutil
-import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +20,7 @@ from edge_node.lights import open_indicator
 from edge_node.listener import Listener
 from edge_node.wakeword.detector import SAMPLE_RATE_HZ
 from edge_node.wakeword.native import NativeDetector
+from tests.support.sound_server import SoundServer
 
 # Frames begin anywhere in it: of the demo's clip the model hears 15 of 16 beginnings, of this one all, and by far.
 CLIP = Path(__file__).parents[2] / "tests" / "data" / "ssabiseu_bf_lily.wav"
@@ -35,61 +32,6 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"timed out: {what}"
         time.sleep(0.05)
-
-
-@pytest.fixture
-def sound_server(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[subprocess.Popen[bytes]]:
-    """PulseAudio with nothing but a sink that records what is played into it; PortAudio sees it as device `pulse`."""
-    for program in ("pulseaudio", "pactl", "paplay", "parec"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-    try:
-        sounddevice = importlib.import_module("sounddevice")
-    except OSError:
-        pytest.skip("PortAudio (libportaudio2) is not installed")
-
-    # A socket's path may have 108 bytes: the name of this folder is short.
-    home = tmp_path_factory.mktemp("pa")
-    home.chmod(0o700)
-    for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
-        monkeypatch.setenv(name, str(home))
-    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
-    monkeypatch.setenv("PULSE_SERVER", f"unix:{home}/native")
-    with (home / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [
-                "pulseaudio",
-                "-n",
-                "--daemonize=no",
-                "--exit-idle-time=-1",
-                "--use-pid-file=no",
-                "--realtime=no",
-                "--high-priority=no",
-                f"--load=module-native-protocol-unix auth-anonymous=1 socket={home}/native",
-                "--load=module-null-sink sink_name=room",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        wait_until(lambda: server.poll() is not None or _answers(), "pulseaudio's start")
-        assert server.poll() is None, (home / "log").read_text()
-        subprocess.run(["pactl", "set-default-source", "room.monitor"], check=True, timeout=TIMEOUT_S)
-        # PortAudio lists the devices once, when it is initialised.
-        sounddevice._terminate()
-        sounddevice._initialize()
-        if all(device["name"] != "pulse" for device in sounddevice.query_devices()):
-            pytest.skip("the ALSA plug-in for PulseAudio (libasound2-plugins) is not installed")
-        yield server
-    finally:
-        server.kill()
-        server.wait(TIMEOUT_S)
-
-
-def _answers() -> bool:
-    return subprocess.run(["pactl", "info"], check=False, capture_output=True, timeout=TIMEOUT_S).returncode == 0
 
 
 class Ear:
@@ -123,40 +65,37 @@ class Ear:
         self.ended.set()
 
 
-@pytest.mark.usefixtures("sound_server")
-def test_the_wake_word_in_the_room_triggers_the_listener() -> None:
+def test_the_wake_word_in_the_room_triggers_the_listener(sound_server: SoundServer) -> None:
     with Ear() as ear:
-        subprocess.run(["paplay", str(CLIP)], check=True, timeout=TIMEOUT_S)
+        sound_server.play(CLIP)
         assert ear.triggered.wait(TIMEOUT_S)
     assert ear.ends == [None]
     assert len(ear.triggers) == 1
 
 
-@pytest.mark.usefixtures("sound_server")
-def test_a_microphone_that_was_pulled_out_and_put_back_hears_again() -> None:
+def test_a_microphone_that_was_pulled_out_and_put_back_hears_again(sound_server: SoundServer) -> None:
     with Ear() as ear:
-        pactl("unload-module", "module-null-sink")
+        sound_server.pactl("unload-module", "module-null-sink")
         wait_until(lambda: ear.changes == ["lost"], "the loss")
-        pactl("load-module", "module-null-sink", "sink_name=room")
-        pactl("set-default-source", "room.monitor")
+        sound_server.pactl("load-module", "module-null-sink", "sink_name=room")
+        sound_server.pactl("set-default-source", "room.monitor")
         wait_until(lambda: ear.changes == ["lost", "back"], "the return")
-        subprocess.run(["paplay", str(CLIP)], check=True, timeout=TIMEOUT_S)
+        sound_server.play(CLIP)
         assert ear.triggered.wait(TIMEOUT_S)
     assert ear.ends == [None]
     assert len(ear.triggers) == 1
 
 
 def test_a_sound_server_that_is_gone_for_good_ends_the_listener_with_an_error(
-    sound_server: subprocess.Popen[bytes],
+    sound_server: SoundServer,
 ) -> None:
     with Ear(return_s=1.0) as ear:
-        os.kill(sound_server.pid, signal.SIGTERM)
+        sound_server.process.terminate()
         assert ear.ended.wait(TIMEOUT_S)
     assert isinstance(ear.ends[0], MicrophoneLostError)
     assert ear.changes == ["lost"]
 
 
-@pytest.mark.usefixtures("sound_server")
 @pytest.mark.parametrize(
     "command",
     [
@@ -164,12 +103,12 @@ def test_a_sound_server_that_is_gone_for_good_ends_the_listener_with_an_error(
         "arecord -q -D pulse -t raw -f S16_LE -r 16000 -c 1",
     ],
 )
-def test_a_program_that_records_does_as_well(command: str) -> None:
+def test_a_program_that_records_does_as_well(sound_server: SoundServer, command: str) -> None:
     program = command.partition(" ")[0]
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
     with Ear(source=f"exec:{command}") as ear:
-        subprocess.run(["paplay", str(CLIP)], check=True, timeout=TIMEOUT_S)
+        sound_server.play(CLIP)
         assert ear.triggered.wait(TIMEOUT_S)
     assert ear.ends == [None]
 
@@ -187,7 +126,3 @@ def test_what_the_node_lets_people_hear_is_in_the_room(tmp_path: Path, light: Li
         tone = np.concatenate((loud, next(iterator)))
     spectrum = abs(np.fft.rfft(tone * np.hanning(len(tone))))
     assert spectrum.argmax() * SAMPLE_RATE_HZ / len(tone) == pytest.approx(hz, abs=15)
-
-
-def pactl(*arguments: str) -> None:
-    subprocess.run(["pactl", *arguments], check=True, timeout=TIMEOUT_S, stdout=subprocess.DEVNULL)

@@ -1,0 +1,54 @@
+"""A voice that was learned, while the node runs: taken when its file appears or changes, left when it is gone."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from contract.errors import SarvisError
+from contract.telemetry import get_logger
+from edge_node.wakeword.voice import Voice
+
+log = get_logger("voice")
+
+_Mark = tuple[int, int, int]
+
+
+def voice_path(state_dir: Path, device_id: str) -> Path:
+    """Where a device's voice is."""
+    return state_dir.expanduser() / f"{device_id}.voice"
+
+
+class VoiceWatch:
+    """Look at it often: a look at the file's marks, and only if they are others than before at what is in it.
+
+    Args:
+        load: reads a voice; raises SarvisError if it is none, or none of this model's.
+        adopt: told the voice, or None when there is none any more.
+    """
+
+    def __init__(self, path: Path, load: Callable[[Path], Voice], adopt: Callable[[Voice | None], None]) -> None:
+        self._path = path
+        self._load = load
+        self._adopt = adopt
+        self._mark: _Mark | None = None
+
+    def look(self) -> None:
+        """Adopt what is new; a voice that cannot be used is told once, and the node goes on without one."""
+        mark = self._marks()
+        if mark == self._mark:
+            return
+        self._mark = mark
+        try:
+            voice = self._load(self._path) if mark is not None else None
+        except (SarvisError, OSError) as error:
+            log.error("voice_unusable", why=str(error))
+            voice = None
+        self._adopt(voice)
+
+    def _marks(self) -> _Mark | None:
+        """What every replaced file changes; None if there is none."""
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
