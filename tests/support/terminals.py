@@ -1,11 +1,15 @@
 """Commands of a document, each in a terminal of its own."""
 
+import contextlib
+import os
+import pty
 import re
 import subprocess
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 from tests.support.waiting import wait_for
 
@@ -64,3 +68,56 @@ class Terminals:
 
     def close(self) -> None:
         self._stack.close()
+
+
+class Pty:
+    """A command in a terminal of its own, as over SSH: what it shows is collected, lines are typed into it."""
+
+    def __init__(self, arguments: list[str], folder: Path, env: Mapping[str, str]) -> None:
+        self._ours, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            arguments, cwd=folder, env=dict(env), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        os.close(theirs)
+        self._shown = b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait(15)
+        self._reader.join()
+        os.close(self._ours)
+
+    @property
+    def shown(self) -> str:
+        return self._shown.decode(errors="replace").replace("\r\n", "\n")
+
+    def sees(self, words: str, within_s: float = 40.0) -> None:
+        """Wait until it shows these words."""
+        try:
+            wait_for(f"{words!r}", lambda: words in self.shown or self.process.poll() is not None, within_s)
+            self._reader.join(1.0 if self.process.poll() is not None else 0.0)
+            assert words in self.shown, f"ended with {self.process.poll()} before {words!r}"
+        except AssertionError as error:
+            raise AssertionError(f"{error} in the terminal:\n{self.shown}") from None
+
+    def types(self, line: str = "") -> None:
+        """A line and Enter."""
+        os.write(self._ours, line.encode() + b"\n")
+
+    def ends(self, within_s: float = 40.0) -> int:
+        """Its exit code."""
+        code = self.process.wait(within_s)
+        self._reader.join()
+        return code
+
+    def _read(self) -> None:
+        # A terminal that nobody holds open any more ends with an error, not with nothing.
+        with contextlib.suppress(OSError):
+            while chunk := os.read(self._ours, 4096):
+                self._shown += chunk
