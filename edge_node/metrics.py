@@ -20,7 +20,12 @@ SCORES = Histogram(
     registry=REGISTRY,
 )
 WAKES = Counter("sarvis_edge_wakes_total", "Wakes that were heard and had somebody to go to", registry=REGISTRY)
-KEPT = Counter("sarvis_edge_triggers_kept_total", "Sound of triggers that was to be kept", ["result"], registry=REGISTRY)
+KEPT = Counter(
+    "sarvis_edge_triggers_kept_total",
+    "Triggers, and near ones, whose sound was to be kept",
+    ["result"],
+    registry=REGISTRY,
+)
 OUTCOMES = Counter("sarvis_edge_outcomes_total", "Fates of wakes that came back", ["status"], registry=REGISTRY)
 
 

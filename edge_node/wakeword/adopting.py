@@ -1,6 +1,5 @@
 """A voice that was learned, while the node runs: taken when its file appears or changes, left when it is gone."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def voice_path(state_dir: Path, device_id: str) -> Path:
 
 
 class VoiceWatch:
-    """Look at it often: a look at the file's marks, and only if they are others than before at what is in it.
+    """Ask it often whether the file has changed.
 
     Args:
         load: reads a voice; raises SarvisError if it is none, or none of this model's.
@@ -31,6 +30,10 @@ class VoiceWatch:
         self._load = load
         self._adopt = adopt
         self._mark: _Mark | None = None
+
+    def changed(self) -> bool:
+        """Whether `look` would find something new; one system call."""
+        return self._marks() != self._mark
 
     def look(self) -> None:
         """Adopt what is new; a voice that cannot be used is told once, and the node goes on without one."""
@@ -48,7 +51,7 @@ class VoiceWatch:
     def _marks(self) -> _Mark | None:
         """What every replaced file changes; None if there is none."""
         try:
-            found = os.stat(self._path)
+            found = self._path.stat()
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,4 +1,4 @@
-"""`sarvis wakeword enroll` and `sarvis wakeword review`: teach the node a voice, and judge what it took for the word."""
+"""`sarvis wakeword enroll` and `sarvis wakeword review`: teach a node, and judge what it took for the word."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ _Config = Annotated[Path | None, typer.Option(help="settings file instead of ./s
 
 
 def enroll(
-    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="more of --wav")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="more of --wav")] = None,
     *,
     words: Annotated[int, typer.Option(help="how often the word is said, 10 to 20 times")] = 12,
     speech_s: Annotated[float, typer.Option(help="seconds of other talk")] = 60.0,

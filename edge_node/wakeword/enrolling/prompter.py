@@ -102,8 +102,8 @@ class Prompter:
         """The first lines."""
         plan = self._plan
         return [
-            f"Three steps: the room, {plan.words} times «{plan.word}», other talk. Enter begins a step; q ends it all, "
-            "and nothing is changed then.",
+            f"Three steps: the room, {plan.words} times «{plan.word}», other talk.",
+            "Enter begins a step; q and Enter ends it all, and then nothing is changed.",
             f"1. The room. Leave on what is usually on, and say nothing for {plan.room_s:g} s.",
             "   Press Enter to begin.",
         ]
@@ -178,8 +178,7 @@ class Prompter:
         self._next("speech")
         return [
             *told,
-            f"3. Other talk, {self._plan.speech_s:g} s: tell about your day, read aloud; but never say "
-            f"«{self._plan.word}».",
+            f"3. Other talk, {self._plan.speech_s:g} s: tell of your day, read aloud; never say «{self._plan.word}».",
             "   Press Enter to begin.",
         ]
 

@@ -1,4 +1,4 @@
-"""What is learned from: recorded with a person at the microphone, or read from files; kept only if that is asked for."""
+"""What is learned from: recorded with a person at the microphone, or read from files."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -73,8 +73,8 @@ def open_ears(edge: EdgeSettings, device_id: str) -> AudioSource:
             raise
         raise StartError(
             f"{error}\n`sarvis edge` runs here and may hold the microphone: stop it for as long as this takes "
-            "(sudo systemctl stop sarvis-edge, and start afterwards), or record through a sound server or ALSA's dsnoop, "
-            "which share it"
+            "(sudo systemctl stop sarvis-edge, later start), or record through what shares it: a sound server, "
+            "or ALSA's dsnoop"
         ) from error
 
 

@@ -72,21 +72,17 @@ def room_level(samples: Samples) -> float:
 
 
 def judge(utterance: Utterance, room_db: float) -> Verdict:
-    """Is it one word, loud enough and clear of the room?"""
-    if utterance.clipped >= _CLIPPED_SAMPLES:
-        return "clipped"
+    """Is it one word, loud enough and clear of the room? What is wrong in most ways is told by the first of them."""
     hurried = utterance.pause_s >= _PLOSIVE_S and utterance.length_s > _ONE_WORD_S
-    if utterance.pause_s >= _PAUSE_S or hurried:
-        return "several_words"
-    if utterance.length_s > _LONGEST_S:
-        return "too_long"
-    if utterance.length_s < _SHORTEST_S:
-        return "too_short"
-    if utterance.level_db < _QUIET_DB:
-        return "too_quiet"
-    if utterance.level_db < room_db + OVER_ROOM_DB:
-        return "too_noisy"
-    return "fine"
+    wrong: dict[Verdict, bool] = {
+        "clipped": utterance.clipped >= _CLIPPED_SAMPLES,
+        "too_noisy": not utterance.length_s or utterance.level_db < room_db + OVER_ROOM_DB,
+        "several_words": utterance.pause_s >= _PAUSE_S or hurried,
+        "too_long": utterance.length_s > _LONGEST_S,
+        "too_short": utterance.length_s < _SHORTEST_S,
+        "too_quiet": utterance.level_db < _QUIET_DB,
+    }
+    return next((verdict for verdict, so in wrong.items() if so), "fine")
 
 
 class Segmenter:

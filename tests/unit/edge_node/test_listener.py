@@ -197,7 +197,7 @@ def test_whoever_looks_on_sees_what_the_detector_heard_after_the_trigger_was_tol
         Frames(3),
         Script([None, 0.9, 0.9]),
         Gate(),
-        lambda trigger: told.append(trigger),
+        told.append,
         lambda _: ended.set(),
         on_frame=lambda frame, score, trigger: told.append((len(frame), score, trigger is not None)),
     )

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from edge_node.wakeword.detector import FRAME_SAMPLES
 THRESHOLD = 0.6
 
 
-def mine(scores: list[float | None], fired_at: int | None = None) -> list[Find]:
+def mine(scores: Sequence[float | None], fired_at: int | None = None) -> list[Find]:
     """Each frame is filled with its number."""
     miner = Miner()
     found = []

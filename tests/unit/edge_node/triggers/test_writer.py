@@ -58,7 +58,7 @@ def errors() -> Iterator[list[MutableMapping[str, Any]]]:
 
 
 def counted(result: str) -> float:
-    return KEPT.labels(result)._value.get()
+    return float(KEPT.labels(result)._value.get())
 
 
 @contextmanager

@@ -1,0 +1,93 @@
+"""From what was recorded and labelled to a voice that the node takes; all of it lines for people."""
+
+from pathlib import Path
+
+from contract.errors import SettingsError
+from contract.sections.edge import EdgeSettings
+from edge_node.audio import read_wav
+from edge_node.state import in_use
+from edge_node.triggers.folder import Label, TriggerFolder
+from edge_node.wakeword.adopting import voice_path
+from edge_node.wakeword.enrolling.recording import Recorded
+from edge_node.wakeword.enrolling.takes import Samples
+from edge_node.wakeword.enrolment import learn_voice
+from edge_node.wakeword.voice import Voice
+
+
+def taught(edge: EdgeSettings, device_id: str, recorded: Recorded) -> list[str]:
+    """Learn, store, tell; SettingsError if it cannot be stored, and what `learn_voice` raises: then nothing changed."""
+    folder = TriggerFolder(edge.state_dir, device_id)
+    voice = learn_voice(
+        [*recorded.words, *labelled(folder, "word")],
+        recorded.speech,
+        recorded.room,
+        hard_negatives=labelled(folder, "other"),
+        model=edge.model,
+    )
+    return [*report(voice), _stored(voice, edge, device_id)]
+
+
+def refitted(edge: EdgeSettings, device_id: str) -> list[str]:
+    """Learn again from what is stored and from labels."""
+    raise SettingsError("not yet")
+
+
+def removed(edge: EdgeSettings, device_id: str) -> str:
+    """Forget the voice; what to know about it."""
+    path = voice_path(edge.state_dir, device_id)
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return "There was no voice; the node listens with the model alone."
+    except OSError as error:
+        raise _unusable(path, error) from error
+    return f"The voice is forgotten. {_when(edge, device_id, 'goes back to the model alone')}"
+
+
+def shown(edge: EdgeSettings, device_id: str) -> list[str]:
+    """What is stored on this device."""
+    path = voice_path(edge.state_dir, device_id)
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        told = ["No voice is stored; the node listens with the model alone."]
+    except OSError as error:
+        raise _unusable(path, error) from error
+    else:
+        told = [f"{path}, {found.st_size} bytes", *report(Voice.load(path, edge.model))]
+    kept = TriggerFolder(edge.state_dir, device_id).all()
+    waiting = sum(one.label == "new" for one in kept)
+    return [*told, f"Of what was taken for the word, or nearly: {len(kept)} kept, {waiting} without a label."]
+
+
+def report(voice: Voice) -> list[str]:
+    """What a voice is, in lines."""
+    return [f"threshold {voice.threshold:.3f}"]
+
+
+def labelled(folder: TriggerFolder, label: Label) -> list[Samples]:
+    """The sound of all that has this label, the oldest first."""
+    try:
+        return [read_wav(folder.path / kept.name) for kept in folder.all() if kept.label == label]
+    except OSError as error:
+        raise _unusable(folder.path, error) from error
+
+
+def _stored(voice: Voice, edge: EdgeSettings, device_id: str) -> str:
+    path = voice_path(edge.state_dir, device_id)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        voice.save(path)
+    except OSError as error:
+        raise _unusable(path, error) from error
+    return f"The voice is stored in {path}. {_when(edge, device_id, 'takes it')}"
+
+
+def _when(edge: EdgeSettings, device_id: str, what: str) -> str:
+    if in_use(edge.state_dir, device_id):
+        return f"The node that runs {what} within a second."
+    return f"The node {what} when it starts."
+
+
+def _unusable(path: Path, error: OSError) -> SettingsError:
+    return SettingsError(f"{path} cannot be used: {error.strerror}; run this as the user of the node")
