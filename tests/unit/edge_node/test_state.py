@@ -5,7 +5,7 @@ import pytest
 from contract.errors import StartError
 from contract.messages import EndedSession
 from edge_node.session import EdgeState, Held
-from edge_node.state import StateFile
+from edge_node.state import StateFile, in_use
 
 
 def test_each_start_is_a_new_boot_of_the_same_installation(tmp_path: Path) -> None:
@@ -55,3 +55,13 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartError, match="file"):
         StateFile(tmp_path / "file" / "folder", "jetson").open()
+
+
+def test_a_device_is_in_use_while_a_process_holds_its_state(tmp_path: Path) -> None:
+    assert not in_use(tmp_path, "jetson")
+    held = StateFile(tmp_path, "jetson")
+    held.open()
+    assert in_use(tmp_path, "jetson")
+    assert not in_use(tmp_path, "kitchen")
+    held.close()
+    assert not in_use(tmp_path, "jetson")
