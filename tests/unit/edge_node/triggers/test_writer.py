@@ -1,4 +1,3 @@
-import logging
 import resource
 import threading
 from collections.abc import Iterator, MutableMapping
@@ -8,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-import structlog
-from structlog.testing import capture_logs
 
 from edge_node.metrics import KEPT
 from edge_node.triggers.folder import Kept, Limits, TriggerFolder
@@ -45,16 +41,6 @@ class StuckFolder(TriggerFolder):
         self.writing.set()
         assert self.go_on.wait(20)
         return super().keep(find, at)
-
-
-@pytest.fixture
-def errors() -> Iterator[list[MutableMapping[str, Any]]]:
-    """What is logged as an error; tests say nothing else."""
-    was = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    with capture_logs() as logs:
-        yield logs
-    structlog.configure(**was)
 
 
 def counted(result: str) -> float:
