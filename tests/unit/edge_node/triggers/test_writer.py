@@ -114,9 +114,12 @@ def test_what_grows_too_old_is_deleted_at_the_start_and_while_nothing_happens(tm
     clock = Clock()
     folder.keep(FIND, NOW - timedelta(days=31))
     folder.keep(FIND, NOW)
+    first = Writer(folder, LIMITS, clock)
+    first.start()
+    first.stop(20)
+    assert len(folder.all()) == 1
     writer = Writer(folder, LIMITS, clock, prune_every_s=0.02)
     writer.start()
-    wait_for("the first is gone", lambda: len(folder.all()) == 1)
     clock.now += timedelta(days=40)
     wait_for("the other is gone", lambda: not folder.all())
     writer.stop(20)
