@@ -4,10 +4,14 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from contract.clock import Clock
+from contract.errors import SettingsError
 from contract.sections.edge import EdgeSettings
+from contract.telemetry import get_logger
 from edge_node.audio import AudioSource, SourceOptions
 from edge_node.capture import Capture, Change
 from edge_node.events import Alarm
@@ -20,9 +24,11 @@ from edge_node.mute import Mute, Switch
 from edge_node.triggers.folder import Limits, TriggerFolder
 from edge_node.triggers.keeping import Keeping
 from edge_node.triggers.writer import Writer
+from edge_node.wakeword.adopting import VoiceWatch, voice_path
 from edge_node.wakeword.detector import Detector
 from edge_node.wakeword.native import NativeDetector
 from edge_node.wakeword.openwakeword import OpenWakeWordDetector
+from edge_node.wakeword.voice import Voice
 from edge_node.watchdog import DEAF_S, Watchdog, notifier, watchdog_s
 
 STOP_S = 10.0
@@ -32,6 +38,8 @@ _NEVER_SILENT = ("mic", "exec", "stdin")
 """Sources that give nothing but zeros only by mistake."""
 _NEVER_PAUSE = ("mic", "exec")
 
+
+log = get_logger("ears")
 
 OpenSource = Callable[[str, SourceOptions], AudioSource]
 """As `edge_node.audio.open_source`."""
@@ -63,8 +71,9 @@ class Ears:
     def __init__(self, edge: EdgeSettings, device_id: str, clock: Clock, open_source: OpenSource) -> None:
         self.detector: Detector
         self.detector = NativeDetector(edge.model) if edge.engine == "native" else OpenWakeWordDetector(edge.model)
-        advice = self.detector.advice
-        gate = Gate(advice.gate(edge.strictness, edge.threshold, edge.patience, edge.refractory_s))
+        self._advice = advice = self.detector.advice
+        self._edge = edge
+        self._gate = gate = Gate(advice.gate(edge.strictness, edge.threshold, edge.patience, edge.refractory_s))
         switch = Switch(Pins(), edge.gpio_mute) if edge.gpio_mute is not None else None
         self._mute = Mute(edge.state_dir, device_id, switch)
         options = SourceOptions(
@@ -80,6 +89,7 @@ class Ears:
         self._listener = Listener(
             self._source, self.detector, gate, self._triggered, self._ended, self._silent, on_frame=keeping
         )
+        self._voices = VoiceWatch(voice_path(edge.state_dir, device_id), self._load_voice, self._adopt)
         self._clock = clock
         # Who plays files or feeds standard input may pause; a lost microphone has its own time.
         deaf_s = edge.microphone_return_s + DEAF_S if self._kind in _NEVER_PAUSE else None
@@ -94,6 +104,7 @@ class Ears:
         self._hearer = hearer
         self._look_at_mute(hearer)
         self._writer.start()
+        self._voices.look()
         self._listener.start()
 
     async def watch(self) -> None:
@@ -101,6 +112,8 @@ class Ears:
         while True:
             if self._hearer is not None:
                 self._look_at_mute(self._hearer)
+            if self._voices.changed():
+                await asyncio.to_thread(self._voices.look)
             self._watchdog.look(self._listener.scored, self._clock.monotonic())
             await asyncio.sleep(WATCH_EVERY_S)
 
@@ -128,7 +141,22 @@ class Ears:
         hearer.mute(muted)
         return muted
 
+    def _load_voice(self, path: Path) -> Voice:
+        if not isinstance(self.detector, NativeDetector):
+            raise SettingsError("a voice needs edge.engine = native")
+        return Voice.load(path, self._edge.model)
+
+    def _adopt(self, voice: Voice | None) -> None:
+        self._listener.call(partial(self._take, voice))
+
     # From the audio thread
+
+    def _take(self, voice: Voice | None) -> None:
+        edge = self._edge
+        threshold = edge.threshold if voice is None or edge.threshold is not None else voice.threshold
+        settings = self._advice.gate(edge.strictness, threshold, edge.patience, edge.refractory_s)
+        self._gate.adjust(settings)
+        log.info("voice_left" if voice is None else "voice_adopted", threshold=settings.threshold)
 
     def _triggered(self, trigger: Trigger) -> None:
         if self._hearer is not None:

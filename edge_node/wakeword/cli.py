@@ -13,9 +13,14 @@ from contract.errors import SarvisError
 from edge_node.audio import SourceOptions, open_source
 from edge_node.gate import Gate
 from edge_node.wakeword.detector import FRAME_S
+from edge_node.wakeword.enrolling.cli import enroll, review
 from edge_node.wakeword.native import NativeDetector, shipped_model_path
+from edge_node.wakeword.voice import Voice
 
 app = typer.Typer(no_args_is_help=True, help="Judge recordings with a wake-word model, make a model, measure it.")
+
+app.command()(enroll)
+app.command()(review)
 
 Strictness: TypeAlias = Literal["lenient", "normal", "strict"]
 
@@ -30,11 +35,13 @@ def score(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="WAV files, any rate, any channels")],
     model: _Model = None,
     strictness: Annotated[Strictness, typer.Option(help="how sure the model must be to fire")] = "normal",
+    voice: Annotated[Path | None, typer.Option(metavar="FILE", help="a voice that `enroll` learned")] = None,
 ) -> None:
     """Print one JSON line per file: highest score, whether it fires, and at which second of the file."""
     with _errors():
+        learned = Voice.load(voice, model) if voice is not None else None
         for file in files:
-            result = score_file(file, model, strictness)
+            result = score_file(file, model, strictness, learned)
             line = {"file": str(file), "score": result.score, "fired": result.at_s is not None, "at_s": result.at_s}
             typer.echo(json.dumps(line, ensure_ascii=False))
 
@@ -121,10 +128,12 @@ class Score:
     at_s: float | None
 
 
-def score_file(file: Path, model: Path | None = None, strictness: Strictness = "normal") -> Score:
+def score_file(
+    file: Path, model: Path | None = None, strictness: Strictness = "normal", voice: Voice | None = None
+) -> Score:
     """Hear a file as `--source wav:FILE` plays it, but as fast as it is read; SettingsError if it is no audio."""
     detector = NativeDetector(model)
-    gate = Gate(detector.advice.gate(strictness))
+    gate = Gate(detector.advice.gate(strictness, voice.threshold if voice is not None else None))
     highest, fired_at_s = 0.0, None
     options = SourceOptions(pace=False)
     with open_source(f"wav:{file}", options) as frames:

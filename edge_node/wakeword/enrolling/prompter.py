@@ -12,6 +12,7 @@ from edge_node.wakeword.enrolling.takes import OVER_ROOM_DB, Samples, Segmenter,
 FEWEST_WORDS, MOST_WORDS = 10, 20
 
 WHY: Mapping[Verdict, str] = {
+    "too_early": "that had begun before the microphone was ready",
     "clipped": "too loud: the sound is cut off; speak softer, go farther away or turn the microphone's gain down",
     "too_long": "too long for the word alone",
     "several_words": "that was more than one word",
@@ -124,7 +125,7 @@ class Prompter:
         if self._step == "words":
             self._segmenter = Segmenter(self._room_db)
             return [self._ask()]
-        return ["   Recording."]
+        return ["   The room is recorded." if self._step == "room" else "   Talk is recorded."]
 
     def feed(self, frame: Frame) -> list[str]:
         """80 ms from the microphone."""

@@ -4,7 +4,7 @@ All levels are in dB below full scale, of blocks of 20 ms.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ OVER_ROOM_DB = 10.0
 
 Samples = npt.NDArray[np.int16]
 Levels = npt.NDArray[np.float64]
-Verdict = Literal["fine", "clipped", "too_long", "several_words", "too_short", "too_quiet", "too_noisy"]
+Verdict = Literal["fine", "too_early", "clipped", "too_long", "several_words", "too_short", "too_quiet", "too_noisy"]
 
 BLOCK_SAMPLES = 320
 _BLOCK_S = BLOCK_SAMPLES / SAMPLE_RATE_HZ
@@ -48,6 +48,7 @@ class Utterance:
         pause_s: the longest silence inside it.
         level_db: what a fifth of it exceeds.
         clipped: samples at full scale.
+        whole: false if nobody knows whether it had begun before.
     """
 
     samples: Samples
@@ -55,6 +56,7 @@ class Utterance:
     pause_s: float
     level_db: float
     clipped: int
+    whole: bool = True
 
 
 def levels(samples: Samples) -> Levels:
@@ -75,6 +77,7 @@ def judge(utterance: Utterance, room_db: float) -> Verdict:
     """Is it one word, loud enough and clear of the room? What is wrong in most ways is told by the first of them."""
     hurried = utterance.pause_s >= _PLOSIVE_S and utterance.length_s > _ONE_WORD_S
     wrong: dict[Verdict, bool] = {
+        "too_early": not utterance.whole,
         "clipped": utterance.clipped >= _CLIPPED_SAMPLES,
         "too_noisy": not utterance.length_s or utterance.level_db < room_db + OVER_ROOM_DB,
         "several_words": utterance.pause_s >= _PAUSE_S or hurried,
@@ -94,6 +97,7 @@ class Segmenter:
         self._open: list[Frame] = []
         self._lead_frames = 0
         self._silent_s = 0.0
+        self._whole = False
 
     @property
     def speaking(self) -> bool:
@@ -106,6 +110,7 @@ class Segmenter:
         if not self._open:
             if not loud:
                 self._lead.append(frame)
+                self._whole = True
                 return None
             self._open, self._lead_frames = list(self._lead), len(self._lead)
             self._lead.clear()
@@ -116,8 +121,10 @@ class Segmenter:
 
     def _close(self) -> Utterance:
         samples = np.concatenate(self._open)
+        found = replace(measured(samples, self._onset_db - _ONSET_DB), whole=self._whole)
         self._open, self._silent_s = [], 0.0
-        return measured(samples, self._onset_db - _ONSET_DB)
+        self._whole = found.length_s < _GIVE_UP_S - _HANGOVER_S
+        return found
 
 
 def measured(samples: Samples, room_db: float) -> Utterance:

@@ -10,7 +10,7 @@ from edge_node.triggers.folder import Label, TriggerFolder
 from edge_node.wakeword.adopting import voice_path
 from edge_node.wakeword.enrolling.recording import Recorded
 from edge_node.wakeword.enrolling.takes import Samples
-from edge_node.wakeword.enrolment import learn_voice
+from edge_node.wakeword.enrolment import learn_again, learn_voice
 from edge_node.wakeword.voice import Voice
 
 
@@ -18,9 +18,10 @@ def taught(edge: EdgeSettings, device_id: str, recorded: Recorded) -> list[str]:
     """Learn, store, tell; SettingsError if it cannot be stored, and what `learn_voice` raises: then nothing changed."""
     folder = TriggerFolder(edge.state_dir, device_id)
     voice = learn_voice(
-        [*recorded.words, *labelled(folder, "word")],
+        recorded.words,
         recorded.speech,
         recorded.room,
+        hard_positives=labelled(folder, "word"),
         hard_negatives=labelled(folder, "other"),
         model=edge.model,
     )
@@ -28,8 +29,14 @@ def taught(edge: EdgeSettings, device_id: str, recorded: Recorded) -> list[str]:
 
 
 def refitted(edge: EdgeSettings, device_id: str) -> list[str]:
-    """Learn again from what is stored and from labels."""
-    raise SettingsError("not yet")
+    """Learn again from what the voice remembers and from today's labels; SettingsError if there is no voice."""
+    path = voice_path(edge.state_dir, device_id)
+    if not path.exists():
+        raise SettingsError("no voice is stored: enrol first")
+    folder = TriggerFolder(edge.state_dir, device_id)
+    before = Voice.load(path, edge.model)
+    voice = learn_again(before, labelled(folder, "word"), labelled(folder, "other"), edge.model)
+    return [*report(voice), _stored(voice, edge, device_id)]
 
 
 def removed(edge: EdgeSettings, device_id: str) -> str:
@@ -62,7 +69,16 @@ def shown(edge: EdgeSettings, device_id: str) -> list[str]:
 
 def report(voice: Voice) -> list[str]:
     """What a voice is, in lines."""
-    return [f"threshold {voice.threshold:.3f}"]
+    words = len(voice.words) + len(voice.labelled_words)
+    labels = len(voice.labelled_words) + len(voice.labelled_others)
+    others = len(voice.talk) + len(voice.room)
+    taken = sum(score >= voice.threshold for score in voice.labelled_others)
+    return [
+        f"Learned {voice.made_at} from {words} times the word, {others} s of other sound and {labels} labels.",
+        f"Threshold {voice.threshold:.3f}. Expected of these words: {voice.missed} of {words} missed; of the other sound: "
+        f"{voice.false_accepts - taken} false accepts; of what was labelled as not the word: {taken} of "
+        f"{len(voice.labelled_others)} taken for it.",
+    ]
 
 
 def labelled(folder: TriggerFolder, label: Label) -> list[Samples]:

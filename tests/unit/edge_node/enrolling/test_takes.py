@@ -61,8 +61,13 @@ def test_what_is_unfit_to_learn_from_is_told_by_its_reason(verdict: Verdict, sou
 
 
 def test_talk_without_end_is_cut_off_and_too_long() -> None:
-    found = heard(said(silence(1.5), tone(6.0, -25.0), silence(1.0)))
-    assert [judge(utterance, ROOM_DB) for utterance in found] == ["too_long", "too_long"]
+    found = heard(said(silence(1.5), tone(4.8, -25.0), silence(1.0)))
+    assert [judge(utterance, ROOM_DB) for utterance in found] == ["too_long", "too_early"]
+
+
+def test_what_had_begun_before_anybody_listened_is_not_taken_for_a_whole_word() -> None:
+    early, late = heard(said(tone(0.5, -25.0), silence(1.5), tone(0.8, -25.0), silence(1.0)))
+    assert [judge(utterance, ROOM_DB) for utterance in (early, late)] == ["too_early", "fine"]
 
 
 def test_a_door_that_falls_shut_does_not_make_the_room_loud() -> None:

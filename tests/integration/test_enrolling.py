@@ -1,0 +1,129 @@
+"""A whole enrolment in a room without a room: a node that runs, a person at a terminal, words in the microphone."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soxr
+
+from edge_node.audio import read_wav
+from edge_node.triggers.folder import TriggerFolder
+from edge_node.wav import wav
+from tests.support.processes import Sarvis, free_port, run_sarvis
+from tests.support.sound_server import SoundServer
+from tests.support.terminals import Pty
+from tests.support.waiting import wait_for
+
+DATA = Path(__file__).parents[1] / "data"
+RATE_HZ = 16_000
+WORDS = 10
+PAUSE = np.zeros(RATE_HZ // 4, np.int16)
+
+Samples: TypeAlias = npt.NDArray[np.int16]
+
+
+def at_speed(file: Path, factor: float) -> Samples:
+    """The same words, faster and higher."""
+    samples: Samples = soxr.resample(read_wav(file), RATE_HZ * factor, RATE_HZ)
+    return samples
+
+
+def recording(file: Path, *pieces: Samples, pause_s: float = 0.72) -> Path:
+    """Pieces with pauses after each."""
+    silence = np.zeros(round(pause_s * RATE_HZ), np.int16)
+    file.write_bytes(wav(np.concatenate([part for piece in pieces for part in (piece, silence)])))
+    return file
+
+
+@pytest.fixture
+def room(sound_server: SoundServer, tmp_path: Path) -> Iterator[SoundServer]:
+    """It hisses a little, as every room does."""
+    hiss = np.rint(np.random.default_rng(1).normal(0.0, 20.0, 120 * RATE_HZ)).astype(np.int16)
+    file = tmp_path / "hiss.wav"
+    file.write_bytes(wav(hiss))
+    with subprocess.Popen(["paplay", str(file)]) as playing:
+        yield sound_server
+        playing.terminate()
+
+
+class House:
+    """A node that runs on the virtual microphone, and the commands that people type beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state_dir = folder / "state"
+        self.named = ("--device-id", "jetson", "--state-dir", str(self.state_dir))
+        settings = {"SARVIS_EDGE__KEEP_TRIGGERS": "true", "SARVIS_EDGE__SOURCE": "mic:pulse"}
+        url = f"mqtt://127.0.0.1:{free_port()}"  # no broker: whether it hears is another matter
+        options = (*self.named, "--http-port", "0", "--mqtt-url", url, "--json")
+        self.node = Sarvis("edge", *options, cwd=folder, settings=settings)
+        self.node.event("listening", lambda event: event["event"] == "listening")
+
+    def logged(self, what: str, nth: int = 1) -> dict[str, Any]:
+        return self.node.event(what, lambda event: event["event"] == what, nth=nth)
+
+    def wakeword(self, *arguments: str) -> list[str]:
+        done = run_sarvis("wakeword", arguments[0], *self.named, *arguments[1:], cwd=self.folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    def heard(self) -> int:
+        """How often it took something for the word; nobody is logged in."""
+        return sum(event["event"] == "ignored" for event in self.node.events())
+
+
+@pytest.fixture
+def house(room: SoundServer, tmp_path: Path) -> Iterator[House]:
+    del room
+    found = House(tmp_path)
+    with found.node:
+        yield found
+
+
+def test_a_node_that_runs_learns_a_voice_at_its_microphone_and_forgets_it_again(
+    house: House, room: SoundServer, tmp_path: Path
+) -> None:
+    speeds = np.linspace(0.96, 1.08, WORDS)
+    words = recording(
+        tmp_path / "words.wav", PAUSE, *(at_speed(DATA / "ssabiseu_bf_lily.wav", speed) for speed in speeds)
+    )
+    talk = recording(tmp_path / "talk.wav", *[read_wav(DATA / "jarvis_near_miss.wav")] * 3, pause_s=0.1)
+    stranger = recording(tmp_path / "stranger.wav", read_wav(DATA / "ssabiseu_jf_nezumi.wav"))
+    voice, folder = house.state_dir / "jetson.voice", TriggerFolder(house.state_dir, "jetson")
+
+    short = ("--words", str(WORDS), "--room-s", "1.5", "--speech-s", "2", "--source", "mic:pulse")
+    command = [sys.executable, "-m", "sarvis", "wakeword", "enroll", *house.named, *short]
+    with Pty(command, tmp_path, os.environ) as terminal:
+        terminal.sees("Press Enter to begin")
+        terminal.types()
+        terminal.sees(f"2. The word, {WORDS} times")
+        terminal.types()
+        terminal.sees(f"1 of {WORDS}: «싸비스»")
+        room.play(words)
+        terminal.sees("3. Other talk")
+        terminal.types()
+        terminal.sees("Talk is recorded.")
+        room.play(talk)
+        terminal.sees("The node that runs takes it within a second.")
+        assert terminal.ends() == 0
+    adopted = house.logged("voice_adopted")
+    assert voice.stat().st_mode & 0o777 == 0o600
+
+    # The stranger's word is not what shall wake it: it did, and is labelled.
+    before = house.heard(), len(folder.all())
+    room.play(stranger)
+    wait_for("the stranger is taken for the word", lambda: house.heard() > before[0])
+    wait_for("and kept", lambda: len(folder.all()) > before[1])
+    house.wakeword("review", "--other", folder.all()[-1].id)
+    assert any("1 labels" in line for line in house.wakeword("enroll", "--refit"))
+    assert house.logged("voice_adopted", nth=2)["threshold"] > adopted["threshold"]
+
+    house.wakeword("enroll", "--remove")
+    assert house.logged("voice_left")["threshold"] == 0.5
+    assert not voice.exists()
