@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -73,8 +74,8 @@ def _fitted(voice: Voice, judge: "_Judge", positives: Iterable[Samples], negativ
 
 def _threshold(voice: Voice, usual: float) -> float:
     """Where fewest mistakes are; of equals that which is nearest to the usual one."""
-    edges = sorted({LOWEST, HIGHEST, usual, *_all(voice)})
-    between = [math.sqrt(low * high) for low, high in zip(edges, edges[1:], strict=False)]
+    edges: list[float] = sorted({LOWEST, HIGHEST, usual, *_all(voice)})
+    between = [math.sqrt(low * high) for low, high in pairwise(edges)]
     candidates = [edge for edge in (*edges, *between) if LOWEST <= edge <= HIGHEST]
 
     def mistakes(candidate: float) -> tuple[int, float]:

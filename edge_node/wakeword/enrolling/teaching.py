@@ -75,9 +75,9 @@ def report(voice: Voice) -> list[str]:
     taken = sum(score >= voice.threshold for score in voice.labelled_others)
     return [
         f"Learned {voice.made_at} from {words} times the word, {others} s of other sound and {labels} labels.",
-        f"Threshold {voice.threshold:.3f}. Expected of these words: {voice.missed} of {words} missed; of the other sound: "
-        f"{voice.false_accepts - taken} false accepts; of what was labelled as not the word: {taken} of "
-        f"{len(voice.labelled_others)} taken for it.",
+        f"Threshold {voice.threshold:.3f}; at that, of what it learned from:",
+        f"  {voice.missed} of {words} words missed, {voice.false_accepts - taken} of {others} s of other sound taken for it,",
+        f"  {taken} of {len(voice.labelled_others)} sounds taken for it that were labelled as not the word.",
     ]
 
 

@@ -22,7 +22,7 @@ def mine(scores: Sequence[float | None], fired_at: int | None = None) -> list[Fi
 
 
 def numbers(find: Find) -> list[int]:
-    return find.samples[::FRAME_SAMPLES].tolist()
+    return [int(number) for number in find.samples[::FRAME_SAMPLES]]
 
 
 def test_a_trigger_is_kept_with_what_was_heard_before_and_shortly_after_its_best_frame() -> None:
