@@ -1,12 +1,23 @@
 import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 import structlog
 
 # A test that fails shows its own words, not thousands of lines of the ledger's log.
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+@pytest.fixture
+def logging_as_it_was() -> Iterator[None]:
+    """A command that a test calls in this process leaves loggers behind that write to that test's standard error."""
+    structlog_was = structlog.get_config()
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    structlog.configure(**structlog_was)
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)

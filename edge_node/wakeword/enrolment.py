@@ -82,7 +82,8 @@ def _threshold(voice: Voice, usual: float) -> float:
         tried = replace(voice, threshold=candidate)
         return tried.missed + tried.false_accepts, abs(candidate - usual)
 
-    return round(min(candidates, key=mistakes), 4)
+    best: float = min(candidates, key=mistakes)
+    return round(best, 4)
 
 
 def _all(voice: Voice) -> list[float]:

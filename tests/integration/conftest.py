@@ -1,12 +1,10 @@
 """Real brokers and bridges, one of each for a module: tests in it do not disturb one another."""
 
 import importlib
-import logging
 import shutil
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from broker.limits import Limits
 from tests.support.embedded import Running, started
@@ -15,14 +13,8 @@ from tests.support.world import BROKERS, Bridge, Broker, Mqtt
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    """A command that a test calls in this process leaves loggers behind that write to that test's standard error."""
-    structlog_was = structlog.get_config()
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    structlog.configure(**structlog_was)
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
+def _always(logging_as_it_was: None) -> None:
+    """Of all tests here."""
 
 
 @pytest.fixture(scope="module", params=list(BROKERS))

@@ -82,10 +82,9 @@ def review(
     edge, device = _settings(config, device_id, state_dir, None)
     folder = TriggerFolder(edge.state_dir, device)
     try:
-        if play is not None:
-            player = reviewing.play_with(reviewing.player(edge.sound_command), typer.echo)
-            for kept in reviewing.chosen(folder, play):
-                player(folder.path / kept.name)
+        player = reviewing.play_with(edge.sound_command, typer.echo)
+        for kept in reviewing.chosen(folder, play) if play is not None else ():
+            player(folder.path / kept.name)
         labels: list[tuple[str | None, Label]] = [(word, "word"), (other, "other")]
         for wanted, label in labels:
             for kept in reviewing.chosen(folder, wanted) if wanted is not None else ():
@@ -96,7 +95,6 @@ def review(
             for kept in folder.all():
                 typer.echo(json.dumps(asdict(kept)) if as_json else reviewing.line(kept))
         elif play is word is other is forget is None:
-            player = reviewing.play_with(reviewing.player(edge.sound_command), typer.echo)
             reviewing.walk(folder, (line.rstrip("\n") for line in sys.stdin), typer.echo, player)
     except OSError as error:
         raise SettingsError(f"{folder.path} cannot be used: {error.strerror}; whose is it?") from error

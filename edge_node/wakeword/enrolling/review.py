@@ -81,10 +81,15 @@ def _one(folder: TriggerFolder, kept: Kept, lines: Iterator[str], say: Say, play
     return False
 
 
-def play_with(words: list[str], say: Say) -> Callable[[Path], None]:
-    """Plays a file to its end; what goes wrong is said."""
+def play_with(command: str | None, say: Say) -> Callable[[Path], None]:
+    """Plays a file to its end, as `player` says; what goes wrong is said: a node may have no loudspeaker."""
 
     def play(file: Path) -> None:
+        try:
+            words = player(command)
+        except SettingsError as error:
+            say(f"{error}: {file}")
+            return
         try:
             done = subprocess.run([*words, str(file)], check=False, timeout=_PLAY_S, stdin=subprocess.DEVNULL)  # noqa: S603
         except (OSError, subprocess.TimeoutExpired) as error:

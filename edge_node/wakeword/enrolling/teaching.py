@@ -76,7 +76,8 @@ def report(voice: Voice) -> list[str]:
     return [
         f"Learned {voice.made_at} from {words} times the word, {others} s of other sound and {labels} labels.",
         f"Threshold {voice.threshold:.3f}; at that, of what it learned from:",
-        f"  {voice.missed} of {words} words missed, {voice.false_accepts - taken} of {others} s of other sound taken for it,",
+        f"  {voice.missed} of {words} words missed,",
+        f"  {voice.false_accepts - taken} of {others} s of other sound taken for it,",
         f"  {taken} of {len(voice.labelled_others)} sounds taken for it that were labelled as not the word.",
     ]
 
