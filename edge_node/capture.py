@@ -135,7 +135,7 @@ class Capture(Closable):
             piece = self._ring.get(min(left, _LOOK_S))
             if piece is not None:
                 return piece
-            if self._recorder is None or not self._recorder.alive():
+            if not self._alive():
                 return None
         return None
 
@@ -176,10 +176,15 @@ class Capture(Closable):
         while not self._closed.is_set() and time.monotonic() < until:
             if len(self._ring):
                 return True
-            if self._recorder is None or not self._recorder.alive():
+            if not self._alive():
                 return False
             self._closed.wait(_LOOK_S / 10)
         return self._closed.is_set()
+
+    def _alive(self) -> bool:
+        # Not while another thread closes it: PortAudio's pointer is then to nothing.
+        with self._changing:
+            return self._recorder is not None and self._recorder.alive()
 
     def _release(self) -> None:
         with self._changing:

@@ -1,6 +1,7 @@
 """Devices that come and go, on recorders that do as they are told."""
 
 import threading
+import time
 from collections.abc import Iterator
 from itertools import islice
 
@@ -195,3 +196,39 @@ def test_close_ends_an_iteration_that_waits_for_a_device(socket: Socket) -> None
     assert not thread.is_alive()
     assert heard == []
     assert socket.devices[0].closed == 1
+
+
+class Touchy(Device):
+    """Takes its time to close; to ask it anything meanwhile would be asking a pointer to nothing."""
+
+    def __init__(self, ring: Ring) -> None:
+        super().__init__(ring)
+        self.closing = False
+        self.asked_while_closing = False
+
+    def alive(self) -> bool:
+        self.asked_while_closing |= self.closing
+        return True
+
+    def close(self) -> None:
+        self.closing = True
+        time.sleep(0.2)
+        self.closing = False
+        super().close()
+
+
+def test_a_device_that_is_being_closed_is_not_asked_whether_it_lives() -> None:
+    devices: list[Touchy] = []
+
+    def open_recorder(ring: Ring) -> Touchy:
+        devices.append(Touchy(ring))
+        return devices[-1]
+
+    source = Capture(open_recorder, block_s=0.08)
+    reader = threading.Thread(target=lambda: list(source))
+    reader.start()
+    devices[0].say(1)
+    source.close()
+    reader.join(TIMEOUT_S)
+    assert not devices[0].asked_while_closing
+    assert devices[0].closed == 1
