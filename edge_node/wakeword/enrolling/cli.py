@@ -58,6 +58,7 @@ def enroll(
     elif refit:
         _say_all(teaching.refitted(edge, device))
     else:
+        teaching.check(edge, device)
         plan = Plan(words=words, speech_s=speech_s, room_s=room_s)
         recorded = read(given, speech, room, typer.echo) if given or speech or room else _recorded(edge, device, plan)
         if keep_audio is not None:

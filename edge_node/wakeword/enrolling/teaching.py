@@ -1,5 +1,7 @@
 """From what was recorded and labelled to a voice that the node takes; all of it lines for people."""
 
+import errno
+import os
 from pathlib import Path
 
 from contract.errors import SettingsError
@@ -11,7 +13,22 @@ from edge_node.wakeword.adopting import voice_path
 from edge_node.wakeword.enrolling.recording import Recorded
 from edge_node.wakeword.enrolling.takes import Samples
 from edge_node.wakeword.enrolment import learn_again, learn_voice
+from edge_node.wakeword.native import Head
 from edge_node.wakeword.voice import Voice
+
+
+def check(edge: EdgeSettings, device_id: str) -> None:
+    """SettingsError if all that a person says would be in vain: no model, another engine, nowhere to write."""
+    if edge.engine != "native":
+        raise SettingsError("a voice needs edge.engine = native")
+    Head(edge.model)
+    path = voice_path(edge.state_dir, device_id)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _unusable(path, error) from error
 
 
 def taught(edge: EdgeSettings, device_id: str, recorded: Recorded) -> list[str]:
@@ -93,7 +110,6 @@ def labelled(folder: TriggerFolder, label: Label) -> list[Samples]:
 def _stored(voice: Voice, edge: EdgeSettings, device_id: str) -> str:
     path = voice_path(edge.state_dir, device_id)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         voice.save(path)
     except OSError as error:
         raise _unusable(path, error) from error

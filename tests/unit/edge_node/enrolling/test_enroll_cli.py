@@ -54,6 +54,22 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def learned_once(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A voice's file."""
+    place = Place(tmp_path_factory.mktemp("learned"))
+    told(place.learn())
+    return place.voice.read_text()
+
+
+@pytest.fixture
+def taught(place: Place, learned_once: str) -> Place:
+    """A place with that voice."""
+    place.voice.parent.mkdir()
+    place.voice.write_text(learned_once)
+    return place
+
+
 def told(result: Result) -> str:
     assert result.exit_code == 0, result.output
     return result.output
@@ -66,10 +82,12 @@ def threshold(place: Place) -> float:
 
 def test_a_voice_is_learned_from_files_shown_and_removed(place: Place) -> None:
     assert "No voice is stored" in told(place.enroll("--show"))
+    recordings = {file.name for file in place.folder.iterdir()}
     learned = told(place.learn())
     assert "0 of 10 words missed" in learned
     assert "The node takes it when it starts." in learned
     assert place.voice.stat().st_mode & 0o777 == 0o600
+    assert {file.name for file in place.folder.rglob("*") if file.is_file()} - recordings == {"jetson.voice"}
     shown = told(place.enroll("--show"))
     assert str(place.voice) in shown
     assert "0 of 10 words missed" in shown
@@ -79,10 +97,9 @@ def test_a_voice_is_learned_from_files_shown_and_removed(place: Place) -> None:
 
 
 def test_the_sound_is_kept_only_if_that_is_asked_for(place: Place) -> None:
-    told(place.learn())
-    assert sorted(file.name for file in place.voice.parent.iterdir()) == ["jetson.voice"]
     told(place.learn("--keep-audio", str(place.folder / "audio")))
     assert len(list((place.folder / "audio").iterdir())) == 12
+    assert sorted(file.name for file in place.voice.parent.iterdir()) == ["jetson.voice"]
 
 
 @pytest.mark.parametrize("count", [9, 21])
@@ -97,14 +114,13 @@ def test_too_few_and_too_many_words_are_a_usage_error_and_change_nothing(place: 
     assert not place.voice.exists()
 
 
-def test_what_was_labelled_as_not_the_word_is_learned_from_without_speaking_again(place: Place) -> None:
-    told(place.learn())
-    before = threshold(place)
-    place.label(STRANGER, "other")
-    assert "0 of 1 sounds taken for it that were labelled" in told(place.enroll("--refit"))
-    assert threshold(place) > before
-    place.label(SPEAKER, "word")
-    assert "0 of 11 words missed" in told(place.enroll("--refit"))
+def test_what_was_labelled_as_not_the_word_is_learned_from_without_speaking_again(taught: Place) -> None:
+    before = threshold(taught)
+    taught.label(STRANGER, "other")
+    assert "0 of 1 sounds taken for it that were labelled" in told(taught.enroll("--refit"))
+    assert threshold(taught) > before
+    taught.label(SPEAKER, "word")
+    assert "0 of 11 words missed" in told(taught.enroll("--refit"))
 
 
 def test_labels_are_learned_from_by_the_next_enrolment_too(place: Place) -> None:
@@ -116,16 +132,15 @@ def test_there_is_nothing_to_refit_without_a_voice(place: Place) -> None:
     assert "enrol first" in str(place.enroll("--refit").exception)
 
 
-def test_recordings_are_judged_with_a_voice(place: Place) -> None:
-    told(place.learn())
-    place.label(STRANGER, "other")
-    told(place.enroll("--refit"))
+def test_recordings_are_judged_with_a_voice(taught: Place) -> None:
+    taught.label(STRANGER, "other")
+    told(taught.enroll("--refit"))
 
     def fires(file: Path, *arguments: str) -> bool:
         result = CliRunner().invoke(app, ["score", *arguments, str(file)])
         return bool(json.loads(told(result))["fired"])
 
-    voice = ("--voice", str(place.voice))
+    voice = ("--voice", str(taught.voice))
     assert (fires(STRANGER), fires(STRANGER, *voice)) == (True, False)
     assert (fires(SPEAKER), fires(SPEAKER, *voice)) == (True, True)
 
@@ -138,15 +153,22 @@ def test_a_voice_that_is_none_is_named(place: Place) -> None:
     assert (result.exit_code, "is no voice" in result.stderr) == (2, True)
 
 
-def test_a_voice_of_another_model_is_refused(place: Place) -> None:
-    told(place.learn())
-    place.voice.write_text(place.voice.read_text().replace('"model_sha256": "', '"model_sha256": "0'))
-    assert "learned with another model" in str(place.enroll("--show").exception)
+def test_a_voice_of_another_model_is_refused(taught: Place) -> None:
+    taught.voice.write_text(taught.voice.read_text().replace('"model_sha256": "', '"model_sha256": "0'))
+    assert "learned with another model" in str(taught.enroll("--show").exception)
+
+
+def test_another_engine_is_refused_before_anybody_speaks(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SARVIS_EDGE__ENGINE", "openwakeword")
+    assert "edge.engine = native" in str(place.enroll("--source", "silence").exception)
 
 
 def test_a_state_folder_that_cannot_be_written_is_an_error_that_says_who_may(place: Place) -> None:
     place.voice.parent.touch()
-    assert "run this as the user of the node" in str(place.learn().exception)
+    # Before anybody speaks.
+    result = place.enroll("--source", "silence")
+    assert "run this as the user of the node" in str(result.exception)
+    assert result.output == ""
 
 
 def test_a_device_without_a_name_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
