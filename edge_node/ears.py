@@ -15,7 +15,7 @@ from contract.telemetry import get_logger
 from edge_node.audio import AudioSource, SourceOptions
 from edge_node.capture import Capture, Change
 from edge_node.events import Alarm
-from edge_node.gate import Gate, Trigger
+from edge_node.gate import Gate, GateSettings, Trigger
 from edge_node.gpio import Pins
 from edge_node.listener import Listener
 from edge_node.metrics import Numbers
@@ -147,16 +147,16 @@ class Ears:
         return Voice.load(path, self._edge.model)
 
     def _adopt(self, voice: Voice | None) -> None:
-        self._listener.call(partial(self._take, voice))
-
-    # From the audio thread
-
-    def _take(self, voice: Voice | None) -> None:
         edge = self._edge
         threshold = edge.threshold if voice is None or edge.threshold is not None else voice.threshold
         settings = self._advice.gate(edge.strictness, threshold, edge.patience, edge.refractory_s)
+        self._listener.call(partial(self._take, settings, "voice_left" if voice is None else "voice_adopted"))
+
+    # From the audio thread
+
+    def _take(self, settings: GateSettings, event: str) -> None:
         self._gate.adjust(settings)
-        log.info("voice_left" if voice is None else "voice_adopted", threshold=settings.threshold)
+        log.info(event, threshold=settings.threshold)
 
     def _triggered(self, trigger: Trigger) -> None:
         if self._hearer is not None:

@@ -7,8 +7,9 @@ import json
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from contract import files
 from contract.errors import SettingsError
@@ -30,7 +31,7 @@ class Voice:
 
     model_sha256: str
     made_at: str
-    threshold: float
+    threshold: Annotated[float, Field(gt=0.0, le=1.0)]
     words: list[float]
     talk: list[float]
     room: list[float]

@@ -145,6 +145,12 @@ def test_recordings_are_judged_with_a_voice(taught: Place) -> None:
     assert (fires(SPEAKER), fires(SPEAKER, *voice)) == (True, True)
 
 
+@pytest.mark.parametrize("threshold", ["0.0", "1.5", "NaN"])
+def test_a_voice_whose_threshold_is_none_is_damaged(taught: Place, threshold: str) -> None:
+    taught.voice.write_text(taught.voice.read_text().replace('"threshold": 0.5', f'"threshold": {threshold}'))
+    assert "is damaged" in str(taught.enroll("--show").exception)
+
+
 def test_a_voice_that_is_none_is_named(place: Place) -> None:
     place.voice.parent.mkdir()
     place.voice.write_text("none")
