@@ -47,11 +47,6 @@ def test_what_was_taken_for_the_word_is_kept_and_is_taken_for_it_again(tmp_path:
     assert found.score == pytest.approx(kept.score, abs=0.1)
 
 
-def test_nothing_is_kept_unless_it_is_asked_for(tmp_path: Path) -> None:
-    assert told(life(tmp_path, {}), "ignored") == 1
-    assert not TriggerFolder(tmp_path, "jetson").path.exists()
-
-
 def test_a_folder_that_cannot_be_written_costs_no_wake(tmp_path: Path) -> None:
     TriggerFolder(tmp_path, "jetson").path.touch()
     events = life(tmp_path, {"SARVIS_EDGE__KEEP_TRIGGERS": "true"})
