@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from amqtt.mqtt.connect import ConnectPacket, ConnectPayload, ConnectVariableHeader
 from amqtt.mqtt.subscribe import SubscribePacket
 
+from broker.backlog import OVERHEAD_BYTES
 from broker.limits import Limits
 from tests.support.embedded import PATIENCE_S, Client, Raw, Running, both_kinds, eventually, publication, started
 
@@ -138,15 +140,49 @@ def test_filters_of_all_clients_are_bounded(kind: str) -> None:
 
 
 @both_kinds
-@pytest.mark.parametrize("size", [1, 10_000])
-def test_a_client_that_never_acknowledges_is_cut_off_by_number_or_bytes(kind: str, size: int) -> None:
+@pytest.mark.parametrize(("size", "count"), [(1, 201), (10_000, 101)])
+def test_a_client_that_never_acknowledges_is_cut_off_by_number_or_bytes(kind: str, size: int, count: int) -> None:
     limits = Limits(max_unacked=200, max_unacked_bytes=1_000_000)
     with started(kind, limits) as running, Client(running.port) as publisher, Raw(running.port).connect() as lazy:
         lazy.send(SubscribePacket.build([("m", 1)], 1))
         assert eventually(lambda: running.filters() == 1)
-        for _ in range(201):
+        for _ in range(count):
             publisher.paho.publish("m", b"x" * size, 1)
         assert lazy.closed(PATIENCE_S if running.ours else 1.0) is running.ours
+
+
+def test_a_client_that_acknowledges_is_not_cut_off() -> None:
+    with (
+        started(limits=Limits(max_unacked=10, max_unacked_bytes=50_000)) as running,
+        Client(running.port) as publisher,
+        Client(running.port) as ear,
+    ):
+        ear.subscribe(("m", 2))
+        for number in range(40):
+            publisher.publish("m", b"x" * 10_000, 1 + number % 2)
+            assert eventually(lambda: len(ear.got) == number + 1)  # noqa: B023
+        assert eventually(lambda: running.broker._sessions[ear.name][1]._unacked_bytes == 0)
+
+
+def test_what_an_absent_client_has_not_acknowledged_counts_until_it_is_back_or_forgotten() -> None:
+    persistent = ConnectPacket(variable_header=ConnectVariableHeader(0, 60), payload=ConnectPayload("p"))
+    with started() as running, Client(running.port) as publisher:
+        sessions = running.broker._sessions
+        with Raw(running.port) as first:
+            first.send(persistent, SubscribePacket.build([("m", 1)], 1))
+            assert first.read(9)[:4] == b"\x20\x02\0\0"
+            for _ in range(3):
+                publisher.publish("m", b"x" * 10_000)
+            assert running.broker.kept.total == 0
+        assert eventually(lambda: running.broker.kept.total == 3 * (1 + 10_000 + OVERHEAD_BYTES))
+        with Raw(running.port) as second:
+            second.send(persistent)
+            assert second.read(4) == b"\x20\x02\1\0"
+            assert running.broker.kept.total == 0
+            assert eventually(lambda: sessions["p"][1]._unacked_bytes == 3 * (1 + 10_000 + OVERHEAD_BYTES))
+        assert eventually(lambda: running.broker.kept.total > 30_000)
+        with Raw(running.port).connect("p"):
+            assert running.broker.kept.total == 0
 
 
 @both_kinds

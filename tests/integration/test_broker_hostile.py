@@ -36,11 +36,10 @@ def many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@both_kinds
 @pytest.mark.usefixtures("many_files")
-def test_a_thousand_silent_sockets_are_closed_and_others_are_let_in_meanwhile(kind: str) -> None:
+def test_a_thousand_silent_sockets_are_closed_and_others_are_let_in_meanwhile() -> None:
     limits = Limits(connect_timeout_s=1.0, max_unnamed_per_address=CROWD)
-    with started(kind, limits) as running, Client(running.port) as client, ExitStack() as stack:
+    with started(limits=limits) as running, Client(running.port) as client, ExitStack() as stack:
         client.subscribe(("m", 1))
         silent = [
             stack.enter_context(socket.create_connection((HOST, running.port), source_address=("127.0.0.2", 0)))
@@ -53,8 +52,8 @@ def test_a_thousand_silent_sockets_are_closed_and_others_are_let_in_meanwhile(ki
         for each in silent:
             each.setblocking(False)
         closed: set[socket.socket] = set()
-        assert eventually(lambda: all_closed(silent, closed), 6.0 if running.ours else 1.5) is running.ours
-        assert not running.ours or eventually(lambda: len(running.broker._served) == 1)
+        assert eventually(lambda: all_closed(silent, closed))
+        assert eventually(lambda: len(running.broker._served) == 1)
 
 
 def all_closed(sockets: list[socket.socket], closed: set[socket.socket]) -> bool:
