@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 @pytest.fixture
 def errors() -> Iterator[list[MutableMapping[str, Any]]]:
-    """What is logged as an error."""
+    """What is logged: errors at least, and more where a command in this process has asked for it."""
     was = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with capture_logs() as logs:
