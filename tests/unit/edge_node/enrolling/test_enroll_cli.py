@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 
 from contract.errors import SarvisError
 from edge_node.audio import read_wav
+from edge_node.state import StateFile
 from edge_node.triggers.folder import Kept, TriggerFolder
 from edge_node.wakeword.cli import app
 from edge_node.wav import wav
@@ -126,6 +127,14 @@ def test_what_was_labelled_as_not_the_word_is_learned_from_without_speaking_agai
 def test_labels_are_learned_from_by_the_next_enrolment_too(place: Place) -> None:
     place.label(STRANGER, "other")
     assert "0 of 1 sounds taken for it that were labelled" in told(place.learn())
+
+
+def test_a_node_that_runs_takes_it_at_once(taught: Place) -> None:
+    node = StateFile(taught.voice.parent, "jetson")
+    node.open()
+    assert "The node that runs takes it within a second." in told(taught.enroll("--refit"))
+    assert "The node that runs goes back to the model alone within a second." in told(taught.enroll("--remove"))
+    node.close()
 
 
 def test_there_is_nothing_to_refit_without_a_voice(place: Place) -> None:

@@ -44,7 +44,7 @@ def test_each_is_shown_and_gets_the_label_that_is_typed(folder: TriggerFolder) -
 
 def test_one_is_played_as_often_as_is_asked_for_and_stays_until_something_is_said_of_it(folder: TriggerFolder) -> None:
     first = folder.path / folder.all()[0].name
-    said, played = reviewed(folder, "p", "p", "what?", "", "q")
+    said, played = reviewed(folder, "p", "p", "what?", "", "q", "w")
     assert played == [first, first]
     assert said[2].startswith("p play, w the word")
     assert labels(folder) == ["new"] * 3
