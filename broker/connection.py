@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, Protocol
+from typing import Any
 
 from amqtt.adapters import StreamWriterAdapter
 from amqtt.mqtt.packet import DISCONNECT, PINGREQ, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBSCRIBE, UNSUBSCRIBE
@@ -23,39 +23,13 @@ from broker.journal import Message, Notes
 from broker.keepalive import KeepAlive
 from broker.limits import Limits
 from broker.pace import Pace
+from broker.router import Router
 from contract.errors import MessageError
 
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 16_384
-
-
-class Router(Protocol):
-    """What a connection asks of the broker; nothing here waits."""
-
-    def changes(self) -> int:
-        """How many changes there were that a store must remember."""
-        ...
-
-    def call_when_saved(self, connection: Any) -> None:
-        """Call its `saved` each time that changes were saved, until it says that it waits for none."""
-        ...
-
-    def client_publishes(self, session: Session, packet: Any) -> None:
-        """Hand a PUBLISH on."""
-        ...
-
-    def client_subscribes(self, session: Session, filters: list[tuple[str, int]]) -> list[int]:
-        """Subscribe, and return the codes of SUBACK."""
-        ...
-
-    def replay_retained(self, session: Session, granted: list[tuple[str, int]]) -> None:
-        """Send what is retained under filters that were granted just now."""
-        ...
-
-    def client_unsubscribes(self, session: Session, filters: list[str]) -> None:
-        """Forget filters."""
-        ...
+_PACED = (PUBLISH, SUBSCRIBE, UNSUBSCRIBE)
 
 
 async def packets(reader: asyncio.StreamReader, limits: Limits) -> AsyncGenerator[bytes, None]:
@@ -114,8 +88,10 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
                     raise MessageError("a second CONNECT")
                 self._changes = self._router.changes()
                 await self._handlers[kind](packet)
-                if kind == PUBLISH and (wait_s := self._pace.spend(self._loop.time())):
-                    await asyncio.sleep(wait_s)
+                if kind in _PACED:
+                    work = 1 if kind == PUBLISH else len(packet.payload.topics)
+                    if wait_s := self._pace.spend(self._loop.time(), work):
+                        await asyncio.sleep(wait_s)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -234,7 +210,7 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         def answer() -> None:
             self._write(SubackPacket.build(packet.variable_header.packet_id, codes))
             if self.is_open:
-                self._router.replay_retained(self.session, granted)
+                self._pace.spend(self._loop.time(), self._router.replay_retained(self.session, granted))
 
         self._when_saved(answer)
 

@@ -17,6 +17,8 @@ from broker.subscriptions import Subscriptions, has_wildcard, matches, valid_fil
 log = logging.getLogger(__name__)
 
 REFUSED = 0x80
+MATCHES_PER_MESSAGE = 50
+"""So many comparisons of a filter with a topic are as much work as one message."""
 
 
 class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
@@ -92,8 +94,8 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
             if self.filters.remove(session.client_id, topic_filter) and notes is not None:
                 notes.unsubscribe(topic_filter)
 
-    def replay_retained(self, session: Session, granted: list[tuple[str, int]]) -> None:
-        """Send what is retained under filters that were granted just now, each topic once."""
+    def replay_retained(self, session: Session, granted: list[tuple[str, int]]) -> int:
+        """Send what is retained under filters that were granted just now, each topic once; returns the work it was."""
         connection = self._sessions[session.client_id][1]
         wanted: dict[str, int] = {}
         for topic_filter, qos in granted:
@@ -102,6 +104,8 @@ class FanOut(Broker):  # type: ignore[misc]  # aMQTT has no type information
         for topic, qos in wanted.items():
             retained = self._retained_messages[topic]
             connection.publish(topic, retained.data, min(retained.qos, qos), retain=True)
+        wild = sum(has_wildcard(topic_filter) for topic_filter, _ in granted)
+        return len(wanted) + wild * len(self._retained_messages) // MATCHES_PER_MESSAGE
 
     def _retained_under(self, topic_filter: str) -> list[str]:
         """By dictionary where there is no wildcard: a fleet that comes back subscribes to its own topics."""

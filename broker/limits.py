@@ -60,7 +60,11 @@ class Limits:
     """An absent persistent session is forgotten after that."""
 
     max_publish_per_s: float = 2_000.0
-    """A client that publishes more for longer than two seconds is read no faster: it waits, the others do not."""
+    """A client that publishes more for longer than two seconds is read no faster: it waits, the others do not.
+
+    A filter that it subscribes to or unsubscribes from counts like a message, and so does each that is sent because it
+    was retained.
+    """
 
     max_sessions: int = 10_000
     """Of persistent sessions; for one more the one that is absent longest is forgotten."""

@@ -132,6 +132,10 @@ bad = st.one_of(
         st.lists(_names, max_size=30),
         st.binary(max_size=3),
     ),
+    # More filters than a packet may have, more levels than a topic may have.
+    st.sampled_from(
+        [packet(SUBSCRIBE, b"\0\1" + (text(b"a") + b"\1") * 2_000, 2), publish(b"/" * 201, b"x"), subscribe(b"/" * 201)]
+    ),
     good.map(lambda whole: whole[:-1]),
     good.map(lambda whole: whole + b"\0"),
     good.map(lambda whole: whole[1:]),

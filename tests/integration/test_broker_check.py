@@ -157,7 +157,8 @@ def test_thorough_probes_and_a_single_device(found: dict[str, "Future[Seen]"]) -
     assert float(findings["will_keepalive"].seen.split()[1]) >= 2.0
 
 
-def test_a_message_that_waits_for_the_next_is_seen() -> None:
+def test_a_message_that_waits_for_the_next_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "STALLED_S", 0.3)
     with started("ours", Limits(max_publish_per_s=0.5)) as running:
         target = Target(HOST, running.port, "check", Credential(), Device("one"), None, rights=False)
         (finding,) = window.window(target)

@@ -1,9 +1,11 @@
 """Clients that mean harm, against the embedded broker while others use it; arbitrary packets are in tests/fuzz."""
 
+import contextlib
 import gc
 import logging
 import resource
 import socket
+import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -141,6 +143,26 @@ def test_one_packet_of_filters_without_number_keeps_nobody_waiting() -> None:
     with started() as running:
         cost(running, 1_000)
         assert cost(running, 30_000) < cost(running, 1_000)
+
+
+def test_who_asks_for_all_retained_messages_again_and_again_keeps_nobody_waiting() -> None:
+    limits = Limits(max_publish_per_s=1_000)
+    with started(limits=limits) as running, Client(running.port) as honest, Raw(running.port).connect() as greedy:
+        honest.subscribe(("m", 1))
+        for number in range(400):
+            honest.publish(f"r/{number}", b"x", 0, retain=True)
+        assert eventually(lambda: len(running.broker._retained_messages) == 400)
+        greedy.send(*(SubscribePacket.build([("r/+", 0), ("none/+", 0)], number) for number in range(1, 31)))
+        assert greedy.read(6) == b"\x90\x04\0\1\0\0"
+        honest.publish("m")
+        assert eventually(lambda: honest.heard() == [("m", b"x")])
+        answered = bytearray()
+        greedy.socket.settimeout(0.5)
+        ends = time.monotonic() + 1.0
+        while time.monotonic() < ends:
+            with contextlib.suppress(TimeoutError):
+                answered += greedy.socket.recv(65_536)
+        assert answered.count(b"\x90\x04\0") < 15  # at its rate 30 take ten seconds
 
 
 def test_a_topic_of_thousands_of_levels_is_none() -> None:
