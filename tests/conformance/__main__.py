@@ -85,6 +85,8 @@ def _results(folder: Path, names: list[str], ours: bool) -> Iterator[tuple[str, 
                 _, status = os.waitpid(each.pid, 0)
             elif not pid:
                 continue
+            with contextlib.suppress(ProcessLookupError):  # brokers that a script has started and not ended
+                os.killpg(each.pid, signal.SIGKILL)
             running.remove(each)
             each.output.seek(0)
             yield each.name, max(os.waitstatus_to_exitcode(status), -1) % 256, each.output.read()
