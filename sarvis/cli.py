@@ -22,7 +22,7 @@ HELP = {
     "fleet": "Many simulated devices and apps, for load and for your eyes.",
     "token": "Tokens for apps, keys for HTTP callers and operators.",
     "sessions": "Who is logged in where; log somebody out.",
-    "wakeword": "Judge recordings with a wake-word model.",
+    "wakeword": "Teach a node your voice; make a wake-word model, and judge with it.",
 }
 
 

@@ -17,7 +17,7 @@ from edge_node.wakeword.enrolling.cli import enroll, review
 from edge_node.wakeword.native import NativeDetector, shipped_model_path
 from edge_node.wakeword.voice import Voice
 
-app = typer.Typer(no_args_is_help=True, help="Judge recordings with a wake-word model, make a model, measure it.")
+app = typer.Typer(no_args_is_help=True, help="Teach a node your voice; judge recordings; make a model and measure it.")
 
 app.command()(enroll)
 app.command()(review)
