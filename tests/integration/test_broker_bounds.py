@@ -29,11 +29,7 @@ def gone(running: Running, name: str, *filters: tuple[str, int]) -> Iterator[Non
     """A persistent session whose client has subscribed and left."""
     with Client(running.port, name, clean=False, login=ME) as client:
         client.subscribe(*filters)
-        connection = running.broker._sessions[name][1]
-    if running.ours:
-        assert eventually(connection.ended.is_set)
-    else:
-        assert eventually(lambda: running.broker._sessions[name][0].transitions.state == "disconnected")
+    assert eventually(lambda: running.is_away(name))
     yield
 
 

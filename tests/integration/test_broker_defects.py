@@ -182,6 +182,7 @@ def test_a_second_connection_of_a_persistent_session_hears_what_comes(running: R
 def test_messages_wait_for_an_absent_client_without_a_name(running: Running) -> None:
     with Client(running.port, "away", clean=False) as client:
         client.subscribe(("m", 1))
+    assert eventually(lambda: running.is_away("away"))
     with Client(running.port) as publisher:
         publisher.publish("m", b"meanwhile")
     with Client(running.port, "away", clean=False) as client, Client(running.port) as publisher:

@@ -116,6 +116,11 @@ class Running:
         finally:
             self._end_loop()
 
+    def is_away(self, name: str) -> bool:
+        """Whether the broker knows that the client of a persistent session has left."""
+        session, connection = self.broker._sessions[name]
+        return bool(connection.ended.is_set() if self.ours else session.transitions.state == "disconnected")
+
     def filters(self) -> int:
         return len(self.broker.filters if self.ours else self.broker.subscriptions)
 
