@@ -51,6 +51,7 @@ class Course:
         engines: who speaks.
         ensemble: the networks; the model is the mean of their logits.
         second_steps: how long a second stage learns, to be compared with.
+        rounds: in how many rounds each network learns.
         passes: how often, differently each time, speech and music without the word are heard.
         seed: of everything.
         folded: recordings that are learned from and, in as many folds, fix the thresholds of whoever has not.
@@ -69,6 +70,7 @@ class Course:
         Pupil("conv", 7, 7000, contrast=True),
     )
     second_steps: int = 3500
+    rounds: int = 3
     passes: int = 2
     seed: int = 2026
     folded: tuple[Source, ...] = FOLDED
@@ -80,11 +82,12 @@ QUICK = Course(
     scale=0.01,
     engines=("espeak", "flite"),
     ensemble=(
-        Pupil("dense", 1, 200, quiet=True),
-        Pupil("conv", 2, 200),
-        Pupil("conv", 3, 100, contrast=True),
+        Pupil("dense", 1, 90, quiet=True),
+        Pupil("conv", 2, 90),
+        Pupil("conv", 3, 30, contrast=True),
     ),
     second_steps=60,
+    rounds=2,
     passes=1,
     folded=PERMISSIVE,
     folds=2,

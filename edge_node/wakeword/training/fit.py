@@ -25,7 +25,6 @@ _NEAR = (-6400, 14400)
 
 _BATCH = 512
 _SMOOTH = 0.02
-_ROUNDS = 3
 _HARD_SHARE = 0.6
 _HARD_KEPT = 20_000
 
@@ -72,15 +71,35 @@ def lesson(block: SceneBlock, is_word: npt.NDArray[np.bool_], passages: list[Hal
 _Step: TypeAlias = Callable[[Weights, optax.OptState, jax.Array, jax.Array, jax.Array], tuple[Weights, optax.OptState]]
 
 
-def learn(taught: Lesson, architecture: Architecture, seed: int, steps: int = 9000, shares: Shares = LIFE) -> Member:
-    """One network; the same seed gives the same network on the same computer."""
+def learn(
+    taught: Lesson, architecture: Architecture, seed: int, steps: int = 9000, shares: Shares = LIFE, rounds: int = 3
+) -> Member:
+    """One network; the same seed gives the same network on the same computer.
+
+    After each round but the last, what it confuses most is looked for, and heard more often from then on.
+    """
     chance = np.random.default_rng(seed)
     scale = _scale(taught)
     key = jax.random.PRNGKey(seed)
     weights = fresh(architecture, key)
+    optimiser, compiled = _stepper(architecture, steps)
+    state = optimiser.init(weights)
+    bags = _Bags(taught, chance, shares)
+    per_round = steps // rounds
+    for number in track(range(steps), f"learning {architecture} {seed}", steps):
+        if number and number % per_round == 0:
+            bags.dwell_on_the_hard(partial(_score_as_heard, architecture, weights, scale))
+        windows, wanted = bags.draw(_BATCH)
+        key, now = jax.random.split(key)
+        weights, state = compiled(weights, state, now, jnp.asarray(_scaled(windows, scale)), jnp.asarray(wanted))
+    return Member(architecture, {name: kept(value) for name, value in weights.items()}, scale)
+
+
+@cache
+def _stepper(architecture: Architecture, steps: int) -> tuple[optax.GradientTransformation, _Step]:
+    """Networks that differ by seed alone are compiled once."""
     schedule = optax.warmup_cosine_decay_schedule(0.0, 1.5e-3, min(300, steps // 4), steps)
     optimiser = optax.adamw(schedule, weight_decay=1e-3)
-    state = optimiser.init(weights)
 
     def step(
         weights: Weights, state: optax.OptState, key: jax.Array, windows: jax.Array, wanted: jax.Array
@@ -96,15 +115,7 @@ def learn(taught: Lesson, architecture: Architecture, seed: int, steps: int = 90
         return _update(optimiser, weights, state, jax.grad(loss)(weights))
 
     compiled: _Step = jax.jit(step)
-    bags = _Bags(taught, chance, shares)
-    per_round = steps // _ROUNDS
-    for number in track(range(steps), f"learning {architecture} {seed}", steps):
-        if number and number % per_round == 0:
-            bags.dwell_on_the_hard(partial(_score_as_heard, architecture, weights, scale))
-        windows, wanted = bags.draw(_BATCH)
-        key, now = jax.random.split(key)
-        weights, state = compiled(weights, state, now, jnp.asarray(_scaled(windows, scale)), jnp.asarray(wanted))
-    return Member(architecture, {name: kept(value) for name, value in weights.items()}, scale)
+    return optimiser, compiled
 
 
 def _update(

@@ -67,10 +67,10 @@ class Lessons:
             scenes = self.scenes.where(self.quiet) if pupil.quiet else self.scenes
             taught = fit.lesson(scenes, self.is_word, [*self.passages, *(() if pupil.contrast else heard)])
             shares = fit.CONTRAST if pupil.contrast else fit.LIFE
-            return fit.learn(taught, pupil.architecture, course.seed + pupil.seed, pupil.steps, shares)
+            return fit.learn(taught, pupil.architecture, course.seed + pupil.seed, pupil.steps, shares, course.rounds)
 
         def description(pupil: Pupil) -> str:
-            what = f"{pupil.name} {pupil.seed} {pupil.steps} {course.seed} {course.passes} {self.told}"
+            what = f"{pupil.name} {pupil.seed} {pupil.steps} {course.rounds} {course.seed} {course.passes} {self.told}"
             return f"{what} {() if pupil.contrast else names}"
 
         return [
