@@ -24,11 +24,10 @@ from edge_node.mute import Mute, Switch
 from edge_node.triggers.folder import Limits, TriggerFolder
 from edge_node.triggers.keeping import Keeping
 from edge_node.triggers.writer import Writer
-from edge_node.wakeword.adopting import VoiceWatch, voice_path
+from edge_node.wakeword.adopting import Learned, VoiceWatch, voice_path
 from edge_node.wakeword.detector import Detector
 from edge_node.wakeword.native import NativeDetector
 from edge_node.wakeword.openwakeword import OpenWakeWordDetector
-from edge_node.wakeword.voice import Voice
 from edge_node.watchdog import DEAF_S, Watchdog, notifier, watchdog_s
 
 STOP_S = 10.0
@@ -141,22 +140,26 @@ class Ears:
         hearer.mute(muted)
         return muted
 
-    def _load_voice(self, path: Path) -> Voice:
+    def _load_voice(self, path: Path) -> Learned:
         if not isinstance(self.detector, NativeDetector):
             raise SettingsError("a voice needs edge.engine = native")
-        return Voice.load(path, self._edge.model)
+        return Learned.load(path, self._edge.model)
 
-    def _adopt(self, voice: Voice | None) -> None:
+    def _adopt(self, voice: Learned | None) -> None:
         edge = self._edge
         threshold = edge.threshold if voice is None or edge.threshold is not None else voice.threshold
         settings = self._advice.gate(edge.strictness, threshold, edge.patience, edge.refractory_s)
-        self._listener.call(partial(self._take, settings, "voice_left" if voice is None else "voice_adopted"))
+        self._listener.call(partial(self._take, settings, voice))
 
     # From the audio thread
 
-    def _take(self, settings: GateSettings, event: str) -> None:
+    def _take(self, settings: GateSettings, voice: Learned | None) -> None:
         self._gate.adjust(settings)
-        log.info(event, threshold=settings.threshold)
+        look = voice.look if voice is not None else None
+        if isinstance(self.detector, NativeDetector):
+            self.detector.adopt(look)
+        event = "voice_left" if voice is None else "voice_adopted"
+        log.info(event, threshold=settings.threshold, verifier=look is not None)
 
     def _triggered(self, trigger: Trigger) -> None:
         if self._hearer is not None:

@@ -1,10 +1,13 @@
 """A voice that was learned, while the node runs: taken when its file appears or changes, left when it is gone."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import SarvisError
 from contract.telemetry import get_logger
+from edge_node.wakeword.native import shipped_model_path
+from edge_node.wakeword.verifier import SecondLook
 from edge_node.wakeword.voice import Voice
 
 log = get_logger("voice")
@@ -17,6 +20,31 @@ def voice_path(state_dir: Path, device_id: str) -> Path:
     return state_dir.expanduser() / f"{device_id}.voice"
 
 
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a node takes of a voice, ready for use.
+
+    Attributes:
+        threshold: lowest score that counts.
+        look: what looks again at candidates; None if the voice has no verifier.
+    """
+
+    threshold: float
+    look: SecondLook | None
+
+    @classmethod
+    def load(cls, path: Path, model: Path | None = None) -> "Learned":
+        """Of a voice's file, for a model (default: the shipped one); SettingsError as `Voice.load`."""
+        voice = Voice.load(path, model)
+        return cls.of(voice, model)
+
+    @classmethod
+    def of(cls, voice: Voice, model: Path | None = None) -> "Learned":
+        """Of a voice of this model; SettingsError as `SecondLook.on`."""
+        look = SecondLook.on(voice.verifier, model or shipped_model_path()) if voice.verifier is not None else None
+        return cls(voice.threshold, look)
+
+
 class VoiceWatch:
     """Ask it often whether the file has changed.
 
@@ -25,7 +53,7 @@ class VoiceWatch:
         adopt: told the voice, or None when there is none any more.
     """
 
-    def __init__(self, path: Path, load: Callable[[Path], Voice], adopt: Callable[[Voice | None], None]) -> None:
+    def __init__(self, path: Path, load: Callable[[Path], Learned], adopt: Callable[[Learned | None], None]) -> None:
         self._path = path
         self._load = load
         self._adopt = adopt

@@ -12,10 +12,11 @@ import typer
 from contract.errors import SarvisError
 from edge_node.audio import SourceOptions, open_source
 from edge_node.gate import Gate
+from edge_node.wakeword.adopting import Learned
 from edge_node.wakeword.detector import FRAME_S
 from edge_node.wakeword.enrolling.cli import enroll, review
+from edge_node.wakeword.grounds import grounds_path
 from edge_node.wakeword.native import NativeDetector, shipped_model_path
-from edge_node.wakeword.voice import Voice
 
 app = typer.Typer(no_args_is_help=True, help="Teach a node your voice; judge recordings; make a model and measure it.")
 
@@ -39,7 +40,7 @@ def score(
 ) -> None:
     """Print one JSON line per file: highest score, whether it fires, and at which second of the file."""
     with _errors():
-        learned = Voice.load(voice, model) if voice is not None else None
+        learned = Learned.load(voice, model) if voice is not None else None
         for file in files:
             result = score_file(file, model, strictness, learned)
             line = {"file": str(file), "score": result.score, "fired": result.at_s is not None, "at_s": result.at_s}
@@ -80,8 +81,18 @@ def evaluate(
     beside: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="compare with this model, too; may be given several times")
     ] = None,
+    enrolled: Annotated[
+        bool, typer.Option("--enrolled", help="measure instead what a voice that is taught is good for")
+    ] = False,
+    other_grounds: Annotated[
+        list[Path] | None,
+        typer.Option("--grounds", metavar="FILE", help="with --enrolled: other grounds to compare with"),
+    ] = None,
 ) -> None:
     """Measure a model on held-out voices and on hours of recordings; print the tables."""
+    if enrolled:
+        _evaluate_enrolled(word, model or shipped_model_path(), cache.expanduser(), other_grounds or [], page, as_json)
+        return
     with _errors():
         from edge_node.wakeword.training import report  # noqa: PLC0415 the extra `train`
         from edge_node.wakeword.training.course import FULL  # noqa: PLC0415
@@ -100,6 +111,48 @@ def evaluate(
         if as_json:
             as_json.write_text(report.as_json(figures), encoding="utf-8")
         typer.echo(text)
+
+
+def _evaluate_enrolled(
+    word: str, model: Path, cache: Path, grounds: list[Path], page: Path | None, as_json: Path | None
+) -> None:
+    with _errors():
+        from edge_node.wakeword.training import enrolled_report, report  # noqa: PLC0415 the extra `train`
+        from edge_node.wakeword.training.course import FULL  # noqa: PLC0415
+        from edge_node.wakeword.training.enrolled import measure_enrolled  # noqa: PLC0415
+        from edge_node.wakeword.training.lessons import clips_of  # noqa: PLC0415
+        from edge_node.wakeword.training.vocabulary import load_word  # noqa: PLC0415
+
+        clips = list(clips_of(load_word(word), FULL, cache, splits=("test",)))
+        measured = [measure_enrolled(model, one, clips, cache) for one in (grounds_path(model), *grounds)]
+        text = enrolled_report.markdown(measured)
+        if page:
+            report.insert(page, text, enrolled_report.MARKS)
+        if as_json:
+            as_json.write_text(enrolled_report.as_json(measured), encoding="utf-8")
+        typer.echo(text)
+
+
+@app.command()
+def grounds(
+    *,
+    word: _Word = "싸비스",
+    model: _Model = None,
+    cache: _Cache = _CACHE,
+    out: Annotated[Path | None, typer.Option(help="default: beside the model, where `enroll` looks for them")] = None,
+    seen: Annotated[
+        Literal["both", "layers", "window"],
+        typer.Option(help="what a verifier sees: the head's hidden layers, its input"),
+    ] = "both",
+) -> None:
+    """Make what `enroll` fits a verifier with, from voices that teach; an hour of two cores the first time."""
+    with _errors():
+        from edge_node.wakeword.training.grounding import ground  # noqa: PLC0415 the extra `train`
+        from edge_node.wakeword.training.vocabulary import load_word  # noqa: PLC0415
+
+        path = out or grounds_path(model)
+        ground(load_word(word), model or shipped_model_path(), cache.expanduser(), seen).save(path)
+        typer.echo(f"{path} is made; measure it: sarvis wakeword evaluate --enrolled")
 
 
 @contextmanager
@@ -129,11 +182,12 @@ class Score:
 
 
 def score_file(
-    file: Path, model: Path | None = None, strictness: Strictness = "normal", voice: Voice | None = None
+    file: Path, model: Path | None = None, strictness: Strictness = "normal", voice: Learned | None = None
 ) -> Score:
     """Hear a file as `--source wav:FILE` plays it, but as fast as it is read; SettingsError if it is no audio."""
     detector = NativeDetector(model)
     gate = Gate(detector.advice.gate(strictness, voice.threshold if voice is not None else None))
+    detector.adopt(voice.look if voice is not None else None)
     highest, fired_at_s = 0.0, None
     options = SourceOptions(pace=False)
     with open_source(f"wav:{file}", options) as frames:

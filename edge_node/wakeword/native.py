@@ -20,6 +20,7 @@ from edge_node.wakeword.features import Embedder, FrameRows
 from edge_node.wakeword.incremental import EMBEDDING_SIZE, Floats
 from edge_node.wakeword.runtime import Model, has_shapes, open_model, shapes_of
 from edge_node.wakeword.second_stage import FRAMES, SECOND, SecondStage
+from edge_node.wakeword.verifier import SecondLook
 
 HEAD_EMBEDDINGS = 16
 SHIPPED_MODEL = "ssabiseu.onnx"
@@ -78,6 +79,11 @@ class NativeDetector:
         self._embed = Embedder()
         self._recent: deque[Floats] = deque(maxlen=FRAMES)
         self._window: deque[Floats] = deque(maxlen=HEAD_EMBEDDINGS)
+        self._look: SecondLook | None = None
+
+    def adopt(self, look: SecondLook | None) -> None:
+        """Have candidates looked at again from the next frame on, or no more; from the thread that feeds."""
+        self._look = look
 
     def feed(self, frame: Frame) -> float | None:
         """The score of the 1.96 s that end with this frame; see `Detector.feed`."""
@@ -88,7 +94,9 @@ class NativeDetector:
             self._window.append(embedding)
         if len(self._window) < HEAD_EMBEDDINGS:
             return None
-        return self._head.judge(np.stack(self._window), self._recent)
+        window = np.stack(self._window)
+        score = self._head.judge(window, self._recent)
+        return score if self._look is None else self._look.fuse(score, window)
 
 
 class Head:

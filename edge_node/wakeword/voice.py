@@ -1,6 +1,6 @@
 """What a node learned of the people of its place: how sure the model is of their words here, and of what is none.
 
-It is numbers, no sound: nobody's voice can be made from it.
+It is numbers, no sound: nobody's voice can be made from it, but a verifier tells these people's word from others'.
 """
 
 import json
@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from contract import files
 from contract.errors import SettingsError
 from edge_node.wakeword.native import shipped_model_path
+from edge_node.wakeword.verifier import Verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,9 @@ class Voice:
         words: the score of each utterance of the word, 0 to 1: what the gate would have to be at most to hear it.
         talk, room: such scores of what is not the word, the highest of each second.
         labelled_words, labelled_others: such scores of what people labelled.
+        verifier: what looks again at candidates; all scores are with it, those of words with one made without that
+            word. None if the model has no grounds for one.
+        false_accepts_per_hour: to be expected at this threshold, measured on recordings; None without grounds.
     """
 
     model_sha256: str
@@ -37,10 +41,12 @@ class Voice:
     room: list[float]
     labelled_words: list[float]
     labelled_others: list[float]
+    verifier: Verifier | None = None
+    false_accepts_per_hour: float | None = None
 
     @property
     def missed(self) -> int:
-        """How many of the words it was taught it would not hear."""
+        """How many of these words it would not hear."""
         return sum(score < self.threshold for score in (*self.words, *self.labelled_words))
 
     @property

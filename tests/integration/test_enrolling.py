@@ -92,11 +92,24 @@ def test_a_node_that_runs_learns_a_voice_at_its_microphone_and_forgets_it_again(
 ) -> None:
     speeds = np.linspace(1.0, 1.06, WORDS)
     words = recording(
-        tmp_path / "words.wav", PAUSE, *(at_speed(DATA / "ssabiseu_bf_lily.wav", speed) for speed in speeds)
+        tmp_path / "words.wav", PAUSE, *(at_speed(DATA / "ssabiseu_em_alex.wav", speed) for speed in speeds)
     )
     talk = recording(tmp_path / "talk.wav", *[read_wav(DATA / "jarvis_near_miss.wav")] * 3, pause_s=0.1)
-    stranger = recording(tmp_path / "stranger.wav", read_wav(DATA / "ssabiseu_jf_nezumi.wav"))
+    warm_up = np.zeros(5 * RATE_HZ // 2, np.int16)  # a node needs two seconds before it can score
+    stranger = recording(tmp_path / "stranger.wav", warm_up, read_wav(DATA / "ssabiseu_jf_nezumi.wav"), pause_s=1.0)
+    own = recording(tmp_path / "own.wav", at_speed(DATA / "ssabiseu_em_alex.wav", 1.035))
     voice, folder = house.state_dir / "jetson.voice", TriggerFolder(house.state_dir, "jetson")
+
+    # A stranger's word wakes the model alone: it is kept, played to somebody, and labelled.
+    room.play(stranger)
+    wait_for("the stranger is taken for the word", lambda: house.heard() == 1)
+    wait_for("and kept", folder.all)
+    with Pty([*SARVIS, "wakeword", "review", *house.named], tmp_path, os.environ) as terminal:
+        terminal.sees("1 of 1: ")
+        terminal.types("p")
+        wait_for("it is heard in the room again", lambda: house.heard() == 2)
+        terminal.types("n")
+        assert terminal.ends() == 0
 
     short = ("--words", str(WORDS), "--room-s", "1", "--speech-s", "2", "--source", "mic:pulse")
     with Pty([*SARVIS, "wakeword", "enroll", *house.named, *short], tmp_path, os.environ) as terminal:
@@ -110,27 +123,22 @@ def test_a_node_that_runs_learns_a_voice_at_its_microphone_and_forgets_it_again(
         terminal.types()
         terminal.sees("Talk is recorded.")
         room.play(talk)
+        terminal.sees(f"Self-test: the engine itself heard {WORDS} of {WORDS} words")
         terminal.sees("The node that runs takes it within a second.")
         assert terminal.ends() == 0
-    adopted = house.logged("voice_adopted")
+    assert house.logged("voice_adopted")["verifier"] is True
     assert voice.stat().st_mode & 0o777 == 0o600
 
-    # A stranger's word is not what shall wake it: it does, is played to somebody, and labelled.
-    for kept in folder.all():
-        folder.forget(kept)
+    # Now it is who taught it that wakes it.
     before = house.heard()
-    room.play(stranger)
-    wait_for("the stranger is taken for the word", lambda: house.heard() == before + 1)
-    wait_for("and kept", folder.all)
-    with Pty([*SARVIS, "wakeword", "review", *house.named], tmp_path, os.environ) as terminal:
-        terminal.sees("1 of 1: ")
-        terminal.types("p")
-        wait_for("it is heard in the room again", lambda: house.heard() == before + 2)
-        terminal.types("n")
-        assert terminal.ends() == 0
-    assert any("1 labels" in line for line in house.wakeword("enroll", "--refit"))
-    assert house.logged("voice_adopted", nth=2)["threshold"] > adopted["threshold"]
+    room.play(stranger)  # and two seconds of nothing
+    assert house.heard() == before
+    room.play(own)
+    wait_for("the word is heard", lambda: house.heard() == before + 1)
 
+    assert any("1 labels" in line for line in house.wakeword("enroll", "--refit"))
+    house.logged("voice_adopted", nth=2)
     house.wakeword("enroll", "--remove")
-    assert house.logged("voice_left")["threshold"] == 0.5
+    left = house.logged("voice_left")
+    assert (left["threshold"], left["verifier"]) == (0.5, False)
     assert not voice.exists()

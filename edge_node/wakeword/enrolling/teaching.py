@@ -1,6 +1,7 @@
 """From what was recorded and labelled to a voice that the node takes; all of it lines for people."""
 
 import errno
+import math
 import os
 from pathlib import Path
 
@@ -9,12 +10,14 @@ from contract.sections.edge import EdgeSettings
 from edge_node.audio import read_wav
 from edge_node.state import in_use
 from edge_node.triggers.folder import Label, TriggerFolder
-from edge_node.wakeword.adopting import voice_path
+from edge_node.wakeword.adopting import Learned, voice_path
 from edge_node.wakeword.enrolling.recording import Recorded
 from edge_node.wakeword.enrolling.takes import Samples
-from edge_node.wakeword.enrolment import learn_again, learn_voice
+from edge_node.wakeword.enrolment import learn_again, learn_voice, rehearse
 from edge_node.wakeword.native import Head
 from edge_node.wakeword.voice import Voice
+
+_NORMAL_95 = 1.96
 
 
 def check(edge: EdgeSettings, device_id: str) -> None:
@@ -32,7 +35,11 @@ def check(edge: EdgeSettings, device_id: str) -> None:
 
 
 def taught(edge: EdgeSettings, device_id: str, recorded: Recorded) -> list[str]:
-    """Learn, store, tell; SettingsError if it cannot be stored, and what `learn_voice` raises: then nothing changed."""
+    """Learn, rehearse, store, tell.
+
+    Raises SettingsError if the engine does not hear what it was taught or the voice cannot be stored, and what
+    `learn_voice` raises: then nothing changed.
+    """
     folder = TriggerFolder(edge.state_dir, device_id)
     voice = learn_voice(
         recorded.words,
@@ -42,7 +49,17 @@ def taught(edge: EdgeSettings, device_id: str, recorded: Recorded) -> list[str]:
         hard_negatives=labelled(folder, "other"),
         model=edge.model,
     )
-    return [*report(voice), _stored(voice, edge, device_id)]
+    rehearsed = rehearse(Learned.of(voice, edge.model), recorded.words, recorded.speech, recorded.room, edge.model)
+    if rehearsed.heard * 2 < rehearsed.words:
+        raise SettingsError(
+            f"the self-test failed: the engine heard {rehearsed.heard} of these {rehearsed.words} words; nothing was "
+            "changed. Try again, nearer to the microphone"
+        )
+    test = (
+        f"Self-test: the engine itself heard {rehearsed.heard} of {rehearsed.words} words, "
+        f"and woke {rehearsed.woken} times at the other sound."
+    )
+    return [*report(voice), test, _stored(voice, edge, device_id)]
 
 
 def refitted(edge: EdgeSettings, device_id: str) -> list[str]:
@@ -90,13 +107,36 @@ def report(voice: Voice) -> list[str]:
     labels = len(voice.labelled_words) + len(voice.labelled_others)
     others = len(voice.talk) + len(voice.room)
     taken = sum(score >= voice.threshold for score in voice.labelled_others)
+    low, high = likely(voice.missed, words)
+    missed = (
+        f"{low:.0%} to {high:.0%} of words missed; each judged by what the others taught, {voice.missed} of {words}"
+    )
+    how = "a verifier and a threshold" if voice.verifier is not None else "a threshold alone: this model has no grounds"
+    per_hour = voice.false_accepts_per_hour
+    expected = (
+        [f"  Expected: {per_hour:.2f} false accepts in an hour of other people's talk and films."]
+        if per_hour is not None
+        else []
+    )
     return [
-        f"Learned {voice.made_at} from {words} times the word, {others} s of other sound and {labels} labels.",
-        f"Threshold {voice.threshold:.3f}; at that, of what it learned from:",
-        f"  {voice.missed} of {words} words missed,",
+        f"Learned {voice.made_at} from {words} times the word, {others} s of other sound and {labels} labels: {how}.",
+        f"Threshold {voice.threshold:.3f}.",
+        f"  Expected: {missed} words missed.",
+        *expected,
         f"  {voice.false_accepts - taken} of {others} s of other sound taken for it,",
         f"  {taken} of {len(voice.labelled_others)} sounds taken for it that were labelled as not the word.",
     ]
+
+
+def likely(hits: int, tries: int) -> tuple[float, float]:
+    """The shares, 0 to 1, that such a count fits with: Wilson's interval of 95 %."""
+    if not tries:
+        return 0.0, 1.0
+    squared, share = _NORMAL_95**2, hits / tries
+    middle = share + squared / (2 * tries)
+    aside = _NORMAL_95 * math.sqrt(share * (1.0 - share) / tries + squared / (4 * tries**2))
+    whole = 1.0 + squared / tries
+    return max((middle - aside) / whole, 0.0), min((middle + aside) / whole, 1.0)
 
 
 def labelled(folder: TriggerFolder, label: Label) -> list[Samples]:

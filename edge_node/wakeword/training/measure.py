@@ -52,6 +52,10 @@ CONDITIONS = (CLEAN, ROOM, *NOISY)
 
 # No noise serves two splits, and none of the test comes from what a model learned from.
 _NOISES: dict[Split, dict[Noise, tuple[str, ...]]] = {
+    "train": {
+        "home": ("lomiri-sounds",),
+        "babble": ("asterisk-core-sounds-ru-wav", "gcin-voice", "pocketsphinx-testdata"),
+    },
     "dev": {
         "home": ("unknown-horizons",),
         "music": ("asterisk-moh-opsound-wav",),

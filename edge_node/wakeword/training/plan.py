@@ -75,7 +75,7 @@ def _clips(word: Word, engine: Engine, split: Split, count: int, chance: random.
     for _ in range(count):
         yield from _one(speak, engine, split, "word", word.written, "word", word.ipa, chance)
     for miss in _near_misses(word, split, count, chance):
-        if _as_told(engine, miss.ipa) == _as_told(engine, word.ipa):
+        if sounds_alike(engine, miss.ipa, word.ipa):
             continue  # this engine would say the word itself
         yield from _one(speak, engine, split, "near", miss.written, miss.group, miss.ipa, chance)
     if split != "test":
@@ -100,6 +100,11 @@ def _near_misses(word: Word, split: Split, count: int, chance: random.Random) ->
         yield among[number % len(among)]
 
 
+def sounds_alike(engine: Engine, one: str, other: str) -> bool:
+    """Whether an engine says both the same way."""
+    return _as_told(engine, one) == _as_told(engine, other)
+
+
 def _as_told(engine: Engine, ipa: str) -> str:
     """What reaches an engine: all but Kokoro are told letters, which know no long vowels, for instance."""
     if engine == "kokoro":
@@ -115,20 +120,22 @@ def _one(
 ) -> Iterator[Clip]:
     line = speak(split, written, ipa, chance)
     if line is not None and not _is_left_out(line.voice):
-        yield _clip(engine, split, kind, written, group, line)
+        yield clip_of(engine, split, kind, written, group, line)
 
 
 def _is_left_out(voice: str) -> bool:
     return any(name in voices.LEFT_OUT for name in re.split(r"[+/:]", voice))
 
 
-def _clip(engine: Engine, split: Split, kind: Kind, written: str, group: str, line: Line) -> Clip:
+def clip_of(engine: Engine, split: Split, kind: Kind, written: str, group: str, line: Line) -> Clip:
+    """A clip with its name."""
     text = json.dumps([engine, split, kind, written, asdict(line)], ensure_ascii=False)
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
     return Clip(name, engine, split, kind, written, group, line)
 
 
-def _speed(chance: random.Random) -> float:
+def speed(chance: random.Random) -> float:
+    """As slow and fast as people say a word."""
     return round(chance.uniform(0.75, 1.35), 2)
 
 
@@ -150,7 +157,7 @@ def _kokoro_voice(split: Split, chance: random.Random) -> str:
 
 
 def _kokoro(split: Split, written: str, ipa: str, chance: random.Random) -> Line:  # noqa: ARG001 one signature
-    return Line(_kokoro_voice(split, chance), vary(ipa, chance), _speed(chance))
+    return Line(_kokoro_voice(split, chance), vary(ipa, chance), speed(chance))
 
 
 def _espeak(split: Split, written: str, ipa: str, chance: random.Random) -> Line:
@@ -158,23 +165,23 @@ def _espeak(split: Split, written: str, ipa: str, chance: random.Random) -> Line
     hangul = all("가" <= letter <= "힣" or letter == " " for letter in written)
     said = written if language == "ko" and hangul else latin(ipa)
     variant = chance.choice(voices.ESPEAK_VARIANTS[split])
-    return Line(f"{language}+{variant}".rstrip("+"), said, _speed(chance), _pitch(chance, 0.5, 1.6))
+    return Line(f"{language}+{variant}".rstrip("+"), said, speed(chance), _pitch(chance, 0.5, 1.6))
 
 
 def _flite(split: Split, written: str, ipa: str, chance: random.Random) -> Line:  # noqa: ARG001 one signature
     phones = " ".join(arpabet(ipa, chance))
-    return Line(chance.choice(voices.FLITE[split]), phones, _speed(chance), _pitch(chance, 0.5, 1.2))
+    return Line(chance.choice(voices.FLITE[split]), phones, speed(chance), _pitch(chance, 0.5, 1.2))
 
 
 def _festival(split: Split, written: str, ipa: str, chance: random.Random) -> Line:  # noqa: ARG001 one signature
     voice = chance.choice(voices.FESTIVAL[split])
     said = f"[{' '.join(arpabet(ipa, chance))}]" if voice in voices.FESTIVAL_ENGLISH else latin(ipa)
-    return Line(voice, said + chance.choice((".", "!", "?")), _speed(chance))
+    return Line(voice, said + chance.choice((".", "!", "?")), speed(chance))
 
 
 def _open_jtalk(split: Split, written: str, ipa: str, chance: random.Random) -> Line | None:  # noqa: ARG001 one signature
     said = kana(ipa)
-    return None if said is None else Line(voices.OPEN_JTALK[split][0], said, _speed(chance), _pitch(chance, 0.7, 1.4))
+    return None if said is None else Line(voices.OPEN_JTALK[split][0], said, speed(chance), _pitch(chance, 0.7, 1.4))
 
 
 _SPEAKERS: dict[Engine, _Speaker] = {
@@ -186,15 +193,15 @@ def _sentence(engine: Engine, split: Split, said: dict[str, list[str]], chance: 
     if engine == "kokoro":
         language = chance.choice(("ko", "ko", "ko", "en-us"))
         text = chance.choice(said[language])
-        line = Line(_kokoro_voice(split, chance), from_espeak(text, language), _speed(chance))
+        line = Line(_kokoro_voice(split, chance), from_espeak(text, language), speed(chance))
     elif engine == "espeak":
         language = chance.choice(("ko", "ko", *said))
         variant = chance.choice(voices.ESPEAK_VARIANTS[split])
-        line = Line(f"{language}+{variant}".rstrip("+"), chance.choice(said[language]), _speed(chance), _pitch(chance))
+        line = Line(f"{language}+{variant}".rstrip("+"), chance.choice(said[language]), speed(chance), _pitch(chance))
     elif engine == "flite":
-        line = Line(chance.choice(voices.FLITE[split]), f"text:{chance.choice(said['en-us'])}", _speed(chance))
+        line = Line(chance.choice(voices.FLITE[split]), f"text:{chance.choice(said['en-us'])}", speed(chance))
     else:
         voice = chance.choice(voices.FESTIVAL[split])
-        line = Line(voice, chance.choice(said[voices.FESTIVAL_LANGUAGES[voice]]), _speed(chance))
+        line = Line(voice, chance.choice(said[voices.FESTIVAL_LANGUAGES[voice]]), speed(chance))
     if not _is_left_out(line.voice):
-        yield _clip(engine, split, "speech", "", "speech", line)
+        yield clip_of(engine, split, "speech", "", "speech", line)

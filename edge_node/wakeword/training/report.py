@@ -20,14 +20,14 @@ _NAMES = {
 }  # fmt: skip
 
 
-def insert(page: Path, text: str) -> None:
+def insert(page: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Put the tables between the two marks of a page; ValueError if it has none."""
     whole = page.read_text(encoding="utf-8")
-    before, begin, rest = whole.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = whole.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise ValueError(f"{page} has no {BEGIN} ... {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{page} has no {marks[0]} ... {marks[1]}")
+    page.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def markdown(figures: Figures, curve: str) -> str:
@@ -79,7 +79,7 @@ def _targets(figures: Figures) -> Sequence[str]:
     def row(what: str, target: str, of: Callable[[str], object]) -> tuple[str, ...]:
         return (what, target, *(str(of(name)) for name in names))
 
-    return _table(
+    return table(
         ("", "target at normal", *names),
         [
             row("threshold", "", lambda name: f"{figures.thresholds[name]:.3f}"),
@@ -140,7 +140,7 @@ def _missed(figures: Figures, names: Sequence[str]) -> list[str]:
         rows = [row for row in figures.missed if row.engine == engine]
         head = f"{_NAMES.get(engine, engine)} ({rows[0].shares[names[0]].tries} clips)"
         lines += [
-            *_table((head, *names), [(row.condition, *(_short(row.shares[name]) for name in names)) for row in rows]),
+            *table((head, *names), [(row.condition, *(_short(row.shares[name]) for name in names)) for row in rows]),
             "",
         ]
     return lines[:-1]
@@ -152,7 +152,7 @@ def _taken(figures: Figures, names: Sequence[str]) -> list[str]:
         words = [row for row in figures.taken if row.group == group]
         rows.append((f"**{group}**", *(str(summed(row.shares[name] for row in words)) for name in names)))
         rows += [(row.written, *(_short(row.shares[name]) for name in names)) for row in words]
-    return _table(("", *names), rows)
+    return table(("", *names), rows)
 
 
 def _heard(figures: Figures, names: Sequence[str]) -> list[str]:
@@ -169,7 +169,7 @@ def _heard(figures: Figures, names: Sequence[str]) -> list[str]:
         if own:
             rows.append(_sum(f"all {kind}", [row.rates for row in own], names))
     rows.append(_sum("all", [row.rates for row in figures.heard], names))
-    return _table(("package", "hours", *names), rows)
+    return table(("package", "hours", *names), rows)
 
 
 def _crossed(figures: Figures, names: Sequence[str]) -> list[str]:
@@ -183,7 +183,7 @@ def _crossed(figures: Figures, names: Sequence[str]) -> list[str]:
         "Packages that the model learned from, each judged by networks that had not learned from it, at thresholds",
         "fixed on packages of other folds:",
         "",
-        *_table(("package", "hours", *names), rows),
+        *table(("package", "hours", *names), rows),
     ]
 
 
@@ -203,12 +203,12 @@ def _made_of(card: Mapping[str, Any]) -> list[str]:
         "",
         f"Seed {card['course']['seed']}; each clip is heard in several scenes.",
         "",
-        *_table(
+        *table(
             ("said by", "the word", "near-misses", "sentences"),
             [(engine, *(str(of.get(kind, 0)) for kind in kinds)) for engine, of in counts.items()],
         ),
         "",
-        *_table(("package", "from", "version", "licence", "use"), sources),
+        *table(("package", "from", "version", "licence", "use"), sources),
     ]
 
 
@@ -223,7 +223,7 @@ def _beside(comparison: Comparison) -> list[str]:
         "Each row is at the threshold where the model misses at most 5 % (10 %) of Kokoro's held-out words heard",
         "clean, so misses are equal and the rest can be compared.",
         "",
-        *_table(
+        *table(
             (
                 "",
                 "missed, room (Kokoro)",
@@ -274,7 +274,8 @@ def _short(share: Share) -> str:
     return f"{share.value:.0%} ({share.hits}/{share.tries})"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of Markdown."""
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 

@@ -17,7 +17,7 @@ from tests.unit.edge_node.enrolling.sounds import noise
 pytestmark = pytest.mark.usefixtures("logging_as_it_was")
 
 DATA = Path(__file__).parents[3] / "data"
-SPEAKER = DATA / "ssabiseu_bf_lily.wav"
+SPEAKER = DATA / "ssabiseu_em_alex.wav"
 STRANGER = DATA / "ssabiseu_jf_nezumi.wav"
 
 
@@ -76,11 +76,6 @@ def told(result: Result) -> str:
     return result.output
 
 
-def threshold(place: Place) -> float:
-    line = next(line for line in told(place.enroll("--show")).splitlines() if line.startswith("Threshold"))
-    return float(line.split()[1].rstrip(";"))
-
-
 def test_a_voice_is_learned_from_files_shown_and_removed(place: Place) -> None:
     assert "No voice is stored" in told(place.enroll("--show"))
     recordings = {file.name for file in place.folder.iterdir()}
@@ -115,13 +110,15 @@ def test_too_few_and_too_many_words_are_a_usage_error_and_change_nothing(place: 
     assert not place.voice.exists()
 
 
-def test_what_was_labelled_as_not_the_word_is_learned_from_without_speaking_again(taught: Place) -> None:
-    before = threshold(taught)
+def test_what_was_labelled_is_learned_from_without_speaking_again(taught: Place) -> None:
+    before = json.loads(taught.voice.read_text())
     taught.label(STRANGER, "other")
     assert "0 of 1 sounds taken for it that were labelled" in told(taught.enroll("--refit"))
-    assert threshold(taught) > before
     taught.label(SPEAKER, "word")
     assert "0 of 11 words missed" in told(taught.enroll("--refit"))
+    after = json.loads(taught.voice.read_text())
+    assert after["labelled_others"] < [after["threshold"]]
+    assert after["verifier"] == before["verifier"]
 
 
 def test_labels_are_learned_from_by_the_next_enrolment_too(place: Place) -> None:
