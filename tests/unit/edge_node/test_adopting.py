@@ -7,8 +7,7 @@ import pytest
 
 from contract import files
 from contract.errors import SettingsError
-from edge_node.wakeword.adopting import VoiceWatch, voice_path
-from edge_node.wakeword.voice import Voice
+from edge_node.wakeword.adopting import Learned, VoiceWatch, voice_path
 
 
 class Adopted:
@@ -20,12 +19,12 @@ class Adopted:
         self.loaded = 0
         self.watch = VoiceWatch(self.path, self._load, lambda voice: self.voices.append(cast("str | None", voice)))
 
-    def _load(self, path: Path) -> Voice:
+    def _load(self, path: Path) -> Learned:
         self.loaded += 1
         text = path.read_text()
         if text == "bad":
             raise SettingsError(f"{path} is no voice")
-        return cast("Voice", text)
+        return cast("Learned", text)
 
 
 @pytest.fixture
