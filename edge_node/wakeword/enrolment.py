@@ -50,35 +50,28 @@ def learn_voice(
     heard = [ear.hears(word) for word in words]
     # A verifier would learn any word; this is still to be the model's.
     _refuse_faint([ear.peak(one) for one in heard], FAINTEST)
-    labelled = [ear.hears(word) for word in hard_positives]
-    voice = Voice(
-        model_sha256=model_sha256(model),
-        made_at="",
-        threshold=HIGHEST,
-        words=[ear.peak(one) for one in heard],
-        talk=ear.peaks(ear.hears(speech)),
-        room=ear.peaks(ear.hears(room)),
-        labelled_words=[ear.peak(one) for one in labelled],
-        labelled_others=[ear.peak(ear.hears(sound)) for sound in hard_negatives],
-    )
+    heard += [ear.hears(word) for word in hard_positives]
+    verifier, look = None, None
+    without: list[SecondLook | None] = [None] * len(heard)
     if grounds is not None:
         insight = Insight(ear.head.path, grounds.layers)
         known = [ear.word(sound, grounds, insight) for sound in (*words, *hard_positives)]
         verifier = grounds.verifier(known)
         look = SecondLook(verifier, insight)
-        without = [grounds.verifier([*known[:at], *known[at + 1 :]]) for at in range(len(known))]
-        unknown = [
-            ear.peak(one, SecondLook(other, insight)) for one, other in zip((*heard, *labelled), without, strict=True)
-        ]
-        voice = replace(
-            voice,
-            words=unknown[: len(heard)],
-            labelled_words=unknown[len(heard) :],
-            talk=ear.peaks(ear.hears(speech), look),
-            room=ear.peaks(ear.hears(room), look),
-            labelled_others=[ear.peak(ear.hears(sound), look) for sound in hard_negatives],
-            verifier=verifier,
-        )
+        others = [grounds.verifier([*known[:at], *known[at + 1 :]]) for at in range(len(known))]
+        without = [SecondLook(other, insight) for other in others]
+    scores = [ear.peak(one, other) for one, other in zip(heard, without, strict=True)]
+    voice = Voice(
+        model_sha256=model_sha256(model),
+        made_at="",
+        threshold=HIGHEST,
+        words=scores[: len(words)],
+        talk=ear.peaks(ear.hears(speech), look),
+        room=ear.peaks(ear.hears(room), look),
+        labelled_words=scores[len(words) :],
+        labelled_others=[ear.peak(ear.hears(sound), look) for sound in hard_negatives],
+        verifier=verifier,
+    )
     return _fitted(voice, ear.head.advice, grounds)
 
 
