@@ -27,8 +27,8 @@ BEST_FRAMES = 4
 """So many frames around a word have its sound in their window: those that score best stand for it."""
 
 # Chosen on voices that choose (`dev`): docs/decisions/0010-learning-a-voice.md.
-_PRIOR_WORDS = 3.0
-_SHRINKAGE = 3.0
+_PRIOR_WORDS = 4.0
+_SHRINKAGE = 0.5
 
 _HALVES = ("axes", "life")
 
@@ -42,8 +42,9 @@ class Grounds:
         layers: names of the values of the model that are seen before the window: of `Insight`, n numbers in all.
         mean: of what is seen (n,).
         axes: of most variance, scaled to variance 1 (n, D).
-        word, near: where words and near-misses of many voices lie (D,).
-        within: covariance of a voice's words and of near-misses, averaged (D, D).
+        word: where words of many voices lie (D,).
+        near: where near-misses of many voices lie, and a little of where whatever else is said and heard does (D,).
+        within: covariance of a voice's words, of near-misses and of whatever else, averaged (D, D).
         offset: taken off, so that a threshold costs as many false accepts as with the head alone.
         life: the highest logits that recordings without the word reached, with verifiers of some voices, falling (m,).
         hours: how long the recordings were, times how many voices there were.

@@ -1,10 +1,10 @@
 """The figures of enrolments as people read them: tables in Markdown."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from edge_node.wakeword.training.enrolled import OWN, Change, Enrolled
+from edge_node.wakeword.training.enrolled import EQUAL, EVENTS, OWN, Change, Enrolled
 from edge_node.wakeword.training.report import table
 
 MARKS = ("<!-- enrolled: made by `sarvis wakeword evaluate --enrolled` -->", "<!-- /enrolled -->")
@@ -20,8 +20,7 @@ _COLUMNS = {
 }
 _PER_HOUR = "false_accepts"
 _AT = {
-    "normal": "At as many false accepts an hour as the model alone has at `normal`: {alone}.",
-    "lenient": "At as many as it has at `lenient`: {alone}.",
+    EQUAL: "At as many false accepts an hour, the mean of {rates} ({events} in {hours:.1f} h).",
     OWN: "At the threshold that the voice learned, beside the model alone at `normal`.",
 }
 
@@ -32,7 +31,7 @@ def markdown(measured: Sequence[Enrolled]) -> str:
     lines: list[str] = []
     for at, title in _AT.items():
         rows = [row for row in first.rows if row.at == at]
-        lines += [title.format(alone=first.alone.get(at)), ""]
+        lines += [_title(title, first.hours), ""]
         columns = dict(_COLUMNS) | ({_PER_HOUR: "false accepts an hour"} if at == OWN else {})
         lines += table(
             ("words enrolled (voices)", *columns.values()),
@@ -40,14 +39,14 @@ def markdown(measured: Sequence[Enrolled]) -> str:
         )
         lines.append("")
     if others:
-        lines += ["What else a verifier could see; at as many false accepts as the model alone has at `normal`.", ""]
+        lines += ["What else a verifier could see.", _title(_AT[EQUAL], first.hours), ""]
         lines += table(
             ("grounds", "words enrolled", *_COLUMNS.values()),
             [
                 (one.grounds, str(row.words), *(_short(name, getattr(row, name)) for name in _COLUMNS))
                 for one in measured
                 for row in one.rows
-                if row.at == "normal"
+                if row.at == EQUAL
             ],
         )
         lines.append("")
@@ -57,6 +56,17 @@ def markdown(measured: Sequence[Enrolled]) -> str:
 def as_json(measured: Sequence[Enrolled]) -> str:
     """All figures."""
     return json.dumps([asdict(one) for one in measured], indent=1) + "\n"
+
+
+def _title(title: str, hours: float) -> str:
+    return title.format(
+        rates=_listed(f"{one / hours:.2f}" for one in EVENTS), events=_listed(map(str, EVENTS)), hours=hours
+    )
+
+
+def _listed(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}"
 
 
 def _long(name: str, change: Change) -> str:

@@ -18,7 +18,7 @@ from edge_node.wakeword.training.lessons import clips_of
 from edge_node.wakeword.training.measure import CLEAN, ROOM, Condition
 from edge_node.wakeword.training.plan import Clip
 from edge_node.wakeword.training.progress import track
-from edge_node.wakeword.training.sources import RECORDINGS, ensure_voices
+from edge_node.wakeword.training.sources import LEARNED_FROM, Source, ensure_voices
 from edge_node.wakeword.training.users import COUNTS, as_said, other_talk, person, users
 from edge_node.wakeword.training.vocabulary import Word
 from edge_node.wakeword.verifier import WINDOW_NUMBERS, Insight
@@ -30,12 +30,15 @@ _CALIBRATED_ON = ("asterisk-prompt-it-menardi-wav", "fillets-ng-data-cs")
 """Packages that choose; the head has learned from both, alone as with a verifier."""
 _EVENTS = range(2, 9)
 _FEWEST = 5
+_DAILY_SHARE = 0.2
+_DAILY_SPREAD = 0.3
+"""What recordings hold weighs so much beside near-misses, and in the covariance; chosen on `dev`."""
 _WINDOW_SHARE = 0.5
+_LEAST = 1e-4
 _LIFE = 2000
 _CONDITIONS = (CLEAN, ROOM, Condition("home", 10), Condition("babble", 10))
 """Axes are of all of these: otherwise noise would be far out along them. The rest is of the first two alone."""
 _QUIET = 2
-
 
 Seen: TypeAlias = Literal["both", "layers", "window"]
 """What a verifier sees: the head's last hidden layers, which makes it one more layer of the head; its window; both."""
@@ -56,7 +59,9 @@ def ground(word: Word, model: Path, cache: Path, seen: Seen = "both") -> Grounds
     ]
     every = joined(scenes)
     mean, axes = _axes(every.seen[every.best()].astype(np.float64), 0.0 if seen == "layers" else _WINDOW_SHARE)
-    grounds = _statistics(joined(scenes[:_QUIET]), clips * _QUIET, _Axes(model_sha256(model), layers, mean, axes))
+    daily, _ = of_recordings(head, insight, _recordings(chosen=False), cache)
+    base = _Axes(model_sha256(model), layers, mean, axes)
+    grounds = _statistics(joined(scenes[:_QUIET]), clips * _QUIET, daily, base)
     chosen = clips_of(word, FULL, cache, splits=("dev",))
     return _calibrated(grounds, head, insight, [one for one in chosen if one.kind == "word"], cache)
 
@@ -89,9 +94,15 @@ class _Axes:
     axes: Numbers
 
 
-def _statistics(heard: Candidates, clips: list[Clip], base: _Axes) -> Grounds:
+def _recordings(*, chosen: bool) -> tuple[Source, ...]:
+    return tuple(source for source in LEARNED_FROM if (source.name in _CALIBRATED_ON) == chosen)
+
+
+def _statistics(heard: Candidates, clips: list[Clip], daily: Candidates, base: _Axes) -> Grounds:
     best = heard.best()
-    along = (heard.seen[best].astype(np.float64) - base.mean) @ base.axes
+    along, every_day = (
+        (seen.astype(np.float64) - base.mean) @ base.axes for seen in (heard.seen[best], daily.seen[daily.best()])
+    )
     is_word = np.array([clip.kind == "word" for clip in clips])[heard.scene[best]]
     of = np.array([person(clip) for clip in clips])[heard.scene[best]]
     words: list[Numbers] = []
@@ -100,14 +111,15 @@ def _statistics(heard: Candidates, clips: list[Clip], base: _Axes) -> Grounds:
         if len(said) >= _FEWEST:
             words.append(said - said.mean(axis=0))
     within = 0.5 * (np.cov(np.concatenate(words).T) + np.cov(along[~is_word].T))
+    near = along[~is_word].mean(axis=0)
     return Grounds(
         base.sha256,
         base.layers,
         base.mean,
         base.axes,
         along[is_word].mean(axis=0),
-        along[~is_word].mean(axis=0),
-        within,
+        near + _DAILY_SHARE * (every_day.mean(axis=0) - near),
+        within + _DAILY_SPREAD * (np.cov(every_day.T) - within),
         0.0,
         np.zeros(0),
         1.0,
@@ -115,21 +127,21 @@ def _statistics(heard: Candidates, clips: list[Clip], base: _Axes) -> Grounds:
 
 
 def _axes(seen: Numbers, window_share: float) -> tuple[Numbers, Numbers]:
-    """Mean (n,) and AXES directions (n, D) of most variance, the window's spread being so much of the layers'."""
+    """Mean (n,) and at most AXES directions (n, D) of most variance, the window's spread being so much of the layers'."""
     mean, deviation = seen.mean(axis=0), seen.std(axis=0)
     split = seen.shape[1] - WINDOW_NUMBERS
     scale = np.empty(seen.shape[1])
     scale[:split] = 1.0 / (deviation[:split] + 1e-2) / np.sqrt(max(split, 1))
     scale[split:] = window_share / np.sqrt((deviation[split:] ** 2).sum())
     values, vectors = np.linalg.eigh(np.cov(((seen - mean) * scale).T))
-    chosen = scale[:, np.newaxis] * vectors[:, ::-1][:, :AXES] / np.sqrt(values[::-1][:AXES])
+    many = min(AXES, int((values > _LEAST * values[-1]).sum()))  # some neurons are never awake
+    chosen = scale[:, np.newaxis] * vectors[:, ::-1][:, :many] / np.sqrt(values[::-1][:many])
     return mean, chosen.astype(np.float16).astype(np.float64)
 
 
 def _calibrated(grounds: Grounds, head: Head, insight: Insight, words: list[Clip], cache: Path) -> Grounds:
     """How much higher a threshold must be with a verifier than without, for as many false accepts; and how many."""
-    sources = tuple(source for source in RECORDINGS if source.name in _CALIBRATED_ON)
-    life, hours = of_recordings(head, insight, sources, cache)
+    life, hours = of_recordings(head, insight, _recordings(chosen=True), cache)
     life = life.along(grounds)
     alone = np.sort(life.reached())[::-1]
     ear = Ear(head, np.zeros(0, np.int16), other_talk(cache))

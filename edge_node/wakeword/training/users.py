@@ -30,9 +30,9 @@ _BEFORE_S, _LASTS_S = 1.0, 2.6
 
 
 def person(clip: Clip) -> str:
-    """Whose voice it is: of espeak-ng the variant, whatever the language."""
+    """Whose voice it is: of espeak-ng the variant, or none, whatever the language."""
     voice = clip.line.voice
-    return f"{clip.engine}:{voice.split('+')[-1] if clip.engine == 'espeak' else voice}"
+    return f"{clip.engine}:{voice.partition('+')[2] if clip.engine == 'espeak' else voice}"
 
 
 def as_said(clip: Clip, cache: Path) -> Samples:
