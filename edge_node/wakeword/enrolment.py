@@ -14,13 +14,14 @@ from contract.errors import SettingsError
 from edge_node.gate import Gate
 from edge_node.wakeword.adopting import Learned
 from edge_node.wakeword.augment import variants
-from edge_node.wakeword.detector import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ
-from edge_node.wakeword.grounds import ASKED_FROM, BEST_FRAMES, Grounds, Numbers
-from edge_node.wakeword.incremental import Floats
+from edge_node.wakeword.detector import FRAME_S, FRAME_SAMPLES
+from edge_node.wakeword.grounds import ASKED_FROM, BEST_FRAMES, Grounds
+from edge_node.wakeword.impression import Impression, Line, peaks, where
+from edge_node.wakeword.incremental import Floats, Numbers
 from edge_node.wakeword.native import HEAD_EMBEDDINGS, Advice, Head, NativeDetector
 from edge_node.wakeword.twin import embeddings_of, mel_rows, scores_of
-from edge_node.wakeword.verifier import Insight, SecondLook
-from edge_node.wakeword.voice import Voice, model_sha256
+from edge_node.wakeword.verifier import SUREST, Insight
+from edge_node.wakeword.voice import Memory, Voice, model_sha256
 
 Samples = npt.NDArray[np.int16]
 
@@ -29,7 +30,6 @@ FAINTEST, HIGHEST = 0.2, 0.99
 
 _LEAD_SAMPLES = 26 * FRAME_SAMPLES
 _TAIL_SAMPLES = 4 * FRAME_SAMPLES
-_PER_SECOND = SAMPLE_RATE_HZ // FRAME_SAMPLES
 
 
 def learn_voice(
@@ -41,52 +41,98 @@ def learn_voice(
     hard_positives: Sequence[Samples] = (),
     model: Path | None = None,
 ) -> Voice:
-    """From int16 (n,) each, mono at 16 kHz; raises SettingsError if the model hears too few of the words at all.
-
-    Each word is judged by a verifier that was made without it: what its score says holds for the next word, too.
-    """
+    """From int16 (n,) each, mono at 16 kHz; raises SettingsError if the model hears too few of the words at all."""
     ear = Ear(Head(model), room, speech)
-    grounds = Grounds.load(model)
     heard = [ear.hears(word) for word in words]
     # A verifier would learn any word; this is still to be the model's.
     _refuse_faint([ear.peak(one) for one in heard], FAINTEST)
-    heard += [ear.hears(word) for word in hard_positives]
-    verifier, look = None, None
-    without: list[SecondLook | None] = [None] * len(heard)
-    if grounds is not None:
-        insight = Insight(ear.head.path, grounds.layers)
-        known = [ear.word(sound, grounds, insight) for sound in (*words, *hard_positives)]
-        verifier = grounds.verifier(known)
-        look = SecondLook(verifier, insight)
-        others = [grounds.verifier([*known[:at], *known[at + 1 :]]) for at in range(len(known))]
-        without = [SecondLook(other, insight) for other in others]
-    scores = [ear.peak(one, other) for one, other in zip(heard, without, strict=True)]
+    talk, quiet = ear.hears(speech), ear.hears(room)
     voice = Voice(
         model_sha256=model_sha256(model),
         made_at="",
         threshold=HIGHEST,
-        words=scores[: len(words)],
-        talk=ear.peaks(ear.hears(speech), look),
-        room=ear.peaks(ear.hears(room), look),
-        labelled_words=scores[len(words) :],
-        labelled_others=[ear.peak(ear.hears(sound), look) for sound in hard_negatives],
-        verifier=verifier,
+        words=[ear.peak(one) for one in heard],
+        talk=ear.peaks(talk),
+        room=ear.peaks(quiet),
+        labelled_words=[],
+        labelled_others=[],
     )
-    return _fitted(voice, ear.head.advice, grounds)
+    grounds = Grounds.load(model)
+    if grounds is None:
+        return _labelled(voice, ear, hard_positives, hard_negatives)
+    mind = Mind(ear, grounds, Insight(ear.head.path, grounds.layers))
+    taught = [mind.word(word, one) for word, one in zip(words, heard, strict=True)]
+    remembered = replace(voice, memory=Memory(grounds.mark, taught, mind.other(talk), mind.other(quiet)))
+    return _verified(remembered, mind, hard_positives, hard_negatives)
 
 
 def learn_again(
     voice: Voice, hard_positives: Sequence[Samples], hard_negatives: Sequence[Samples], model: Path | None = None
 ) -> Voice:
-    """With other labels, from what the voice remembers: another threshold, the same verifier. Nobody speaks again."""
+    """With other labels, from what the voice remembers: nobody speaks again.
+
+    Raises SettingsError if its memory is of other grounds than those of the model now.
+    """
     ear = Ear(Head(model), np.zeros(0, np.int16), np.zeros(0, np.int16))
-    look = Learned.of(voice, model).look
-    labelled = replace(
+    if voice.memory is None:
+        return _labelled(voice, ear, hard_positives, hard_negatives)
+    grounds = Grounds.load(model)
+    if grounds is None or grounds.mark != voice.memory.grounds:
+        raise SettingsError("this voice was learned with other grounds of the model; enrol again with these")
+    mind = Mind(ear, grounds, Insight(ear.head.path, grounds.layers))
+    return _verified(voice, mind, hard_positives, hard_negatives)
+
+
+def _labelled(voice: Voice, ear: "Ear", positives: Sequence[Samples], negatives: Sequence[Samples]) -> Voice:
+    """With these labels: a threshold alone."""
+    told = replace(
         voice,
-        labelled_words=[ear.peak(ear.hears(sound), look) for sound in hard_positives],
-        labelled_others=[ear.peak(ear.hears(sound), look) for sound in hard_negatives],
+        labelled_words=[ear.peak(ear.hears(sound)) for sound in positives],
+        labelled_others=[ear.peak(ear.hears(sound)) for sound in negatives],
     )
-    return _fitted(labelled, ear.head.advice, Grounds.load(model) if look is not None else None)
+    return _fitted(told, ear.head.advice, None)
+
+
+def _verified(voice: Voice, mind: "Mind", positives: Sequence[Samples], negatives: Sequence[Samples]) -> Voice:
+    """With these labels: a verifier and a threshold, from the voice's memory."""
+    memory = voice.memory
+    if memory is None:
+        raise ValueError("the voice remembers nothing")
+    more = [mind.word(sound, mind.ear.hears(sound)) for sound in positives]
+    others = [mind.other(mind.ear.hears(sound)) for sound in negatives]
+    judged = judge([*memory.words, *more], others, mind.grounds, mind.patience)
+    told = replace(
+        voice,
+        words=judged.words[: len(memory.words)],
+        talk=memory.talk.peaks(judged.line, mind.patience),
+        room=memory.room.peaks(judged.line, mind.patience),
+        labelled_words=judged.words[len(memory.words) :],
+        labelled_others=[one.peak(judged.line, mind.patience) for one in others],
+        verifier=mind.grounds.verifier(judged.line),
+    )
+    return _fitted(told, mind.ear.head.advice, mind.grounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verifier along the axes, and the score of each word."""
+
+    line: Line
+    words: list[float]
+
+
+def judge(words: Sequence[Impression], others: Sequence[Impression], grounds: Grounds, patience: int) -> Judged:
+    """Learn from words and hard negatives.
+
+    Each word is judged by a verifier that was made without it: what its score says holds for the next word, too.
+    """
+    size = len(grounds.word)
+    none = where(others, size)
+    scores = [
+        word.peak(grounds.line(where([*words[:at], *words[at + 1 :]], size), none), patience)
+        for at, word in enumerate(words)
+    ]
+    return Judged(grounds.line(where(words, size), none), scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,29 +240,57 @@ class Ear:
         embedded = embeddings_of(mel)
         return Heard(np.nan_to_num(scores_of(embedded, self.head, mel)), embedded)
 
-    def word(self, sound: Samples, grounds: Grounds, insight: Insight) -> Numbers:
-        """What is seen of an utterance and of its variants, along the axes (any number, D)."""
-        stream = _after_the_room(sound, self.room)
-        found: list[Floats] = []
-        for variant in (stream, *variants(stream, self.room, self.talk)):
-            heard = self._hears(variant)
-            best = np.argsort(-heard.scores, kind="stable")[:BEST_FRAMES]
-            found += [insight.of(heard.window(frame)) for frame in best.tolist() if heard.scores[frame] >= ASKED_FROM]
-        return grounds.along(np.stack(found)) if found else np.empty((0, len(grounds.word)))
+    def forms(self, sound: Samples) -> list[Heard]:
+        """An utterance as it may sound tomorrow: its `variants`, each after 2 s of the room."""
+        return [self._hears(one) for one in variants(_after_the_room(sound, self.room), self.room, self.talk)]
 
-    def peak(self, heard: Heard, look: SecondLook | None = None) -> float:
+    def peak(self, heard: Heard) -> float:
         """The highest of `peaks`."""
-        return max(self.peaks(heard, look), default=0.0)
+        return max(self.peaks(heard), default=0.0)
 
-    def peaks(self, heard: Heard, look: SecondLook | None = None) -> list[float]:
-        """The highest score of each second that the gate would hear: of so many frames in a row the lowest counts."""
-        found = heard.scores
-        if look is not None:
-            found = found.copy()
-            for frame in np.flatnonzero(found >= ASKED_FROM).tolist():
-                found[frame] = look.fuse(float(found[frame]), heard.window(frame))
-        runs = np.lib.stride_tricks.sliding_window_view(found, self.head.advice.patience).min(axis=1)
-        return [round(float(runs[at : at + _PER_SECOND].max()), 4) for at in range(0, len(runs), _PER_SECOND)]
+    def peaks(self, heard: Heard) -> list[float]:
+        """Of the model alone, as `impression.peaks`."""
+        return peaks(heard.scores, self.head.advice.patience)
+
+
+@dataclass(frozen=True, slots=True)
+class Mind:
+    """What an ear hears, along the axes of grounds."""
+
+    ear: Ear
+    grounds: Grounds
+    insight: Insight
+
+    @property
+    def patience(self) -> int:
+        """How many frames in a row the gate asks for."""
+        return self.ear.head.advice.patience
+
+    def word(self, sound: Samples, heard: Heard) -> Impression:
+        """Of an utterance, int16 (n,), and what was heard of it; its place is that of all forms that it may have."""
+        return self._impression(heard, [heard, *self.ear.forms(sound)])
+
+    def other(self, heard: Heard) -> Impression:
+        """Of what is not the word; its place is where it sounds most like it."""
+        return self._impression(heard, [heard])
+
+    def _impression(self, heard: Heard, forms: Sequence[Heard]) -> Impression:
+        asked = np.flatnonzero(heard.scores >= ASKED_FROM).tolist()
+        sure = np.clip(heard.scores[asked].astype(np.float64), SUREST, 1.0 - SUREST)
+        places = [
+            (form, frame)
+            for form in forms
+            for frame in np.argsort(-form.scores, kind="stable")[:BEST_FRAMES].tolist()
+            if form.scores[frame] >= ASKED_FROM
+        ]
+        logits = np.log(sure / (1.0 - sure)).tolist()
+        seen = self._along([(heard, frame) for frame in asked])
+        return Impression.of(len(heard.scores), asked, logits, seen, self._along(places))
+
+    def _along(self, places: Sequence[tuple[Heard, int]]) -> Numbers:
+        if not places:
+            return np.empty((0, len(self.grounds.word)))
+        return self.grounds.along(np.stack([self.insight.of(heard.window(frame)) for heard, frame in places]))
 
 
 def _after_the_room(sound: Samples, room: Samples) -> Samples:

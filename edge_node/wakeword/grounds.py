@@ -4,8 +4,8 @@ A verifier is a linear discriminant. Most of it cannot be known from a dozen wor
 words vary, and where near-misses lie beside the word. `sarvis wakeword grounds` takes that from voices that teach.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.errors import SettingsError
-from edge_node.wakeword.incremental import Floats
+from edge_node.wakeword.incremental import Floats, Numbers
 from edge_node.wakeword.native import shipped_model_path
 from edge_node.wakeword.verifier import Verifier
 from edge_node.wakeword.voice import model_sha256
-
-Numbers = npt.NDArray[np.float64]
 
 ASKED_FROM = 0.02
 """Below that a verifier has nothing to say: no candidate."""
@@ -29,6 +27,8 @@ BEST_FRAMES = 4
 # Chosen on voices that choose (`dev`): docs/decisions/0010-learning-a-voice.md.
 _PRIOR_WORDS = 4.0
 _SHRINKAGE = 0.5
+_PRIOR_OTHERS = 5.0
+_MOST_OF_OTHERS = 0.25
 
 _HALVES = ("axes", "life")
 
@@ -44,6 +44,7 @@ class Grounds:
         axes: of most variance, scaled to variance 1 (n, D).
         word: where words of many voices lie (D,).
         near: where near-misses of many voices lie, and a little of where whatever else is said and heard does (D,).
+        daily: where whatever else is said and heard lies (D,).
         within: covariance of a voice's words, of near-misses and of whatever else, averaged (D, D).
         offset: taken off, so that a threshold costs as many false accepts as with the head alone.
         life: the highest logits that recordings without the word reached, with verifiers of some voices, falling (m,).
@@ -56,6 +57,7 @@ class Grounds:
     axes: Numbers
     word: Numbers
     near: Numbers
+    daily: Numbers
     within: Numbers
     offset: float
     life: Numbers
@@ -66,24 +68,37 @@ class Grounds:
         found: Numbers = (seen.astype(np.float64) - self.mean) @ self.axes
         return found
 
-    def verifier(self, words: Sequence[Numbers]) -> Verifier:
-        """For people who said these words: for each what was seen of it along the axes, (any number, D).
+    @property
+    def mark(self) -> str:
+        """Of these axes and no others: what was seen along others cannot be judged with these."""
+        return sha256(self.axes.tobytes() + self.mean.tobytes()).hexdigest()[:16]
 
-        Words of others pull at it, the less the more words there are.
-        """
-        weights, bias = self.line(words)
+    def verifier(self, line: tuple[Numbers, float]) -> Verifier:
+        """Of a `line`, for what `Insight` sees."""
+        weights, bias = line
         seen = self.axes @ weights
         return Verifier.of(ASKED_FROM, self.layers, seen, bias - float(self.mean @ seen))
 
-    def line(self, words: Sequence[Numbers]) -> tuple[Numbers, float]:
-        """The same along the axes: weights (D,) and bias."""
-        known = [one.mean(axis=0) for one in words if len(one)]
-        own = (np.sum(known, axis=0) if known else 0.0) + _PRIOR_WORDS * self.word
-        own = own / (len(known) + _PRIOR_WORDS)
+    def line(self, words: Numbers, others: Numbers | None = None) -> tuple[Numbers, float]:
+        """Weights (D,) and bias for people whose words lie here (any number, D), and who took others for none.
+
+        Words of other people pull at it, the less the more words there are. The others, hard negatives (any number, D),
+        pull the near-misses to where they are, but never so far that near-misses of all the world no longer count; what
+        recordings hold is then as likely taken as without them.
+        """
+        own = (words.sum(axis=0) + _PRIOR_WORDS * self.word) / (len(words) + _PRIOR_WORDS)
+        weights, bias = self._between(own, self.near)
+        if others is None or not len(others):
+            return weights, bias
+        share = min(len(others) / (len(others) + _PRIOR_OTHERS), _MOST_OF_OTHERS)
+        told, _ = self._between(own, self.near + share * (others.mean(axis=0) - self.near))
+        return told, bias + float((weights - told) @ self.daily)
+
+    def _between(self, own: Numbers, near: Numbers) -> tuple[Numbers, float]:
         size = len(self.within)
         spread = self.within + _SHRINKAGE * np.trace(self.within) / size * np.eye(size)
-        weights = np.linalg.solve(spread, own - self.near)
-        return weights, float(-0.5 * (own + self.near) @ weights - self.offset)
+        weights = np.linalg.solve(spread, own - near)
+        return weights, float(-0.5 * (own + near) @ weights - self.offset)
 
     def false_accepts(self, threshold: float) -> float:
         """To be expected in an hour of recordings at this threshold, 0 to 1, exclusive."""
@@ -132,11 +147,20 @@ class Grounds:
     def fits(self) -> bool:
         """Whether all shapes agree and all numbers are finite."""
         size = self.axes.shape[-1]
-        numbers = (self.mean, self.axes, self.within, self.word, self.near, self.life, np.array(self.offset))
+        numbers = (
+            self.mean,
+            self.axes,
+            self.within,
+            self.word,
+            self.near,
+            self.daily,
+            self.life,
+            np.array(self.offset),
+        )
         return (
             self.axes.shape == (len(self.mean), size)
             and self.within.shape == (size, size)
-            and self.word.shape == self.near.shape == (size,)
+            and self.word.shape == self.near.shape == self.daily.shape == (size,)
             and self.life.ndim == 1
             and self.hours > 0.0
             and all(bool(np.isfinite(one).all()) for one in numbers)

@@ -23,6 +23,7 @@ WARM_UP_FRAMES = 10
 """Before that some of the 76 rows are no real audio."""
 
 Floats = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.float64]
 
 _KEPT_ROWS = 2
 _STREAMS = "streams"

@@ -9,23 +9,20 @@ import binascii
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from pydantic import AfterValidator, Field
 
 from contract.errors import SettingsError
-from edge_node.wakeword.incremental import EMBEDDING_SIZE, Floats
+from edge_node.wakeword.incremental import EMBEDDING_SIZE, Floats, Numbers
 from edge_node.wakeword.runtime import open_bytes
-
-Weights: TypeAlias = npt.NDArray[np.float64]
 
 WINDOW_NUMBERS = 16 * EMBEDDING_SIZE
 
-# Where a head is surer than this, its logit says more of rounding than of sound.
-_SUREST = 1e-6
+SUREST = 1e-6
+"""Where a head is surer than this, its logit says more of rounding than of sound."""
 
 
 def _is_weights(text: str) -> str:
@@ -56,11 +53,11 @@ class Verifier:
     bias: Annotated[float, Field(allow_inf_nan=False)]
 
     @classmethod
-    def of(cls, asked_from: float, layers: list[str], weights: Weights, bias: float) -> "Verifier":
+    def of(cls, asked_from: float, layers: list[str], weights: Numbers, bias: float) -> "Verifier":
         """From numbers (n,)."""
         return cls(asked_from, layers, base64.b64encode(weights.astype("<f4").tobytes()).decode("ascii"), float(bias))
 
-    def numbers(self) -> Weights:
+    def numbers(self) -> Numbers:
         """The weights (n,)."""
         return np.frombuffer(base64.b64decode(self.weights), "<f4").astype(np.float64)
 
@@ -108,7 +105,7 @@ class SecondLook:
         """Score of head and verifier together, 0 to 1; the head's own if it is no candidate."""
         if score < self._asked_from:
             return score
-        sure = min(max(score, _SUREST), 1.0 - _SUREST)
+        sure = min(max(score, SUREST), 1.0 - SUREST)
         total = math.log(sure / (1.0 - sure)) + float(self._insight.of(window) @ self._weights) + self._bias
         # The sigmoid, in a form that does not overflow.
         return float(np.float32(0.5 + 0.5 * math.tanh(0.5 * total)))

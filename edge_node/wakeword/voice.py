@@ -1,6 +1,7 @@
 """What a node learned of the people of its place: how sure the model is of their words here, and of what is none.
 
-It is numbers, no sound: nobody's voice can be made from it, but a verifier tells these people's word from others'.
+It is numbers, no sound that could be played; but a verifier tells these people's word from others', and the memory
+holds what the model makes of how they said it.
 """
 
 import json
@@ -13,8 +14,23 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from contract import files
 from contract.errors import SettingsError
+from edge_node.wakeword.impression import Impression
 from edge_node.wakeword.native import shipped_model_path
 from edge_node.wakeword.verifier import Verifier
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What was taught, as numbers along the axes of these grounds.
+
+    Attributes:
+        grounds: their mark.
+    """
+
+    grounds: str
+    words: list[Impression]
+    talk: Impression
+    room: Impression
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +47,7 @@ class Voice:
         verifier: what looks again at candidates; all scores are with it, those of words with one made without that
             word. None if the model has no grounds for one.
         false_accepts_per_hour: to be expected at this threshold, measured on recordings; None without grounds.
+        memory: from which a verifier is made again with other labels; None without grounds.
     """
 
     model_sha256: str
@@ -43,6 +60,7 @@ class Voice:
     labelled_others: list[float]
     verifier: Verifier | None = None
     false_accepts_per_hour: float | None = None
+    memory: Memory | None = None
 
     @property
     def missed(self) -> int:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge_node.wakeword.grounds import ASKED_FROM, BEST_FRAMES, Grounds, Numbers
-from edge_node.wakeword.incremental import Floats
+from edge_node.wakeword.grounds import ASKED_FROM, BEST_FRAMES, Grounds
+from edge_node.wakeword.incremental import Floats, Numbers
 from edge_node.wakeword.native import HEAD_EMBEDDINGS, Head
 from edge_node.wakeword.training import measure
 from edge_node.wakeword.training.judge import Scores, scores_of

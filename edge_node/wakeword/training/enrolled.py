@@ -8,31 +8,21 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from edge_node.wakeword.enrolment import Ear, Heard, Samples, best_threshold
-from edge_node.wakeword.grounds import Grounds, Numbers
-from edge_node.wakeword.native import Head
-from edge_node.wakeword.training.candidates import Candidates, Logits, of_recordings, of_scenes
-from edge_node.wakeword.training.hearing import NEAR_CONDITIONS
-from edge_node.wakeword.training.measure import CLEAN, ROOM, Condition
-from edge_node.wakeword.training.plan import HARD_GROUP, Clip
+from edge_node.wakeword.grounds import Grounds
+from edge_node.wakeword.impression import Line
+from edge_node.wakeword.training.candidates import Candidates, Logits
+from edge_node.wakeword.training.homes import NOISY, QUIET, Enrolment, Flags, Home, enrolments, listen, logit
+from edge_node.wakeword.training.labels import Labels, measure_labels
+from edge_node.wakeword.training.measure import ROOM
+from edge_node.wakeword.training.plan import Clip
 from edge_node.wakeword.training.progress import track
-from edge_node.wakeword.training.sources import MEASURED
-from edge_node.wakeword.training.users import as_said, other_talk, person
-from edge_node.wakeword.verifier import Insight, SecondLook
-from edge_node.wakeword.voice import Voice
 
 WORDS = (5, 10, 15, 20)
-QUIET = (CLEAN, ROOM)
-NOISY = (Condition("home", 10), Condition("babble", 10))
-CONDITIONS = (*QUIET, *NOISY)
 EVENTS = (1, 2, 4, 8)
 """So many false accepts in all hours of recordings are allowed; a single number of them would be chance."""
 EQUAL, OWN = "equal", "own"
-_DRAWS = 2
-_LEAST_LEFT = 4
 _RESAMPLED = 2000
 
-Flags = npt.NDArray[np.bool_]
 Point: TypeAlias = tuple[float, list[float]]
 """The logit of the threshold without a voice, and of that with it for each trial."""
 
@@ -88,11 +78,13 @@ class Enrolled:
     Attributes:
         grounds: the file's name.
         hours: of recordings.
+        labels: what labels are good for.
     """
 
     grounds: str
     hours: float
     rows: list[Row]
+    labels: list[Labels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +93,7 @@ class Trial:
 
     Attributes:
         who: was taught.
-        threshold: that the voice learned.
+        threshold: the logit of that which the voice learned.
         found: by the names of a Row's fields.
         life: of recordings.
     """
@@ -112,117 +104,38 @@ class Trial:
     life: tuple[Logits, Logits]
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """Everything that all trials share."""
-
-    clips: list[Clip]
-    taught: list[tuple[Numbers, Heard]]
-    talk: Heard
-    scenes: dict[Condition, Candidates]
-    near_clips: list[Clip]
-    nears: dict[Condition, Candidates]
-    life: Candidates
-
-
 def measure_enrolled(model: Path, grounds: Path, clips: Sequence[Clip], cache: Path) -> Enrolled:
     """On the test split of `clips` and on recordings that nothing was learned from; SettingsError as `Grounds.load`."""
-    ground = Grounds.read(grounds, model)
-    head, insight = Head(model), Insight(model, ground.layers)
-    words = [clip for clip in clips if clip.split == "test" and clip.kind == "word"]
-    nears = [clip for clip in clips if clip.split == "test" and clip.kind == "near"]
-    life, hours = of_recordings(head, insight, MEASURED, cache)
-    nobody = np.zeros(0, np.int16)
-    ear = Ear(head, nobody, other_talk(cache))
-    taught = [_taught(ear, as_said(clip, cache), ground, insight) for clip in track(words, "enrolments", len(words))]
-
-    def scenes(some: list[Clip], conditions: Sequence[Condition], what: str) -> dict[Condition, Candidates]:
-        return {
-            condition: of_scenes(head, insight, some, condition, cache).along(ground)
-            for condition in track(conditions, what, len(conditions))
-        }
-
-    known = _Known(
-        words,
-        taught,
-        ear.hears(ear.talk),
-        scenes(words, CONDITIONS, "words"),
-        nears,
-        scenes(nears, NEAR_CONDITIONS, "near-misses"),
-        life.along(ground),
-    )
-    normal = _logit(head.advice.thresholds["normal"])
+    home = listen(model, Grounds.read(grounds, model), clips, cache)
+    normal = logit(home.mind.ear.head.advice.thresholds["normal"])
     rows: list[Row] = []
     for count in track(WORDS, "voices", len(WORDS)):
-        trials = _trials(count, ground, ear, insight, known)
-        rows.append(row(count, EQUAL, trials, [equal(trials, events) for events in EVENTS], hours))
-        rows.append(row(count, OWN, trials, [(normal, [_logit(one.threshold) for one in trials])], hours))
-    return Enrolled(grounds.name, hours, rows)
+        trials = [_trial(one, home) for one in enrolments(home, count)]
+        rows.append(row(count, EQUAL, trials, [equal(trials, events) for events in EVENTS], home.hours))
+        rows.append(row(count, OWN, trials, [(normal, [one.threshold for one in trials])], home.hours))
+    return Enrolled(grounds.name, home.hours, rows, measure_labels(home))
 
 
-def _taught(ear: Ear, sound: Samples, grounds: Grounds, insight: Insight) -> tuple[Numbers, Heard]:
-    return ear.word(sound, grounds, insight), ear.hears(sound)
-
-
-def _trials(
-    count: int,
-    grounds: Grounds,
-    ear: Ear,
-    insight: Insight,
-    known: _Known,
-) -> list[Trial]:
-    people = np.array([person(clip) for clip in known.clips])
-    found = []
-    for who in sorted(set(people)):
-        own = np.flatnonzero(people == who)
-        if len(own) < count + _LEAST_LEFT:
-            continue
-        for draw in range(_DRAWS):
-            chosen = np.random.default_rng([draw, count]).permutation(own)[:count].tolist()
-            threshold = _own_threshold(grounds, ear, insight, [known.taught[at] for at in chosen], known.talk)
-            line = grounds.line([known.taught[at][0] for at in chosen])
-            found.append(_trial(who, people == who, chosen, line, threshold, known))
-    return found
-
-
-def _own_threshold(
-    grounds: Grounds, ear: Ear, insight: Insight, taught: list[tuple[Numbers, Heard]], talk: Heard
-) -> float:
-    """As `learn_voice` finds it."""
-    numbers = [one for one, _ in taught]
-    scores = [
-        ear.peak(heard, SecondLook(grounds.verifier([*numbers[:at], *numbers[at + 1 :]]), insight))
-        for at, (_, heard) in enumerate(taught)
-    ]
-    others = ear.peaks(talk, SecondLook(grounds.verifier(numbers), insight))
-    return best_threshold(Voice("", "", 0.5, scores, others, [], [], []), ear.head.advice)
-
-
-def _trial(
-    who: str, own: Flags, chosen: list[int], line: tuple[Numbers, float], threshold: float, known: _Known
-) -> Trial:
-    left = own.copy()
-    left[chosen] = False
-    of_near = np.array([person(clip) for clip in known.near_clips]) == who
-    hard = np.array([clip.group == HARD_GROUP for clip in known.near_clips])
-    words = {condition: _both(scene, line) for condition, scene in known.scenes.items()}
-    nears = [_both(scene, line) for scene in known.nears.values()]
+def _trial(one: Enrolment, home: Home) -> Trial:
+    of_near = home.near_people == one.who
+    words = {condition: _both(scene, one.line) for condition, scene in home.words.items()}
+    nears = [_both(scene, one.line) for scene in home.nears.values()]
 
     def of(pairs: Sequence[tuple[Logits, Logits]], wanted: Flags) -> tuple[Logits, Logits]:
         return np.concatenate([one[wanted] for one, _ in pairs]), np.concatenate([one[wanted] for _, one in pairs])
 
     found = {
-        "quiet": of([words[condition] for condition in QUIET], left),
-        "noisy": of([words[condition] for condition in NOISY], left),
+        "quiet": of([words[condition] for condition in QUIET], one.left),
+        "noisy": of([words[condition] for condition in NOISY], one.left),
         "own": of(nears, of_near),
-        "own_hard": of(nears, of_near & hard),
+        "own_hard": of(nears, of_near & home.hard),
         "others": of(nears, ~of_near),
-        "guests": of([words[ROOM]], ~own),
+        "guests": of([words[ROOM]], ~one.own),
     }
-    return Trial(who, threshold, found, _both(known.life, line))
+    return Trial(one.who, one.threshold, found, _both(home.life, one.line))
 
 
-def _both(heard: Candidates, line: tuple[Numbers, float]) -> tuple[Logits, Logits]:
+def _both(heard: Candidates, line: Line) -> tuple[Logits, Logits]:
     return heard.reached(), heard.reached(line)
 
 
@@ -287,7 +200,3 @@ def change_of(counts: npt.NDArray[np.float64]) -> Change:
         interval(drawn[:, 1], drawn[:, 2]),
         interval(drawn[:, 1], drawn[:, 0]),
     )
-
-
-def _logit(score: float) -> float:
-    return float(np.log(score / (1.0 - score)))

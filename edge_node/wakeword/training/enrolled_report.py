@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from edge_node.wakeword.training.enrolled import EQUAL, EVENTS, OWN, Change, Enrolled
+from edge_node.wakeword.training.labels import How
 from edge_node.wakeword.training.report import table
 
 MARKS = ("<!-- enrolled: made by `sarvis wakeword evaluate --enrolled` -->", "<!-- /enrolled -->")
@@ -25,6 +26,13 @@ _AT = {
 }
 
 
+_LABELS = (
+    "Near-misses that a voice of 10 words took for the word, in a room, at its own threshold, are labelled. The same "
+    "utterances are heard elsewhere, clean and with noise; others are of the same near-misses and voices."
+)
+_HOW: dict[How, str] = {"nothing": "nothing", "threshold": "the threshold alone", "verifier": "the verifier"}
+
+
 def markdown(measured: Sequence[Enrolled]) -> str:
     """All tables: in full for the first grounds, in short for those it is compared with."""
     first, *others = measured
@@ -38,6 +46,28 @@ def markdown(measured: Sequence[Enrolled]) -> str:
             [(f"{row.words} ({row.people})", *(_long(name, getattr(row, name)) for name in columns)) for row in rows],
         )
         lines.append("")
+    lines += [_LABELS, ""]
+    lines += table(
+        (
+            "labels",
+            "learned from by",
+            "taken again, elsewhere",
+            "others of the same, taken",
+            "missed",
+            "false accepts an hour",
+        ),
+        [
+            (
+                f"{one.labels} ({one.draws} draws)",
+                _HOW[one.how],
+                *(f"{100 * share:.0f} %" for share in (one.again, one.alike)),
+                f"{100 * one.missed:.1f} %",
+                f"{one.false_accepts:.2f}",
+            )
+            for one in first.labels
+        ],
+    )
+    lines.append("")
     if others:
         lines += ["What else a verifier could see.", _title(_AT[EQUAL], first.hours), ""]
         lines += table(

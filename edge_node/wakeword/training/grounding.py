@@ -8,8 +8,10 @@ import numpy as np
 import onnx
 
 from contract.errors import SettingsError
-from edge_node.wakeword.enrolment import Ear
-from edge_node.wakeword.grounds import Grounds, Numbers
+from edge_node.wakeword.enrolment import Ear, Mind
+from edge_node.wakeword.grounds import Grounds
+from edge_node.wakeword.impression import where
+from edge_node.wakeword.incremental import Numbers
 from edge_node.wakeword.native import Head
 from edge_node.wakeword.training.candidates import Candidates, joined, of_recordings, of_scenes
 from edge_node.wakeword.training.course import FULL
@@ -19,7 +21,7 @@ from edge_node.wakeword.training.measure import CLEAN, ROOM, Condition
 from edge_node.wakeword.training.plan import Clip
 from edge_node.wakeword.training.progress import track
 from edge_node.wakeword.training.sources import LEARNED_FROM, Source, ensure_voices
-from edge_node.wakeword.training.users import COUNTS, as_said, other_talk, person, users
+from edge_node.wakeword.training.users import COUNTS, impression, other_talk, person, users
 from edge_node.wakeword.training.vocabulary import Word
 from edge_node.wakeword.verifier import WINDOW_NUMBERS, Insight
 from edge_node.wakeword.voice import model_sha256
@@ -119,6 +121,7 @@ def _statistics(heard: Candidates, clips: list[Clip], daily: Candidates, base: _
         base.axes,
         along[is_word].mean(axis=0),
         near + _DAILY_SHARE * (every_day.mean(axis=0) - near),
+        every_day.mean(axis=0),
         within + _DAILY_SPREAD * (np.cov(every_day.T) - within),
         0.0,
         np.zeros(0),
@@ -127,7 +130,7 @@ def _statistics(heard: Candidates, clips: list[Clip], daily: Candidates, base: _
 
 
 def _axes(seen: Numbers, window_share: float) -> tuple[Numbers, Numbers]:
-    """Mean (n,) and at most AXES directions (n, D) of most variance, the window's spread being so much of the layers'."""
+    """Mean (n,) and AXES directions of most variance, or fewer (n, D); the window weighs so much beside the layers."""
     mean, deviation = seen.mean(axis=0), seen.std(axis=0)
     split = seen.shape[1] - WINDOW_NUMBERS
     scale = np.empty(seen.shape[1])
@@ -144,13 +147,13 @@ def _calibrated(grounds: Grounds, head: Head, insight: Insight, words: list[Clip
     life, hours = of_recordings(head, insight, _recordings(chosen=True), cache)
     life = life.along(grounds)
     alone = np.sort(life.reached())[::-1]
-    ear = Ear(head, np.zeros(0, np.int16), other_talk(cache))
+    mind = Mind(Ear(head, np.zeros(0, np.int16), other_talk(cache)), grounds, insight)
     people: dict[str, list[Clip]] = {}
     for clip in words:
         people.setdefault(person(clip), []).append(clip)
     many = [own[:WORDS] for own in people.values() if len(own) >= WORDS]
     fused = [
-        life.reached(grounds.line([ear.word(as_said(clip, cache), grounds, insight) for clip in own]))
+        life.reached(grounds.line(where([impression(mind, clip, cache) for clip in own], len(grounds.word))))
         for own in track(many, "voices that choose", len(many))
     ]
     together = np.sort(np.concatenate(fused))[::-1]

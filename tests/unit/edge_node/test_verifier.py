@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from contract.errors import SettingsError
 from edge_node.wakeword.grounds import ASKED_FROM, Grounds, grounds_path
+from edge_node.wakeword.incremental import Numbers
 from edge_node.wakeword.native import Head, shipped_model_path
 from edge_node.wakeword.verifier import WINDOW_NUMBERS, Insight, SecondLook, Verifier
 
@@ -67,17 +68,35 @@ def test_damaged_weights_are_no_verifier(weights: str) -> None:
 
 def test_the_line_along_the_axes_is_that_of_the_verifier(grounds: Grounds, insight: Insight) -> None:
     seen = np.stack([insight.of(WINDOW * factor) for factor in (0.5, 1.0, 1.5)])
-    words = [grounds.along(seen[:2])]
-    weights, bias = grounds.line(words)
-    verifier = grounds.verifier(words)
+    line = weights, bias = grounds.line(grounds.along(seen[:2]))
+    verifier = grounds.verifier(line)
     assert verifier.asked_from == ASKED_FROM
     assert seen @ verifier.numbers() + verifier.bias == pytest.approx(grounds.along(seen) @ weights + bias, abs=1e-3)
 
 
 def test_the_more_words_the_nearer_it_is_to_them(grounds: Grounds) -> None:
     said = grounds.word + 3.0
-    few, many = (grounds.line([said[np.newaxis]] * count) for count in (1, 20))
-    assert said @ many[0] + many[1] > said @ few[0] + few[1]
+    few, many = (grounds.line(np.stack([said] * count)) for count in (1, 20))
+    assert score(many, said) > score(few, said)
+
+
+def score(line: tuple[Numbers, float], place: Numbers) -> float:
+    return float(place @ line[0] + line[1])
+
+
+def test_what_was_told_to_be_none_is_less_likely_taken_and_what_recordings_hold_as_likely(grounds: Grounds) -> None:
+    words = np.stack([grounds.word + 1.0] * 10)
+    other = grounds.near + 0.5 * (grounds.word - grounds.near) + np.eye(len(grounds.word))[3] * 4.0
+    alone, told, often = (grounds.line(words, np.stack([other] * count) if count else None) for count in (0, 1, 50))
+    assert score(told, other) < score(alone, other) - 0.1
+    assert score(often, other) < score(told, other)
+    assert score(told, grounds.daily) == pytest.approx(score(alone, grounds.daily))
+    assert score(often, words[0]) > score(often, other), "however often it was told"
+
+
+def test_grounds_of_other_axes_have_another_mark(grounds: Grounds) -> None:
+    assert grounds.mark == replace(grounds, near=grounds.near + 1.0).mark
+    assert grounds.mark != replace(grounds, axes=grounds.axes * 2.0).mark
 
 
 def test_grounds_are_kept_whole(tmp_path: Path, grounds: Grounds) -> None:
@@ -92,7 +111,7 @@ def test_grounds_are_kept_whole(tmp_path: Path, grounds: Grounds) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(SettingsError, match="is damaged"):
         Grounds.read(path)
-    replace(grounds, near=grounds.near[:-1]).save(path)
+    replace(grounds, daily=grounds.daily[:-1]).save(path)
     with pytest.raises(SettingsError, match="is damaged"):
         Grounds.read(path)
     replace(grounds, sha256="0").save(path)

@@ -12,6 +12,7 @@ from edge_node.wakeword.training import enrolled_report, voices
 from edge_node.wakeword.training.candidates import Candidates, joined
 from edge_node.wakeword.training.enrolled import EQUAL, OWN, Change, Enrolled, Row, Trial, change_of, equal, row
 from edge_node.wakeword.training.grounding import hidden_layers
+from edge_node.wakeword.training.labels import Labels
 from edge_node.wakeword.training.users import person, users
 from edge_node.wakeword.training.vocabulary import load_word
 
@@ -103,10 +104,12 @@ def test_who_teaches_the_grounds_is_nobody_who_is_measured_and_each_says_the_wor
 def test_the_page_tells_what_was_before_and_what_is_left() -> None:
     change = Change(0.2, 0.1, (0.1, 0.3), (0.05, 0.15), (0.4, 0.6))
     equally = Row(10, EQUAL, 17, *[change] * 8)
-    measured = Enrolled("a.npz", 10.0, [equally, replace(equally, at=OWN)])
+    labels = [Labels(3, "verifier", 8, 0.251, 0.349, 0.0526, 0.123)]
+    measured = Enrolled("a.npz", 10.0, [equally, replace(equally, at=OWN)], labels)
     page = enrolled_report.markdown([measured, replace(measured, grounds="b.npz")])
     assert "| 10 (17) | 20.0 to **10.0** % (5.0 to 15.0); × 0.50 (0.40 to 0.60) |" in page
     assert "0.20 to **0.10** (0.05 to 0.15) |" in page  # false accepts, of an hour
     assert "the mean of 0.10, 0.20, 0.40 and 0.80 (1, 2, 4 and 8 in 10.0 h)" in page
+    assert "| 3 (8 draws) | the verifier | 25 % | 35 % | 5.3 % | 0.12 |" in page
     assert "| b.npz | 10 | 20.0 to 10.0 %, × 0.50 |" in page
     assert change.ratio == pytest.approx(0.5)
