@@ -124,7 +124,7 @@ def _evaluate_enrolled(
         from edge_node.wakeword.training.vocabulary import load_word  # noqa: PLC0415
 
         clips = list(clips_of(load_word(word), FULL, cache, splits=("test",)))
-        measured = [measure_enrolled(model, one, clips, cache) for one in (grounds_path(model), *grounds)]
+        measured = measure_enrolled(model, [grounds_path(model), *grounds], clips, cache)
         text = enrolled_report.markdown(measured)
         if page:
             report.insert(page, text, enrolled_report.MARKS)

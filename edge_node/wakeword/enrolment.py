@@ -61,7 +61,7 @@ def learn_voice(
     if grounds is None:
         return _labelled(voice, ear, hard_positives, hard_negatives)
     mind = Mind(ear, grounds, Insight(ear.head.path, grounds.layers))
-    taught = [mind.word(word, one) for word, one in zip(words, heard, strict=True)]
+    taught = [mind.word([one, *ear.variants(word)]) for word, one in zip(words, heard, strict=True)]
     remembered = replace(voice, memory=Memory(grounds.mark, taught, mind.other(talk), mind.other(quiet)))
     return _verified(remembered, mind, hard_positives, hard_negatives)
 
@@ -98,7 +98,7 @@ def _verified(voice: Voice, mind: "Mind", positives: Sequence[Samples], negative
     memory = voice.memory
     if memory is None:
         raise ValueError("the voice remembers nothing")
-    more = [mind.word(sound, mind.ear.hears(sound)) for sound in positives]
+    more = [mind.word([mind.ear.hears(sound), *mind.ear.variants(sound)]) for sound in positives]
     others = [mind.other(mind.ear.hears(sound)) for sound in negatives]
     judged = judge([*memory.words, *more], others, mind.grounds, mind.patience)
     told = replace(
@@ -240,8 +240,8 @@ class Ear:
         embedded = embeddings_of(mel)
         return Heard(np.nan_to_num(scores_of(embedded, self.head, mel)), embedded)
 
-    def forms(self, sound: Samples) -> list[Heard]:
-        """An utterance as it may sound tomorrow: its `variants`, each after 2 s of the room."""
+    def variants(self, sound: Samples) -> list[Heard]:
+        """An utterance as it may sound tomorrow (`augment.py`), each after 2 s of the room."""
         return [self._hears(one) for one in variants(_after_the_room(sound, self.room), self.room, self.talk)]
 
     def peak(self, heard: Heard) -> float:
@@ -266,9 +266,9 @@ class Mind:
         """How many frames in a row the gate asks for."""
         return self.ear.head.advice.patience
 
-    def word(self, sound: Samples, heard: Heard) -> Impression:
-        """Of an utterance, int16 (n,), and what was heard of it; its place is that of all forms that it may have."""
-        return self._impression(heard, [heard, *self.ear.forms(sound)])
+    def word(self, forms: Sequence[Heard]) -> Impression:
+        """Of an utterance as it was said, and its variants; its place is that of all of them."""
+        return self._impression(forms[0], forms)
 
     def other(self, heard: Heard) -> Impression:
         """Of what is not the word; its place is where it sounds most like it."""

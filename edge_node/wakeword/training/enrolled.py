@@ -104,16 +104,20 @@ class Trial:
     life: tuple[Logits, Logits]
 
 
-def measure_enrolled(model: Path, grounds: Path, clips: Sequence[Clip], cache: Path) -> Enrolled:
-    """On the test split of `clips` and on recordings that nothing was learned from; SettingsError as `Grounds.load`."""
-    home = listen(model, Grounds.read(grounds, model), clips, cache)
+def measure_enrolled(model: Path, grounds: Sequence[Path], clips: Sequence[Clip], cache: Path) -> list[Enrolled]:
+    """On the test split of `clips` and on recordings that nothing was learned from; SettingsError as `Grounds.read`."""
+    homes = listen(model, [Grounds.read(path, model) for path in grounds], clips, cache)
+    return [_measured(path.name, home) for path, home in zip(grounds, homes, strict=True)]
+
+
+def _measured(name: str, home: Home) -> Enrolled:
     normal = logit(home.mind.ear.head.advice.thresholds["normal"])
     rows: list[Row] = []
     for count in track(WORDS, "voices", len(WORDS)):
         trials = [_trial(one, home) for one in enrolments(home, count)]
         rows.append(row(count, EQUAL, trials, [equal(trials, events) for events in EVENTS], home.hours))
         rows.append(row(count, OWN, trials, [(normal, [one.threshold for one in trials])], home.hours))
-    return Enrolled(grounds.name, home.hours, rows, measure_labels(home))
+    return Enrolled(name, home.hours, rows, measure_labels(home))
 
 
 def _trial(one: Enrolment, home: Home) -> Trial:

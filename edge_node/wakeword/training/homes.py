@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge_node.wakeword.enrolment import Ear, Mind, best_threshold, judge
+from edge_node.wakeword.enrolment import Ear, Heard, Mind, best_threshold, judge
 from edge_node.wakeword.grounds import Grounds
 from edge_node.wakeword.impression import Impression, Line, where
 from edge_node.wakeword.incremental import Numbers
@@ -18,7 +18,7 @@ from edge_node.wakeword.training.measure import CLEAN, ROOM, Condition
 from edge_node.wakeword.training.plan import HARD_GROUP, Clip
 from edge_node.wakeword.training.progress import track
 from edge_node.wakeword.training.sources import MEASURED
-from edge_node.wakeword.training.users import impression, other_talk, person
+from edge_node.wakeword.training.users import other_talk, person, said
 from edge_node.wakeword.verifier import Insight
 from edge_node.wakeword.voice import Voice
 
@@ -87,13 +87,19 @@ class Enrolment:
     threshold: float
 
 
-def listen(model: Path, grounds: Grounds, clips: Sequence[Clip], cache: Path) -> Home:
-    """To the test split of `clips`, and to recordings that nothing was learned from."""
-    head, insight = Head(model), Insight(model, grounds.layers)
+def listen(model: Path, grounds: Sequence[Grounds], clips: Sequence[Clip], cache: Path) -> Iterator[Home]:
+    """To the test split of `clips`, and to recordings that nothing was learned from, for each grounds."""
+    ear = Ear(Head(model), np.zeros(0, np.int16), other_talk(cache))
     words = [clip for clip in clips if clip.split == "test" and clip.kind == "word"]
     nears = [clip for clip in clips if clip.split == "test" and clip.kind == "near"]
+    uttered = [said(ear, clip, cache) for clip in track(words, "enrolments", len(words))]
+    for one in grounds:
+        yield _along(Mind(ear, one, Insight(model, one.layers)), words, nears, uttered, cache)
+
+
+def _along(mind: Mind, words: list[Clip], nears: list[Clip], uttered: list[list[Heard]], cache: Path) -> Home:
+    head, insight, grounds = mind.ear.head, mind.insight, mind.grounds
     life, hours = of_recordings(head, insight, MEASURED, cache)
-    mind = Mind(Ear(head, np.zeros(0, np.int16), other_talk(cache)), grounds, insight)
 
     def scenes(some: list[Clip], conditions: Sequence[Condition], what: str) -> dict[Condition, Candidates]:
         return {
@@ -104,7 +110,7 @@ def listen(model: Path, grounds: Grounds, clips: Sequence[Clip], cache: Path) ->
     return Home(
         mind,
         np.array([person(clip) for clip in words]),
-        [impression(mind, clip, cache) for clip in track(words, "enrolments", len(words))],
+        [mind.word(forms) for forms in uttered],
         mind.other(mind.ear.hears(mind.ear.talk)),
         scenes(words, CONDITIONS, "words"),
         nears,
@@ -119,11 +125,11 @@ def enrolments(home: Home, count: int) -> Iterator[Enrolment]:
     grounds, patience = home.mind.grounds, home.mind.patience
     for who in sorted(set(home.people)):
         own = home.people == who
-        said = np.flatnonzero(own)
-        if len(said) < count + _LEAST_LEFT:
+        every = np.flatnonzero(own)
+        if len(every) < count + _LEAST_LEFT:
             continue
         for draw in range(_DRAWS):
-            chosen = np.random.default_rng([draw, count]).permutation(said)[:count].tolist()
+            chosen = np.random.default_rng([draw, count]).permutation(every)[:count].tolist()
             taught = [home.taught[at] for at in chosen]
             judged = judge(taught, [], grounds, patience)
             voice = Voice("", "", 0.5, judged.words, home.talk.peaks(judged.line, patience), [], [], [])

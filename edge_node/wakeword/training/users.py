@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ
-from edge_node.wakeword.enrolment import Mind
-from edge_node.wakeword.impression import Impression
+from edge_node.wakeword.enrolment import Ear, Heard
 from edge_node.wakeword.training import plan, voices
 from edge_node.wakeword.training.engines.seam import Line
 from edge_node.wakeword.training.measure import CLIP_STARTS_S, ROOM, as_heard
@@ -37,11 +36,11 @@ def person(clip: Clip) -> str:
     return f"{clip.engine}:{voice.partition('+')[2] if clip.engine == 'espeak' else voice}"
 
 
-def impression(mind: Mind, clip: Clip, cache: Path) -> Impression:
-    """Of a word, said in a room and cut as `enroll` cuts it."""
+def said(ear: Ear, clip: Clip, cache: Path) -> list[Heard]:
+    """A word in a room, cut as `enroll` cuts it, and its variants."""
     start = round((CLIP_STARTS_S - _BEFORE_S) * SAMPLE_RATE_HZ) // FRAME_SAMPLES * FRAME_SAMPLES
     sound = as_heard(clip, ROOM, cache)[start : start + round(_LASTS_S * SAMPLE_RATE_HZ)]
-    return mind.word(sound, mind.ear.hears(sound))
+    return [ear.hears(sound), *ear.variants(sound)]
 
 
 def other_talk(cache: Path) -> Samples:
