@@ -71,13 +71,13 @@ def learn_again(
 ) -> Voice:
     """With other labels, from what the voice remembers: nobody speaks again.
 
-    Raises SettingsError if its memory is of other grounds than those of the model now.
+    Raises SettingsError if it has a verifier, but no memory of the grounds that the model has now.
     """
     ear = Ear(Head(model), np.zeros(0, np.int16), np.zeros(0, np.int16))
-    if voice.memory is None:
+    if voice.verifier is None:
         return _labelled(voice, ear, hard_positives, hard_negatives)
     grounds = Grounds.load(model)
-    if grounds is None or grounds.mark != voice.memory.grounds:
+    if grounds is None or voice.memory is None or grounds.mark != voice.memory.grounds:
         raise SettingsError("this voice was learned with other grounds of the model; enrol again with these")
     mind = Mind(ear, grounds, Insight(ear.head.path, grounds.layers))
     return _verified(voice, mind, hard_positives, hard_negatives)
