@@ -1,7 +1,7 @@
 """What labels are good for: what was taken for the word is labelled, and what sounds like it is heard again."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -68,13 +68,9 @@ def _learned(home: Home, one: Enrolment, labelled: npt.NDArray[np.int64]) -> Ite
     nears = home.nears[ROOM]
     yield "nothing", one
     highest = float(nears.reached(one.line)[labelled].max())
-    yield "threshold", _with(one, one.line, max(one.threshold, float(np.nextafter(highest, np.inf))))
+    yield "threshold", replace(one, threshold=max(one.threshold, float(np.nextafter(highest, np.inf))))
     others = np.stack([_place(nears, scene) for scene in labelled.tolist()])
-    yield "verifier", _with(one, home.mind.grounds.line(one.said, others), one.threshold)
-
-
-def _with(one: Enrolment, line: tuple[Numbers, float], threshold: float) -> Enrolment:
-    return Enrolment(one.who, one.own, one.left, one.said, line, threshold)
+    yield "verifier", replace(one, line=home.mind.grounds.line(one.said, others))
 
 
 def _place(heard: Candidates, scene: int) -> Numbers:
