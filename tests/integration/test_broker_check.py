@@ -1,5 +1,6 @@
 """`sarvis broker check` against real brokers, which differ; and as a command."""
 
+import asyncio
 import getpass
 import itertools
 import json
@@ -10,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amqtt.broker import Broker
 
 from broker.check import delivery, presence, window
 from broker.check.findings import GUARANTEES, Finding, verdict
+from broker.check.peer import Peer
 from broker.check.run import check
 from broker.check.target import Credential, Device, Target
 from broker.limits import Limits
 from tests.support.embedded import started
 from tests.support.processes import free_port, run_sarvis
 from tests.support.secure import SecureBroker
-from tests.support.world import HOST, Broker, EmbeddedBroker, Mosquitto
+from tests.support.world import HOST, EmbeddedBroker, Mosquitto
+from tests.support.world import Broker as AnyBroker
 
 Seen = Mapping[str, Finding]
 Restart = Callable[[], None]
@@ -63,7 +67,7 @@ EXPECTED: dict[str, tuple[dict[str, bool | None], dict[str, str]]] = {
 
 
 @contextmanager
-def restartable(broker: Broker) -> Iterator[tuple[int, Restart | None]]:
+def restartable(broker: AnyBroker) -> Iterator[tuple[int, Restart | None]]:
     def again() -> None:
         broker.stop()
         broker.start()
@@ -164,6 +168,25 @@ def test_a_message_that_waits_for_the_next_is_seen(monkeypatch: pytest.MonkeyPat
         (finding,) = window.window(target)
     assert not finding.holds
     assert finding.seen.endswith(" messages one waited")
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("late_s", [0.003, 0.1])
+def test_a_newer_connection_that_falls_deaf_a_moment_later_is_seen(
+    monkeypatch: pytest.MonkeyPatch, late_s: float
+) -> None:
+    clean_up = Broker._handle_disconnect
+
+    async def late(self: Broker, *session: Any) -> None:
+        await asyncio.sleep(late_s)
+        await clean_up(self, *session)
+
+    monkeypatch.setattr(Broker, "_handle_disconnect", late)
+    with started("stock") as running:
+        target = Target(HOST, running.port, "check", Credential(), Device("one"), None, rights=False)
+        with Peer(target, target.bridge, "bridge") as bridge:
+            holds = {finding.guarantee.key: finding.holds for finding in presence.take_overs(target, bridge)}
+    assert holds == {"take_over": False, "take_over_persistent": False}
 
 
 @pytest.mark.parametrize("kind", RIGHTS)
