@@ -4,9 +4,11 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, CDPSession, Page, ViewportSize, expect, sync_playwright
@@ -37,6 +39,16 @@ class Phone:
         self.faults: list[str] = []
         context.set_default_timeout(PATIENCE_MS)
         context.on("weberror", lambda error: self.faults.append(str(error.error)))
+        self._events: list[dict[str, Any]] = []
+        # Asked of the browser's first tab, which no test closes.
+        self._browser = context.new_cdp_session(context.pages[0])
+        self._browser.on(
+            "BackgroundService.backgroundServiceEventReceived",
+            lambda told: self._events.append(told["backgroundServiceEvent"]),
+        )
+        for service in ("pushMessaging", "notifications"):
+            self._browser.send("BackgroundService.startObserving", {"service": service})
+            self._browser.send("BackgroundService.setRecording", {"shouldRecord": True, "service": service})
 
     def open(self, fragment: str = "") -> Page:
         """The page in a new tab, as far as it is drawn."""
@@ -55,35 +67,51 @@ class Phone:
         connected(page)
 
     def notifications(self, page: Page) -> list[tuple[str, str, str]]:
-        """Title, text and tag of those that are shown."""
+        """Title, text and tag of those that are shown.
+
+        Chromium forgets one for which a page asks while it is about to be shown: `notified` or `push` come first.
+        """
         script = """async () => {
             const registration = await navigator.serviceWorker.ready;
             return (await registration.getNotifications()).map((one) => [one.title, one.body, one.tag]);
         }"""
         return [tuple(one) for one in page.evaluate(script)]
 
+    def notified(self, page: Page) -> None:
+        """Wait until the browser has shown a notification."""
+        assert self._until(page, lambda: self._happened("Notification displayed")), "no notification is shown"
+
     def push(self, page: Page, data: str) -> None:
-        """What the browser does when its push service has something for the page."""
+        """What the browser does when its push service has something for the page; until that is dealt with."""
         page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        before = len(self._happened("Push event completed"))
         session = self.context.new_cdp_session(page)
         session.send("ServiceWorker.deliverPushMessage", {
-            "origin": self.origin, "registrationId": _registration(page, session), "data": data,
+            "origin": self.origin, "registrationId": self._registration(page, session), "data": data,
         })  # fmt: skip
+        assert self._until(page, lambda: self._happened("Push event completed")[before:]), "the push woke nobody"
+        assert self._happened("Push event completed")[before:] == [[{"key": "Status", "value": "Success"}]]
 
+    def _registration(self, page: Page, session: CDPSession) -> str:
+        found: list[str] = []
+        session.on(
+            "ServiceWorker.workerRegistrationUpdated",
+            lambda told: found.extend(one["registrationId"] for one in told["registrations"]),
+        )
+        session.send("ServiceWorker.enable")
+        assert self._until(page, lambda: found), "no service worker is registered"
+        return found[0]
 
-def _registration(page: Page, session: CDPSession) -> str:
-    found: list[str] = []
-    session.on(
-        "ServiceWorker.workerRegistrationUpdated",
-        lambda told: found.extend(one["registrationId"] for one in told["registrations"]),
-    )
-    session.send("ServiceWorker.enable")
-    for _ in range(100):
-        if found:
-            break
-        page.wait_for_timeout(50)  # events come while Playwright waits
-    assert found, "no service worker is registered"
-    return found[0]
+    def _happened(self, name: str) -> list[Any]:
+        return [event["eventMetadata"] for event in self._events if event["eventName"] == name]
+
+    @staticmethod
+    def _until(page: Page, condition: Callable[[], Any]) -> bool:
+        """Events come while Playwright waits."""
+        ends = time.monotonic() + PATIENCE_MS / 1000
+        while not condition() and time.monotonic() < ends:
+            page.wait_for_timeout(50)
+        return bool(condition())
 
 
 def connected(page: Page) -> None:

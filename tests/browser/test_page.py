@@ -73,7 +73,7 @@ def test_a_wake_rings_and_is_answered_once_and_the_log_out_reaches_the_edge(
     page.wait_for_selector("#call:not([hidden])")
     assert text(page, "#call-who") == f"{edge.device_id} calls you"
     assert page.evaluate("document.activeElement.id") == "call-seen", "a screen reader and a keyboard are there"
-    wait_for("a notification", lambda: handset.notifications(page))
+    handset.notified(page)
     ((title, _, tag),) = handset.notifications(page)
     assert (title, tag) == (f"{edge.device_id} calls you", wake)
     pause(2.5)  # the bridge repeats what nobody has answered
@@ -161,7 +161,7 @@ def test_two_tabs_ring_once_and_the_other_takes_over(fleet: Fleet, handset: Phon
     rung(edge)
     for page in (first, second):
         page.wait_for_selector("#call:not([hidden])")
-    wait_for("a notification", lambda: handset.notifications(first))
+    handset.notified(first)
     assert len(handset.notifications(first)) == 1
     assert fleet.bridge.metric("sarvis_app_connections") == sockets + 1
     second.click("#call-seen")
@@ -218,7 +218,6 @@ def test_a_push_while_no_page_is_there_rings_and_the_page_does_not_ring_again(
     edge.hear_word()
     wake = edge.event("wake")["id"]
     handset.push(other, f'{{"id": "{wake}"}}')
-    wait_for("the push's notification", lambda: handset.notifications(other))
     page = handset.open()
     page.wait_for_selector("#call:not([hidden])")
     edge.event("outcome", lambda line: line["status"] == "acked")

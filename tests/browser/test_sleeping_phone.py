@@ -61,7 +61,7 @@ def test_a_phone_whose_page_is_closed_is_called_and_the_page_fetches_the_rest(tm
             )
             edge.event("outcome", lambda line: line["status"] == "pushed")
             handset.push(page, json.dumps(push.payload))
-            wait_for("the notification", lambda: handset.notifications(page))
+            assert handset.notifications(page) == [("Your Jetson calls", "Tap to open", wake)]
 
             page.goto(f"{handset.origin}/app/")
             page.wait_for_selector("#call:not([hidden])")
