@@ -55,9 +55,8 @@ class Life:
 
     def settle_in(self) -> None:
         """The bystander is logged in and beats from now on."""
-        _, at = self._log_in(self.bystander, BYSTANDER)
-        self.beater = Beater(self.house, self.bystander, at)
-        self.beater.start()
+        session_id, self.beater = self._log_in(self.bystander, BYSTANDER)
+        self._wait_for(session_id, self.bystander, BYSTANDER)
 
     def close(self) -> None:
         """The last beat; and was any log-out sent long after it was confirmed?"""
@@ -74,9 +73,8 @@ class Life:
         """One round from log-in to judgement."""
         began, began_mono, down_s = time.time(), time.monotonic(), self.house.down_s
         uid = f"u{plan.number}-{uuid4().hex[:6]}"
-        session_id, logged_in_at = self._log_in(uid, TARGET)
-        beater = Beater(self.house, uid, logged_in_at)
-        beater.start()
+        session_id, beater = self._log_in(uid, TARGET)
+        self._wait_for(session_id, uid, TARGET)
         strike = Strike(self.house, plan)
         strike.arm()
         end = _End(self.house, uid, beater, plan)
@@ -105,8 +103,8 @@ class Life:
         result.took_s = time.monotonic() - began_mono
         return result
 
-    def _log_in(self, uid: str, device: str) -> tuple[str, float]:
-        """The session, once the device runs it, and when the answered request was sent."""
+    def _log_in(self, uid: str, device: str) -> tuple[str, Beater]:
+        """The session, and who beats from now on: a device that starts late must not find its user timed out."""
         sent = 0.0
         answer: Json | None = None
 
@@ -119,6 +117,12 @@ class Life:
         assert eventually(f"{uid} may log in on {device}", asked, CONVERGES_WITHIN_S), self.house.bridge.err[-20:]
         assert answer is not None
         session_id: str = answer["session"]["session_id"]
+        beater = Beater(self.house, uid, sent)
+        beater.start()
+        return session_id, beater
+
+    def _wait_for(self, session_id: str, uid: str, device: str) -> None:
+        """Until the device runs it."""
 
         def granted() -> bool:
             return any(
@@ -130,7 +134,6 @@ class Life:
             self.house.events(device)[-5:],
             self.house.bridge.err[-20:],
         )
-        return session_id, sent
 
     def _is_over(self, session_id: str) -> bool:
         return self.house.held(TARGET) != session_id and bool(self._reports(session_id))
@@ -231,7 +234,9 @@ class Life:
         if beater.last_sign > time.time() - TIMEOUT_S:
             found.append("lost: the bystander beats and is not logged in again")
         self.starved += 1
-        self._log_in(self.bystander, BYSTANDER)
+        beater.stop()
+        session_id, self.beater = self._log_in(self.bystander, BYSTANDER)
+        self._wait_for(session_id, self.bystander, BYSTANDER)
         return found
 
     def _is_in(self, device: str) -> bool:

@@ -115,7 +115,7 @@ class Strike:
             return "drop"
 
         trigger = self._house.at_edge.when("down", "login", hold, device=TARGET)
-        assert trigger.fired.wait(TIMEOUT_S), "no renewal came"
+        assert trigger.fired.wait(3 * TIMEOUT_S), "no renewal came"
 
     def _note(self, at: float) -> None:
         self.hit_at = at
