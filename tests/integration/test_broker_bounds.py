@@ -9,7 +9,7 @@ from amqtt.mqtt.subscribe import SubscribePacket
 
 from broker.backlog import OVERHEAD_BYTES
 from broker.limits import Limits
-from tests.support.embedded import PATIENCE_S, Client, Raw, Running, both_kinds, eventually, publication, started
+from tests.support.embedded import Client, Raw, Running, both_kinds, eventually, publication, started
 
 NAMED = {
     # With a name a session is not anonymous, so that aMQTT queues for it.
@@ -41,7 +41,7 @@ def test_one_connection_more_than_there_is_room_for_is_closed_at_once(kind: str)
         Raw(running.port).connect() as leaving,
         Raw(running.port) as late,
     ):
-        assert late.closed(0.5) is running.ours
+        assert late.closed(running.within(0.5)) is running.ours
         leaving.socket.close()
         assert not running.ours or eventually(lambda: len(running.broker._served) == 1)
         with Raw(running.port).connect():
@@ -52,7 +52,7 @@ def test_one_connection_more_than_there_is_room_for_is_closed_at_once(kind: str)
 def test_a_packet_that_is_announced_too_long_is_not_waited_for(kind: str) -> None:
     with started(kind) as running, Raw(running.port).connect() as raw:
         raw.send(b"\x30\xff\xff\xff\x7f")  # 256 MiB
-        assert raw.closed(0.5) is running.ours
+        assert raw.closed(running.within(0.5)) is running.ours
 
 
 @both_kinds
@@ -144,7 +144,7 @@ def test_a_client_that_never_acknowledges_is_cut_off_by_number_or_bytes(kind: st
         assert eventually(lambda: running.filters() == 1)
         for _ in range(count):
             publisher.paho.publish("m", b"x" * size, 1)
-        assert lazy.closed(PATIENCE_S if running.ours else 1.0) is running.ours
+        assert lazy.closed(running.within(1.0)) is running.ours
 
 
 def test_a_client_that_acknowledges_is_not_cut_off() -> None:
@@ -183,10 +183,11 @@ def test_what_an_absent_client_has_not_acknowledged_counts_until_it_is_back_or_f
 
 @both_kinds
 def test_a_flood_is_read_no_faster_than_the_limit(kind: str) -> None:
-    limits = Limits(max_publish_per_s=200)
+    limits = Limits(max_publish_per_s=100)
     with started(kind, limits) as running, Client(running.port) as ear, Raw(running.port).connect() as loud:
         ear.subscribe(("#", 0))
         loud.send(*(publication("m", str(number).encode()) for number in range(800)))
         assert eventually(lambda: len(ear.got) > 300)
-        assert eventually(lambda: len(ear.got) == 800, 0.5) is not running.ours
+        # At the limit the rest takes 5 s; a busy machine's broker without one needs less than that, too.
+        assert eventually(lambda: len(ear.got) == 800, 0.5 if running.ours else 4.0) is not running.ours
         assert eventually(lambda: len(ear.got) == 800)

@@ -81,8 +81,8 @@ def test_retained_messages_and_persistent_sessions_survive_a_restart(running: Ru
         other.subscribe(("status", 1))
         other.publish("m/2", b"live")
         wanted = [("m/1", b"queued"), ("m/2", b"live")]
-        assert eventually(lambda: client.heard() == wanted, PATIENCE_S if running.ours else 0.5) is running.ours
-        assert eventually(lambda: other.heard() == [("status", b"kept")], 1.0) is running.ours
+        assert eventually(lambda: client.heard() == wanted, running.within(0.5)) is running.ours
+        assert eventually(lambda: other.heard() == [("status", b"kept")], running.within(1.0)) is running.ours
         assert client.flags[0] is running.ours
 
 

@@ -129,8 +129,9 @@ def test_twins_that_connect_at_once_leave_one_connected(running: Running) -> Non
         for twin in twins:
             header, payload = ConnectVariableHeader(0x02, 60), ConnectPayload("twin")
             twin.send(ConnectPacket(variable_header=header, payload=payload))
-        assert eventually(lambda: len(running.broker._served) == 1)
-        assert sum(not twin.closed(0.1) for twin in twins) == 1
+        # Looked at again and again: one is also all that is there while the others have not come in yet.
+        assert eventually(lambda: sum(not twin.closed(0.1) for twin in twins) == 1)
+        assert len(running.broker._served) == 1
 
 
 def test_a_disconnect_publishes_no_will(running: Running) -> None:
