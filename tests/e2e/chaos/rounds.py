@@ -55,8 +55,7 @@ class Life:
 
     def settle_in(self) -> None:
         """The bystander is logged in and beats from now on."""
-        session_id, self.beater = self._log_in(self.bystander, BYSTANDER)
-        self._wait_for(session_id, self.bystander, BYSTANDER)
+        _, self.beater = self._log_in(self.bystander, BYSTANDER)
 
     def close(self) -> None:
         """The last beat; and was any log-out sent long after it was confirmed?"""
@@ -74,7 +73,6 @@ class Life:
         began, began_mono, down_s = time.time(), time.monotonic(), self.house.down_s
         uid = f"u{plan.number}-{uuid4().hex[:6]}"
         session_id, beater = self._log_in(uid, TARGET)
-        self._wait_for(session_id, uid, TARGET)
         strike = Strike(self.house, plan)
         strike.arm()
         end = _End(self.house, uid, beater, plan)
@@ -104,7 +102,10 @@ class Life:
         return result
 
     def _log_in(self, uid: str, device: str) -> tuple[str, Beater]:
-        """The session, and who beats from now on: a device that starts late must not find its user timed out."""
+        """The session, once the device runs it, and who beats for it.
+
+        Beats from the answer on: a device that starts late must not find its user timed out.
+        """
         sent = 0.0
         answer: Json | None = None
 
@@ -119,10 +120,6 @@ class Life:
         session_id: str = answer["session"]["session_id"]
         beater = Beater(self.house, uid, sent)
         beater.start()
-        return session_id, beater
-
-    def _wait_for(self, session_id: str, uid: str, device: str) -> None:
-        """Until the device runs it."""
 
         def granted() -> bool:
             return any(
@@ -134,6 +131,7 @@ class Life:
             self.house.events(device)[-5:],
             self.house.bridge.err[-20:],
         )
+        return session_id, beater
 
     def _is_over(self, session_id: str) -> bool:
         return self.house.held(TARGET) != session_id and bool(self._reports(session_id))
@@ -235,8 +233,7 @@ class Life:
             found.append("lost: the bystander beats and is not logged in again")
         self.starved += 1
         beater.stop()
-        session_id, self.beater = self._log_in(self.bystander, BYSTANDER)
-        self._wait_for(session_id, self.bystander, BYSTANDER)
+        _, self.beater = self._log_in(self.bystander, BYSTANDER)
         return found
 
     def _is_in(self, device: str) -> bool:
