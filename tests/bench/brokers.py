@@ -31,7 +31,7 @@ from tests.bench.processes import (
 )
 from tests.bench.report import cells, describe_machine, rounded, say_machine, titles, verdict
 from tests.bench.systems import start_mosquitto
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 from tests.support.world import HOST, accepts
 

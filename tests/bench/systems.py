@@ -24,7 +24,7 @@ from tests.bench.apps import App, MqttApp, NatsApp, NodeRedApp
 from tests.bench.npm import NotHereError, node, packages
 from tests.bench.packets import device, user
 from tests.bench.processes import Process, on_core
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 from tests.support.world import HOST, PREFIX, accepts
 

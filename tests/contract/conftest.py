@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
+
 START_S = 20.0
 STOP_S = 20.0
 
@@ -22,7 +24,7 @@ def bridge_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = home / "stderr"
     with socket.socket() as dead_broker, log.open("wb") as stderr:
         dead_broker.bind(("127.0.0.1", 0))  # bound but not listening: nobody else gets the port, nobody answers
-        port = _free_port()
+        port = free_port()
         process = subprocess.Popen(
             [sys.executable, "-m", "sarvis", "bridge"],
             cwd=home,  # no sarvis.toml of a developer, no state in a home folder
@@ -55,12 +57,6 @@ def _environment(home: Path, port: int, broker_port: int) -> dict[str, str]:
         "SARVIS_BRIDGE__PORT": str(port),
         "SARVIS_MQTT__URL": f"mqtt://127.0.0.1:{broker_port}",
     }
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def _wait_until_alive(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

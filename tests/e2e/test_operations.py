@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.terminals import Terminals, commands_of
 from tests.support.waiting import wait_for
 from tests.support.world import WORD, accepts

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.terminals import BLOCK, Terminals, commands_of
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,8 @@ import pytest
 import soundfile
 import soxr
 
-from tests.support.processes import Sarvis, free_port, run_sarvis
+from tests.support.ports import free_port
+from tests.support.processes import Sarvis, run_sarvis
 from tests.support.waiting import wait_for
 from tests.support.world import HOST, QUICK, WORD, EmbeddedBroker, Mqtt, accepts, unique
 

@@ -20,7 +20,8 @@ from broker.check.run import check
 from broker.check.target import Credential, Device, Target
 from broker.limits import Limits
 from tests.support.embedded import started
-from tests.support.processes import free_port, run_sarvis
+from tests.support.ports import free_port
+from tests.support.processes import run_sarvis
 from tests.support.secure import SecureBroker
 from tests.support.world import HOST, EmbeddedBroker, Mosquitto
 from tests.support.world import Broker as AnyBroker

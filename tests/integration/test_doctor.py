@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sarvis.doctor import _clock
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.world import WORD, Broker, Mqtt
 
 YEAR_70 = datetime(1970, 1, 1, tzinfo=UTC)

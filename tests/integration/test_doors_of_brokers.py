@@ -21,7 +21,7 @@ from broker import certs, kit
 from broker.acl import client_id_of
 from broker.kit import Door
 from tests.support.paho_clients import end
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.secure import HOST, KINDS, Client, SecureBroker, Will, find_program
 from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import PREFIX, unique

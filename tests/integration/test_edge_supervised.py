@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.notify import NotifySocket
-from tests.support.processes import Sarvis, free_port
+from tests.support.ports import free_port
+from tests.support.processes import Sarvis
 from tests.support.waiting import wait_for
 from tests.support.world import WORD
 

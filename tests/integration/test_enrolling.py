@@ -15,7 +15,8 @@ import soxr
 from edge_node.audio import read_wav
 from edge_node.triggers.folder import TriggerFolder
 from edge_node.wav import wav
-from tests.support.processes import Sarvis, free_port, run_sarvis
+from tests.support.ports import free_port
+from tests.support.processes import Sarvis, run_sarvis
 from tests.support.sound_server import SoundServer
 from tests.support.terminals import Pty
 from tests.support.waiting import wait_for

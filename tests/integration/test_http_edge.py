@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.processes import free_port, run_sarvis
+from tests.support.ports import free_port
+from tests.support.processes import run_sarvis
 from tests.support.waiting import wait_for
 from tests.support.world import HOST, Bridge, Edge, Json, unique
 

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from edge_node.audio import read_wav
 from edge_node.triggers.folder import Kept, TriggerFolder
 from edge_node.wakeword.cli import app, score_file
-from tests.support.processes import Sarvis, free_port
+from tests.support.ports import free_port
+from tests.support.processes import Sarvis
 
 WORD = Path(__file__).parents[1] / "data" / "ssabiseu_em_alex.wav"
 SILENCE = np.zeros(40_000, np.int16)

@@ -33,7 +33,7 @@ from contract.telemetry import INVALID_MESSAGES, MQTT_UNSENT
 from contract.tls import server_context
 from contract.topics import BRIDGE_STATUS, OUTCOME, WAKE
 from tests.support.certificates import Authority, Certificate
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 from tests.support.world import HOST, Broker, Mosquitto, Mqtt, unique
 

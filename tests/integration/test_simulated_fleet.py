@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.fleet import Fleet
-from tests.support.processes import Sarvis, free_port, run_sarvis
+from tests.support.ports import free_port
+from tests.support.processes import Sarvis, run_sarvis
 from tests.support.secure import HOST as NAME
 from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import HOST, QUICK, Bridge, Broker, Json, unique

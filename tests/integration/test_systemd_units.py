@@ -15,7 +15,8 @@ from contract.settings import load
 from edge_node.capture import STALL_S
 from edge_node.watchdog import DEAF_S
 from tests.support.notify import NotifySocket
-from tests.support.processes import Sarvis, free_port, run_sarvis
+from tests.support.ports import free_port
+from tests.support.processes import Sarvis, run_sarvis
 from tests.support.units import FOLDER, Unit
 from tests.support.waiting import wait_for
 

@@ -21,6 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from broker.embedded import EmbeddedBroker
 from broker.limits import Limits
 from tests.support.paho_clients import end
+from tests.support.ports import free_port
 
 HOST = "127.0.0.1"
 PATIENCE_S = 8.0
@@ -60,13 +61,6 @@ def started(kind: str = "ours", limits: Limits | None = None, **options: Any) ->
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)
                 gc.collect()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Running:

@@ -1,6 +1,5 @@
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -14,13 +13,6 @@ from tests.support.waiting import PATIENCE_S, wait_for
 STOP_WITHIN_S = 10.0
 LEDGER_HERE = {"SARVIS_STORE__URL": "sqlite:///ledger.db", "SARVIS_BROKER__DIR": "broker"}
 """Each test's bridge keeps its ledger in its own folder."""
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Sarvis:

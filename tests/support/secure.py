@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +25,8 @@ from broker.configure import BRIDGE_KIT, CERTS, OPERATOR_KIT, add_user, remove_u
 from broker.folder import BrokerFolder
 from broker.kit import Door
 from tests.support.paho_clients import end
-from tests.support.processes import STOP_WITHIN_S, Sarvis, free_port, run_sarvis
+from tests.support.ports import free_port
+from tests.support.processes import STOP_WITHIN_S, Sarvis, run_sarvis
 from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import PREFIX, accepts, unique
 
@@ -51,6 +53,7 @@ class SecureBroker:
     Attributes:
         folder: its users.
         port: with TLS.
+        local_port: Mosquitto's without TLS on loopback; 0 when it has none.
     """
 
     def __init__(
@@ -108,7 +111,9 @@ class SecureBroker:
             return
         with (self._cwd / "broker.log").open("ab") as log:
             self._process = subprocess.Popen([self._found, "-c", config], stdout=log, stderr=log, cwd=self._cwd)
-        wait_for(f"{self.kind}'s port", lambda: self._alive() and accepts(self.port))
+        # Mosquitto opens its doors one after the other.
+        for port in filter(None, (self.port, self.local_port)):
+            wait_for(f"{self.kind}'s port {port}", partial(self._serves, port))
 
     def stop(self) -> None:
         if self._sarvis is not None:
@@ -182,10 +187,10 @@ class SecureBroker:
     def operator_door(self) -> Door:
         return self.kept(self.operator_kit, "operator.admin")
 
-    def _alive(self) -> bool:
+    def _serves(self, port: int) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log()
-        return True
+        return accepts(port)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from tests.support.paho_clients import end
-from tests.support.processes import Sarvis, free_port
+from tests.support.ports import free_port
+from tests.support.processes import Sarvis
 from tests.support.waiting import PATIENCE_S, wait_for
 
 HOST = "127.0.0.1"
@@ -110,7 +111,7 @@ class Mosquitto:
         self._process = subprocess.Popen(
             [self._program, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        wait_for("mosquitto's port", lambda: accepts(self.port))
+        wait_for("mosquitto's port", self._serves)
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -121,6 +122,11 @@ class Mosquitto:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    def _serves(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"mosquitto ended with {self._process.returncode} before it listened"
+        return accepts(self.port)
 
 
 BROKERS: dict[str, Callable[[Path], Broker]] = {"embedded": EmbeddedBroker, "mosquitto": Mosquitto}

@@ -16,7 +16,8 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from tests.support.processes import Sarvis, free_port
+from tests.support.ports import free_port
+from tests.support.processes import Sarvis
 from tests.support.proxy import FaultProxy
 from tests.support.waiting import wait_for
 from tests.support.world import BROKERS, HOST, Broker

@@ -16,7 +16,7 @@ from app_sim.terminal import json_line, pretty_line
 from contract.errors import SettingsError
 from contract.tls import server_context
 from tests.support.certificates import Authority
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.unit.app_sim.fakes import FakeServer, Visit, WatchedApp, serving
 from tests.unit.app_sim.test_cli import running
 

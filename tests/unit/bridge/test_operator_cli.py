@@ -15,7 +15,7 @@ from sarvis import device_cli
 from sarvis.cli import main
 from tests.support.jetson import Jetson
 from tests.support.ledgers import keep
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 
 LONG = "u" * 128
 LONG_DEVICE = "d" * 64

@@ -9,7 +9,7 @@ from bridge.poster import Poster
 from bridge.rows import PendingLogout
 from bridge.store import StoreError
 from tests.support.jetson import HOST, LOGOUT_PATH, Jetson, Post
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 QUICK_S = 0.3

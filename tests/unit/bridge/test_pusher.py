@@ -16,7 +16,7 @@ from contract.messages import Wake
 from contract.sections.bridge import PushSettings
 from contract.telemetry import REGISTRY
 from tests.support.memory_store import MemoryStore
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.push_service import CONTACT, HOST, Phone, PushService
 from tests.support.waiting import wait_until
 

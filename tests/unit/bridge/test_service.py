@@ -12,7 +12,7 @@ from contract.settings import Settings
 from contract.topics import WAKE, Topic
 from tests.support.clock import ManualClock
 from tests.support.memory_store import MemoryStore
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 

@@ -18,7 +18,7 @@ from edge_node.events import ConsoleIndicator, Events
 from edge_node.gate import Trigger
 from edge_node.http_node import HttpNode
 from edge_node.state import StateFile
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 
 HOST = "127.0.0.1"
 TAKEN = b'{"success": true, "message": "Command sent"}'

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.mqtt_packets import PACKET_MAX, as_qos_0, payload_of, topic_of
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.proxy import HOST, Direction, FaultProxy, Verdict
 from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import EmbeddedBroker, Mqtt, accepts, pause
