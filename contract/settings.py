@@ -6,16 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
-from pydantic_settings import SettingsError as SourceError
 
 from contract.errors import SettingsError
 from contract.sections.app import AppSettings
@@ -37,6 +36,18 @@ ENV_PREFIX = "SARVIS_"
 ENV_DELIMITER = "__"
 CONFIG_FILE = Path("sarvis.toml")
 CONFIG_VARIABLE = "SARVIS_CONFIG"
+
+
+class _Environment(EnvSettingsSource):
+    """The environment; a value that is no JSON where it must be is refused by the name of its variable."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except (ValueError, RecursionError):  # also numbers of thousands of digits, and brackets in brackets
+            ending = f"{ENV_DELIMITER}{field_name}".upper()
+            named = [name for name, given in os.environ.items() if name.upper().endswith(ending) and given == value]
+            raise SettingsError(f"setting {', '.join(named)} in the environment is not valid JSON") from None
 
 
 class _File(TomlConfigSettingsSource):
@@ -94,12 +105,12 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then environment, then the file."""
-        return init_settings, env_settings, _File(settings_cls)
+        return init_settings, _Environment(settings_cls), _File(settings_cls)
 
 
 def load(config: Path | None = None, **arguments: Any) -> Settings:
@@ -127,11 +138,9 @@ def load(config: Path | None = None, **arguments: Any) -> Settings:
         raise SettingsError(f"{path} is not a text file in UTF-8") from None
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
-    except SourceError as error:
-        raise SettingsError(f"the settings cannot be read: {error}") from None
     except (ValueError, RecursionError):
-        # Numbers of thousands of digits, brackets in brackets: of the file, or of a variable that holds JSON.
-        raise SettingsError(f"the settings cannot be read: a value in {path or 'the environment'} is absurd") from None
+        # Numbers of thousands of digits, brackets in brackets.
+        raise SettingsError(f"the settings cannot be read: a value in {path} is absurd") from None
     assert isinstance(settings, Settings)  # noqa: S101 - tells mypy what type() made
     return settings
 

@@ -60,7 +60,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Budget:
-    """How many inputs, or for how long (whichever ends first); the same seed draws the same inputs."""
+    """How many inputs, or for how long (whichever ends first).
+
+    The same seed draws the same inputs while the same modules of the project are loaded: hypothesis draws their
+    constants, too.
+    """
 
     examples: int | None = None
     seconds: float | None = None
@@ -87,7 +91,7 @@ class Budget:
 
 
 def draw(strategy: SearchStrategy[T], count: int, number: int) -> list[T]:
-    """That many values (fewer where there are no more), always the same for the same number."""
+    """That many values (fewer where there are no more), the same for the same number (see Budget)."""
     drawn: list[T] = []
 
     @seed(number)

@@ -54,6 +54,18 @@ def test_an_unknown_setting_in_the_file_is_an_error_that_names_it(text: str, nam
         load()
 
 
+@pytest.mark.parametrize("value", ["[1", '["x"', "[" * 20_000, '{"a":' * 5000, "[" + "9" * 5000 + "]"])
+def test_a_variable_that_is_no_json_where_it_must_be_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    innocent = tmp_path / "sarvis.toml"
+    innocent.write_text('[edge]\nuid = "alice"\n')
+    monkeypatch.setenv("SARVIS_EDGE__GPIO_LIGHTS", value)
+    with pytest.raises(SettingsError) as refused:
+        load(innocent)
+    assert str(refused.value) == "setting SARVIS_EDGE__GPIO_LIGHTS in the environment is not valid JSON"
+
+
 def test_a_file_that_is_no_toml_or_no_text_or_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
     file = tmp_path / "bad.toml"
     for content in (b"[bridge", b"\xff\xfe"):
