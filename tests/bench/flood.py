@@ -58,17 +58,8 @@ def measure(
 
 @contextmanager
 def _running(folder: Path, kind: str) -> Iterator[tuple[int, Bridge]]:
-    broker = BROKERS[kind](folder)
-    broker.start()
-    try:
-        bridge = Bridge(folder, broker.url)
-        bridge.start()
-        try:
-            yield broker.port, bridge
-        finally:
-            bridge.stop()
-    finally:
-        broker.stop()
+    with BROKERS[kind](folder) as broker, Bridge(folder, broker.url) as bridge:
+        yield broker.port, bridge
 
 
 def _measure(port: int, bridge: Bridge, flood: tuple[str, int] | None, wakes: int, at_most_s: float) -> dict[str, Any]:

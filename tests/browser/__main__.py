@@ -13,11 +13,9 @@ def main() -> None:
     """One call, in Korean by day and in English by night."""
     with tempfile.TemporaryDirectory(prefix="pictures-") as name:
         folder = Path(name)
-        broker = Mosquitto(folder)
-        broker.start()
-        bridge = Bridge(folder, broker.url)
-        bridge.start()
         with (
+            Mosquitto(folder) as broker,
+            Bridge(folder, broker.url) as bridge,
             Edge(folder, broker.url, uid="alice", device_id="jetson-1") as edge,
             phone(folder, bridge.url, language="ko-KR") as handset,
         ):
@@ -33,8 +31,6 @@ def main() -> None:
             page.click("#language")
             page.click("#call-seen")
             page.screenshot(path=DOCS / "page-dark.png", full_page=True)
-        bridge.stop()
-        broker.stop()
 
 
 if __name__ == "__main__":

@@ -20,9 +20,8 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    it = Fleet(tmp_path_factory.mktemp("fleet"), "mosquitto", certificates=False)
-    yield it
-    it.close()
+    with Fleet(tmp_path_factory.mktemp("fleet"), "mosquitto", certificates=False) as it:
+        yield it
 
 
 @pytest.fixture

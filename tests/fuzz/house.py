@@ -5,7 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +16,24 @@ from websockets.exceptions import ConnectionClosed
 from tests.fuzz.record import Result
 from tests.support.processes import Sarvis, run_sarvis
 from tests.support.waiting import wait_for
-from tests.support.world import BROKERS, PREFIX, App, Bridge, Broker, Edge, EmbeddedBroker, Json, Mqtt, unique
+from tests.support.world import (
+    BROKERS,
+    NO_BROKER,
+    PREFIX,
+    App,
+    Bridge,
+    Broker,
+    Edge,
+    EmbeddedBroker,
+    Json,
+    Mqtt,
+    unique,
+)
 
 BEAT_EVERY_S = 0.1
 # uvicorn says it at level error; it is about the client, and the bridge makes one line of it.
 ONE_LINERS = ("Invalid UTF-8 sequence",)
 WAKE_AGAIN_S = 2.0
-NO_BROKER = "mqtt://127.0.0.1:1"
 # An attack is more than any caller may ask for; what refuses it would hide what lies behind.
 GENEROUS = {
     f"SARVIS_LIMITS__{name}": "10000000/minute" for name in ("ADDRESS", "FAILURES", "CALLER", "APP", "FRAMES", "DEVICE")
@@ -60,21 +71,12 @@ def house(folder: Path, kind: str, *, with_edge: bool = False) -> Iterator[House
     """Start it and stop it; a process that ends badly raises AssertionError, as everywhere in these tests."""
     for name in ("broker", "bridge", "edge"):
         (folder / name).mkdir(parents=True)
-    broker = BROKERS[kind](folder / "broker")
-    broker.start()
-    try:
-        bridge = Bridge(folder / "bridge", broker.url, {**GENEROUS, **PUSHES})
-        bridge.start()
-        try:
-            if with_edge:
-                with Edge(folder / "edge", broker.url, uid=unique("owner")) as edge:
-                    yield House(broker, bridge, edge)
-            else:
-                yield House(broker, bridge)
-        finally:
-            bridge.stop()
-    finally:
-        broker.stop()
+    with (
+        BROKERS[kind](folder / "broker") as broker,
+        Bridge(folder / "bridge", broker.url, {**GENEROUS, **PUSHES}) as bridge,
+        Edge(folder / "edge", broker.url, uid=unique("owner")) if with_edge else nullcontext() as edge,
+    ):
+        yield House(broker, bridge, edge)
 
 
 @contextmanager
@@ -87,12 +89,8 @@ def guarded_bridge(folder: Path) -> Iterator[tuple[Bridge, dict[str, str], dict[
         assert made.returncode == 0, made.stderr
         return {"Authorization": f"Bearer {made.stdout.strip()}"}
 
-    bridge = Bridge(folder, NO_BROKER, settings)
-    bridge.start(ready=False)
-    try:
+    with Bridge(folder, NO_BROKER, settings) as bridge:
         yield bridge, key("operator", "--role", "operator"), key("caller")
-    finally:
-        bridge.stop()
 
 
 class Watch:

@@ -19,10 +19,8 @@ def _always(logging_as_it_was: None) -> None:
 
 @pytest.fixture(scope="module", params=list(BROKERS))
 def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    running = BROKERS[request.param](tmp_path_factory.mktemp("broker"))
-    running.start()
-    yield running
-    running.stop()
+    with BROKERS[request.param](tmp_path_factory.mktemp("broker")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +30,8 @@ def broker_url(broker: Broker) -> str:
 
 @pytest.fixture(scope="module")
 def bridge(broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
-    running = Bridge(tmp_path_factory.mktemp("bridge"), broker_url)
-    running.start()
-    yield running
-    running.stop()
+    with Bridge(tmp_path_factory.mktemp("bridge"), broker_url) as running:
+        yield running
 
 
 @pytest.fixture

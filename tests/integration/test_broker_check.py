@@ -73,11 +73,8 @@ def restartable(broker: AnyBroker) -> Iterator[tuple[int, Restart | None]]:
         broker.stop()
         broker.start()
 
-    broker.start()
-    try:
+    with broker:
         yield broker.port, again
-    finally:
-        broker.stop()
 
 
 @contextmanager

@@ -61,13 +61,10 @@ class Full:
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Full]:
-    broker = EmbeddedBroker(tmp_path_factory.mktemp("broker"))
-    broker.start()
-    full = Full(tmp_path_factory.mktemp("bridge"), broker.url)
-    full.bridge.start()
-    yield full
-    full.bridge.stop()
-    broker.stop()
+    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as broker:
+        full = Full(tmp_path_factory.mktemp("bridge"), broker.url)
+        with full.bridge:
+            yield full
 
 
 @pytest.fixture

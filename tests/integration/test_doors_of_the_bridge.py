@@ -6,7 +6,10 @@ import re
 import stat
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import httpx2
 import pytest
@@ -21,9 +24,8 @@ from contract.settings import load
 from tests.support.memory_store import MemoryStore
 from tests.support.processes import run_sarvis
 from tests.support.waiting import wait_for
-from tests.support.world import HOST, Bridge, unique
+from tests.support.world import HOST, NO_BROKER, Bridge, unique
 
-NO_BROKER = "mqtt://127.0.0.1:9"
 TRIGGER = "/api/voice-command/trigger"
 BODIES = {
     TRIGGER: {"uid": "u", "command": "c", "timestamp": "t"},
@@ -48,8 +50,18 @@ class House:
         }
         self.folder = folder
         self.bridge = Bridge(folder, NO_BROKER, self.settings)
-        self.bridge.start(ready=False)
-        self.operator, self.caller = self.sarvis("token", "api", "o", "--role", "operator"), self.key()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as running:
+            running.enter_context(self.bridge)
+            self.operator, self.caller = self.sarvis("token", "api", "o", "--role", "operator"), self.key()
+            self._running = running.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.__exit__(kind, error, trace)
 
     def sarvis(self, *arguments: str) -> str:
         done = run_sarvis(*arguments, cwd=self.folder, settings=self.settings)
@@ -78,10 +90,9 @@ class House:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    it = House(tmp_path_factory.mktemp("house"))
-    yield it
-    words = it.words()
-    it.bridge.stop()
+    with House(tmp_path_factory.mktemp("house")) as it:
+        yield it
+        words = it.words()
     for secret in (it.operator, it.caller, (it.folder / "keys").read_text().split()[-1]):
         assert secret not in words, "a secret is in the log"
     assert not re.search(r"eyJ|sarvis_[0-9a-f]{12}_", words), "a credential is in the log"
@@ -268,8 +279,7 @@ def test_a_token_can_be_for_some_devices_only(house: House) -> None:
 
 def test_who_sends_too_much_is_told_to_come_back_later(tmp_path: Path) -> None:
     limits = {"FRAMES": "20/minute", "APP": "2/minute", "CALLER": "3/minute", "FAILURES": "2/minute"}
-    house = House(tmp_path, **{f"SARVIS_LIMITS__{name}": rate for name, rate in limits.items()})
-    try:
+    with House(tmp_path, **{f"SARVIS_LIMITS__{name}": rate for name, rate in limits.items()}) as house:
         uid, other = unique("user"), unique("other")
         token = house.token(uid)
         with house.bridge.app(uid, token=token) as app, house.bridge.app(other, token=house.token(other)) as quiet:
@@ -289,13 +299,10 @@ def test_who_sends_too_much_is_told_to_come_back_later(tmp_path: Path) -> None:
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
         assert [house.post(TRIGGER, "guess").status_code for _ in range(3)] == [401, 401, 429]
         assert house.get("/metrics", house.operator).status_code == 200, "another credential is not affected"
-    finally:
-        house.bridge.stop()
 
 
 def test_new_signing_keys_need_no_restart_and_dropped_ones_send_their_apps_away(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    try:
+    with House(tmp_path) as house:
         uid, other = unique("user"), unique("other")
         old = house.token(uid)
         with house.bridge.app(uid, token=old) as app:
@@ -309,16 +316,13 @@ def test_new_signing_keys_need_no_restart_and_dropped_ones_send_their_apps_away(
             house.sarvis("token", "rotate", "--drop-old")
             assert app.closed_with() == 4503
         assert rejected_with(house, uid, old)[0] == 4503
-    finally:
-        house.bridge.stop()
 
 
 # --- browsers, proxies, addresses ---
 
 
 def test_a_page_of_another_origin_gets_nowhere(tmp_path: Path) -> None:
-    house = House(tmp_path, SARVIS_AUTH__ORIGINS='["https://app.example"]')
-    try:
+    with House(tmp_path, SARVIS_AUTH__ORIGINS='["https://app.example"]') as house:
         uid = unique("user")
         address, token = f"ws://{HOST}:{house.bridge.port}/ws/app/{uid}/", house.token(uid)
         for origin in ("https://evil.example", "null"):
@@ -335,39 +339,28 @@ def test_a_page_of_another_origin_gets_nowhere(tmp_path: Path) -> None:
             url = house.bridge.url + TRIGGER
             answer = house.bridge.http.request("OPTIONS", url, headers={"origin": origin, **asked})
             assert answer.status_code == status, "a browser asks before it sends a credential"
-    finally:
-        house.bridge.stop()
 
 
 def test_a_peer_cannot_say_that_it_is_somebody_else(tmp_path: Path) -> None:
-    house = House(tmp_path, SARVIS_LEGACY__ALLOW_NETWORKS='["192.0.2.0/24"]')
-    try:
+    with House(tmp_path, SARVIS_LEGACY__ALLOW_NETWORKS='["192.0.2.0/24"]') as house:
         assert house.post(TRIGGER, None, **{"x-forwarded-for": "192.0.2.1"}).status_code == 401
         assert house.post(TRIGGER, house.caller, **{"x-forwarded-for": "192.0.2.1"}).status_code == 200
-    finally:
-        house.bridge.stop()
 
 
 def test_a_trusted_proxy_says_whose_request_it_hands_on(tmp_path: Path) -> None:
     networks = {"SARVIS_LEGACY__ALLOW_NETWORKS": '["192.0.2.0/24"]', "SARVIS_BRIDGE__TRUSTED_PROXIES": '["127.0.0.1"]'}
-    house = House(tmp_path, **networks)
-    try:
+    with House(tmp_path, **networks) as house:
         assert house.post(TRIGGER, None, **{"x-forwarded-for": "192.0.2.1"}).status_code == 200
         assert house.post(TRIGGER, None, **{"x-forwarded-for": "198.51.100.1"}).status_code == 401
         assert house.post(TRIGGER, None).status_code == 401
-    finally:
-        house.bridge.stop()
 
 
 def test_old_callers_in_a_named_network_need_no_key(tmp_path: Path) -> None:
-    house = House(tmp_path, SARVIS_LEGACY__ALLOW_NETWORKS='["127.0.0.0/8"]')
-    try:
+    with House(tmp_path, SARVIS_LEGACY__ALLOW_NETWORKS='["127.0.0.0/8"]') as house:
         assert house.post(TRIGGER, None).json() == {"success": False, "message": "User not connected"}
         assert house.post("/api/auth/logout", None).status_code == 200
         assert house.get("/metrics").status_code == 403
         assert rejected_with(house, unique("user"), None)[0] == 4503
-    finally:
-        house.bridge.stop()
 
 
 # --- what must not start ---
@@ -392,9 +385,7 @@ def test_a_bridge_that_would_be_open_or_cannot_be_closed_does_not_start(
 
 
 def test_an_open_bridge_is_not_reached_through_a_proxy_nor_by_a_foreign_name(tmp_path: Path) -> None:
-    bridge = Bridge(tmp_path, NO_BROKER)
-    bridge.start(ready=False)
-    try:
+    with Bridge(tmp_path, NO_BROKER) as bridge:
         assert bridge.http.get(f"{bridge.url}/metrics").status_code == 200
         assert bridge.http.get(f"{bridge.url}/metrics", headers={"x-forwarded-for": "203.0.113.1"}).status_code == 403
         assert bridge.http.get(f"{bridge.url}/metrics", headers={"host": "evil.example"}).status_code == 403
@@ -405,8 +396,6 @@ def test_an_open_bridge_is_not_reached_through_a_proxy_nor_by_a_foreign_name(tmp
             ).status_code
             == 403
         )
-    finally:
-        bridge.stop()
 
 
 # --- credentials on paper ---

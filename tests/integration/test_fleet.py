@@ -28,9 +28,8 @@ by_passwords_alone = pytest.mark.parametrize("fleet", DOORS[::2], indirect=True)
 @pytest.fixture(scope="module", params=DOORS)
 def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     kind, certificates = request.param
-    it = Fleet(tmp_path_factory.mktemp("fleet"), kind, certificates=certificates)
-    yield it
-    it.close()
+    with Fleet(tmp_path_factory.mktemp("fleet"), kind, certificates=certificates) as it:
+        yield it
 
 
 def own(client: Client) -> str:

@@ -12,9 +12,8 @@ from tests.support.jetson import Jetson
 from tests.support.ledgers import Seen, keep, look
 from tests.support.processes import run_sarvis
 from tests.support.waiting import wait_for
-from tests.support.world import HOST, Bridge, pause, unique
+from tests.support.world import NO_BROKER, Bridge, pause, unique
 
-NO_BROKER = f"mqtt://{HOST}:9"
 AT_ONCE_S = 1.5
 """Less than a post's time-out, which a device that waited for another would need."""
 
@@ -57,10 +56,8 @@ class House:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     house = House(tmp_path_factory.mktemp("house"))
-    with house.old_guide:
-        house.bridge.start(ready=False)
+    with house.old_guide, house.bridge:
         yield house
-        house.bridge.stop()
 
 
 @pytest.fixture
@@ -110,7 +107,7 @@ def test_a_log_out_that_is_refused_is_posted_again_later_and_also_after_a_kill(
     house.bridge.kill()
     count = len(jetson.posts)
     jetson.status = 200
-    house.bridge.start(ready=False)
+    house.bridge.start()
     jetson.post(count + 1)
     house.settled(uid, "settled")
     assert jetson.bodies() == [{"uid": uid, "action": "logout"}] * len(jetson.posts)

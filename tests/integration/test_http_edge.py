@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import httpx2
 import pytest
@@ -10,9 +13,7 @@ import pytest
 from tests.support.ports import free_port
 from tests.support.processes import run_sarvis
 from tests.support.waiting import wait_for
-from tests.support.world import HOST, Bridge, Edge, Json, unique
-
-NO_BROKER = f"mqtt://{HOST}:9"
+from tests.support.world import HOST, NO_BROKER, Bridge, Edge, Json, unique
 
 
 class House:
@@ -23,23 +24,28 @@ class House:
         self.uid = unique("user")
         self.settings = {"SARVIS_AUTH__MODE": "required", "SARVIS_AUTH__KEY_FILE": str(folder / "keys")}
         self.bridge = Bridge(folder, NO_BROKER, {**self.settings, "SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S": "6"})
-        self.bridge.start(ready=False)
         self.key = folder / "caller.key"
-        self.sarvis("token", "api", "jetson", "--out", str(self.key))
-        self.token = self.sarvis("token", "app", self.uid)
-        self.edge = Edge(
-            folder,
-            None,
-            uid=self.uid,
-            settings={
+
+    def __enter__(self) -> Self:
+        with ExitStack() as running:
+            running.enter_context(self.bridge)
+            self.sarvis("token", "api", "jetson", "--out", str(self.key))
+            self.token = self.sarvis("token", "app", self.uid)
+            by_http = {
                 "SARVIS_EDGE__UPLINK": "http",
                 "SARVIS_EDGE__BRIDGE_URL": self.bridge.url,
                 "SARVIS_EDGE__API_KEY_FILE": str(self.key),
-            },
-        )
-        self.edge.start()
-        logout = f"{self.edge.url}/api/auth/logout"
-        self.sarvis("device", "add", self.edge.device_id, "--uid", self.uid, "--logout-url", logout)
+            }
+            self.edge = running.enter_context(Edge(self.folder, None, uid=self.uid, settings=by_http))
+            logout = f"{self.edge.url}/api/auth/logout"
+            self.sarvis("device", "add", self.edge.device_id, "--uid", self.uid, "--logout-url", logout)
+            self._running = running.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.__exit__(kind, error, trace)
 
     def sarvis(self, *arguments: str) -> str:
         done = run_sarvis(*arguments, cwd=self.folder, settings=self.settings)
@@ -62,10 +68,8 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    it = House(tmp_path)
-    yield it
-    it.edge.__exit__(None, None, None)
-    it.bridge.stop()
+    with House(tmp_path) as it:
+        yield it
 
 
 def test_the_word_rings_the_app_and_the_log_out_of_the_app_comes_back(house: House) -> None:
@@ -121,7 +125,7 @@ def test_a_bridge_that_restarts_gets_the_wake_in_time(house: House) -> None:
     edge.hear_word()
     edge.event("disconnected")
     wait_for("the lamp says offline", lambda: house.light() == "offline")
-    house.bridge.start(ready=False)
+    house.bridge.start()
     edge.event("outcome", lambda line: line["status"] == "user_not_connected")
     assert len(edge.said("outcome")) == 1
 

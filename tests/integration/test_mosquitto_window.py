@@ -29,12 +29,8 @@ OURS = {
 
 @contextmanager
 def running(limits: str, folder: Path) -> Iterator[int]:
-    broker = Mosquitto(folder, f"set_tcp_nodelay true\n{limits}")
-    broker.start()
-    try:
+    with Mosquitto(folder, f"set_tcp_nodelay true\n{limits}") as broker:
         yield broker.port
-    finally:
-        broker.stop()
 
 
 @contextmanager

@@ -709,15 +709,6 @@ class SecureMosquitto(Mosquitto):
         return f"mqtts://{HOST}:{self.port}"
 
 
-@contextmanager
-def running(broker: Mosquitto) -> Iterator[Mosquitto]:
-    broker.start()
-    try:
-        yield broker
-    finally:
-        broker.stop()
-
-
 def password_file(path: Path, **passwords: str) -> Path:
     """As mosquitto_passwd writes it."""
     lines = []
@@ -759,7 +750,7 @@ async def test_over_tls_many_messages_come_in_order_and_none_is_lost(
     tmp_path: Path, ours: Authority, server: Certificate
 ) -> None:
     wanted = [f"w{number}" for number in range(1000)]
-    with running(SecureMosquitto(tmp_path, server)) as broker:
+    with SecureMosquitto(tmp_path, server) as broker:
         async with Session(broker.url, more=trusting(ours)) as session:
             await session.connected()
             for wake_id in wanted:
@@ -776,7 +767,7 @@ async def test_over_tls_many_messages_come_in_order_and_none_is_lost(
 async def test_over_tls_it_says_farewell_when_it_is_cancelled(
     tmp_path: Path, ours: Authority, server: Certificate
 ) -> None:
-    with running(SecureMosquitto(tmp_path, server)) as broker:
+    with SecureMosquitto(tmp_path, server) as broker:
         async with (
             Session(broker.url, more=trusting(ours)) as watching,
             Session(broker.url, more=trusting(ours)) as leaving,
@@ -859,7 +850,7 @@ async def test_over_tls_a_broker_that_reads_late_gets_everything(ours: Authority
 async def test_a_broker_of_an_unknown_authority_is_refused_with_the_setting(
     tmp_path: Path, ours: Authority, other: Authority, server: Certificate
 ) -> None:
-    with running(SecureMosquitto(tmp_path, server)) as broker:
+    with SecureMosquitto(tmp_path, server) as broker:
         for more in (trusting(other), {}):
             async with Session(broker.url, more=more) as session:
                 await session.problem("unknown authority")
@@ -870,7 +861,7 @@ async def test_a_broker_of_an_unknown_authority_is_refused_with_the_setting(
 
 async def test_a_broker_of_another_name_is_refused_with_the_setting(tmp_path: Path, ours: Authority) -> None:
     elsewhere = ours.issue("elsewhere", "broker.example", "localhost", "127.0.0.2")
-    with running(SecureMosquitto(tmp_path, elsewhere)) as broker:
+    with SecureMosquitto(tmp_path, elsewhere) as broker:
         async with Session(broker.url, more=trusting(ours)) as session:
             await session.problem(f"not made for {HOST}")
             assert "mqtt.url" in (session.mqtt.problem or "")
@@ -880,7 +871,7 @@ async def test_a_broker_of_another_name_is_refused_with_the_setting(tmp_path: Pa
 
 async def test_a_broker_whose_certificate_is_out_of_date_is_refused(tmp_path: Path, ours: Authority) -> None:
     old = ours.issue("old", HOST, lasts=timedelta(days=-1))
-    with running(SecureMosquitto(tmp_path, old)) as broker:
+    with SecureMosquitto(tmp_path, old) as broker:
         async with Session(broker.url, more=trusting(ours)) as session:
             await session.problem("out of date")
 
@@ -889,7 +880,7 @@ async def test_a_client_certificate_is_shown_and_a_missing_or_foreign_one_is_a_p
     tmp_path: Path, ours: Authority, other: Authority, server: Certificate
 ) -> None:
     wants = (f"cafile {ours.ca_file}", "require_certificate true", "allow_anonymous true")
-    with running(SecureMosquitto(tmp_path, server, *wants)) as broker:
+    with SecureMosquitto(tmp_path, server, *wants) as broker:
         async with Session(broker.url, more=trusting(ours, ours.issue("client"))) as session:
             await session.connected()
             await hears_itself(session)
@@ -922,7 +913,7 @@ async def test_a_client_certificate_renewed_on_disk_is_used_at_the_next_connecti
         mine.cert.write_bytes(issued.cert.read_bytes())
 
     take(other.issue("stranger"))
-    with running(SecureMosquitto(tmp_path, server, *wants)) as broker:
+    with SecureMosquitto(tmp_path, server, *wants) as broker:
         async with Session(broker.url, more=trusting(ours, mine)) as session:
             await session.problem("mqtt.cert_file")
             take(ours.issue("client"))
@@ -934,7 +925,7 @@ async def test_a_file_that_is_gone_at_a_reconnect_is_a_problem_and_no_end(
 ) -> None:
     ca_file = tmp_path / "ca.pem"
     ca_file.write_bytes(ours.ca_file.read_bytes())
-    with running(SecureMosquitto(tmp_path, server)) as broker:
+    with SecureMosquitto(tmp_path, server) as broker:
         async with Session(broker.url, more={"ca_file": ca_file}) as session:
             check(session.mqtt.settings)
             await session.connected()
@@ -958,7 +949,7 @@ async def test_a_password_in_a_file_is_read_anew_and_never_told(
     known = password_file(tmp_path / "passwords", alice="right-one")
     wants = ("allow_anonymous false", f"password_file {known}")
     more = trusting(ours) | {"username": "alice", "password_file": secret}
-    with logged() as lines, running(SecureMosquitto(tmp_path, server, *wants)) as broker:
+    with logged() as lines, SecureMosquitto(tmp_path, server, *wants) as broker:
         async with Session(broker.url, more=more) as session:
             await session.problem("the broker refused the connection: Not authorized")
             assert "check mqtt.username and mqtt.password_file" in (session.mqtt.problem or "")
@@ -994,7 +985,7 @@ async def test_tls_to_a_plain_port_and_the_other_way_round_name_the_url(
 ) -> None:
     async with Session(broker.url.replace("mqtt:", "mqtts:"), more=trusting(ours)) as session:
         await session.problem("mqtt.url")
-    with running(SecureMosquitto(tmp_path, server)) as secure:
+    with SecureMosquitto(tmp_path, server) as secure:
         async with Session(secure.url.replace("mqtts:", "mqtt:")) as session:
             await session.problem("write mqtts:// in mqtt.url")
 

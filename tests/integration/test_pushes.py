@@ -12,10 +12,9 @@ from bridge.auth import tokens
 from tests.support.processes import run_sarvis
 from tests.support.push_service import CONTACT, Phone, PushService
 from tests.support.waiting import wait_for
-from tests.support.world import Bridge, Broker, EmbeddedBroker, Mqtt, unique
+from tests.support.world import NO_BROKER, Bridge, Broker, EmbeddedBroker, Mqtt, unique
 
 KEY, SUBSCRIBE, UNSUBSCRIBE = "/api/push/key", "/api/push/subscribe", "/api/push/unsubscribe"
-NO_BROKER = "mqtt://127.0.0.1:9"
 
 
 def without_library(folder: Path) -> dict[str, str]:
@@ -38,10 +37,8 @@ def settings_of(service: PushService, **more: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    running = EmbeddedBroker(tmp_path_factory.mktemp("broker"))
-    running.start()
-    yield running
-    running.stop()
+    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +49,9 @@ def service() -> Iterator[PushService]:
 
 @pytest.fixture(scope="module")
 def bridge(broker: Broker, service: PushService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
-    running = Bridge(tmp_path_factory.mktemp("bridge"), broker.url, settings_of(service))
-    running.start()
-    yield running
+    with Bridge(tmp_path_factory.mktemp("bridge"), broker.url, settings_of(service)) as running:
+        yield running
     lines = "\n".join(running.sarvis.err)
-    running.stop()
     assert f"{service.origin}/push/" not in lines, "whoever has an endpoint can ring the phone"
 
 
@@ -262,9 +257,7 @@ def test_whoever_logs_out_is_not_rung_any_more_nor_after_the_next_log_in(
 
 
 def test_whoever_was_silent_for_too_long_is_not_rung_until_they_are_back(service: PushService, tmp_path: Path) -> None:
-    bridge = Bridge(tmp_path, NO_BROKER, settings_of(service, SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S="3"))
-    bridge.start(ready=False)
-    try:
+    with Bridge(tmp_path, NO_BROKER, settings_of(service, SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S="3")) as bridge:
         sleeper = Sleeper(bridge, service)
         with bridge.app(sleeper.uid) as app:
             app.closed_with()
@@ -276,26 +269,20 @@ def test_whoever_was_silent_for_too_long_is_not_rung_until_they_are_back(service
         with bridge.app(sleeper.uid, acks=False):
             bridge.trigger(sleeper.uid)
             sleeper.phone.push()
-    finally:
-        bridge.stop()
 
 
 def test_a_restart_forgets_no_phone_and_keeps_the_key(service: PushService, tmp_path: Path) -> None:
-    bridge = Bridge(tmp_path, NO_BROKER, settings_of(service))
-    bridge.start(ready=False)
-    sleeper, left = Sleeper(bridge, service), Sleeper(bridge, service)
-    key = bridge.http.get(bridge.url + KEY).json()
-    bridge.post("/api/auth/logout", {"uid": left.uid})
-    bridge.kill()
-    bridge.start(ready=False)
-    try:
+    with Bridge(tmp_path, NO_BROKER, settings_of(service)) as bridge:
+        sleeper, left = Sleeper(bridge, service), Sleeper(bridge, service)
+        key = bridge.http.get(bridge.url + KEY).json()
+        bridge.post("/api/auth/logout", {"uid": left.uid})
+        bridge.kill()
+        bridge.start()
         assert bridge.http.get(bridge.url + KEY).json() == key
         for one in (left, sleeper):
             bridge.trigger(one.uid)
         assert sleeper.phone.push().key == key["public_key"]
         assert left.phone.pushes == []
-    finally:
-        bridge.stop()
 
 
 # --- doors ---
@@ -358,9 +345,7 @@ def test_where_credentials_are_required_an_app_subscribes_its_own_user_only(
 ) -> None:
     doors = {"SARVIS_AUTH__MODE": "required", "SARVIS_AUTH__KEY_FILE": "keys"}
     settings = settings_of(service, **doors)
-    bridge = Bridge(tmp_path, NO_BROKER, settings)
-    bridge.start(ready=False)
-    try:
+    with Bridge(tmp_path, NO_BROKER, settings) as bridge:
         alice, bob = unique("alice"), unique("bob")
         newest = tokens.read(tmp_path / "keys")[0]
         token = tokens.issue(newest, alice, now=time.time(), valid_s=60)
@@ -379,22 +364,16 @@ def test_where_credentials_are_required_an_app_subscribes_its_own_user_only(
             assert ask(path, token, alice) == 200
             assert ask(path, token, bob) == 403
             assert ask(path, caller, bob) == 200
-    finally:
-        bridge.stop()
 
 
 def test_where_pushes_are_off_a_page_is_told_so_and_can_still_unsubscribe(service: PushService, tmp_path: Path) -> None:
-    bridge = Bridge(tmp_path, NO_BROKER, without_library(tmp_path))
-    bridge.start(ready=False)
-    try:
+    with Bridge(tmp_path, NO_BROKER, without_library(tmp_path)) as bridge:
         phone = service.phone()
         body = {"uid": "alice", "subscription": phone.subscription, "endpoint": phone.endpoint}
         for answer in (bridge.http.get(bridge.url + KEY), bridge.http.post(bridge.url + SUBSCRIBE, json=body)):
             assert answer.status_code == 404
             assert "push.enabled" in answer.json()["detail"]
         assert bridge.post(UNSUBSCRIBE, body)["success"] is True
-    finally:
-        bridge.stop()
 
 
 @pytest.mark.parametrize(

@@ -135,10 +135,8 @@ def own_bridge(broker: Broker, tmp_path: Path) -> Iterator[Bridge]:
     """A bridge that a test may kill, in a world of its own on the same broker."""
     (tmp_path / "bridge").mkdir()
     settings = {"SARVIS_MQTT__PREFIX": "sarvis/mortal", "SARVIS_BRIDGE__INSTANCE": "mortal"}
-    it = Bridge(tmp_path / "bridge", broker.url, settings)
-    it.start()
-    yield it
-    it.stop()
+    with Bridge(tmp_path / "bridge", broker.url, settings) as it:
+        yield it
 
 
 def test_wakes_that_no_bridge_takes_are_missing_and_it_says_how_many(
@@ -214,13 +212,12 @@ def test_a_bridge_of_another_world_is_said_with_what_to_look_at(broker: Broker, 
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """TLS and credentials everywhere, and three devices that an operator has added."""
-    it = Fleet(tmp_path_factory.mktemp("closed"), "mosquitto", certificates=False)
-    for number in (1, 2, 3):
-        name = f"fleet-{number}"
-        it.sarvis("device", "add", name, "--uid", name, "--kit", str(it.folder / "kits" / name))
-        it.sarvis("token", "app", name, "--out", str(it.folder / f"{name}.token"))
-    yield it
-    it.close()
+    with Fleet(tmp_path_factory.mktemp("closed"), "mosquitto", certificates=False) as it:
+        for number in (1, 2, 3):
+            name = f"fleet-{number}"
+            it.sarvis("device", "add", name, "--uid", name, "--kit", str(it.folder / "kits" / name))
+            it.sarvis("token", "app", name, "--out", str(it.folder / f"{name}.token"))
+        yield it
 
 
 def simulate(closed: Fleet, *arguments: str, **settings: str) -> tuple[int, Json, str]:

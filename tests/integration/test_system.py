@@ -422,10 +422,8 @@ def short_bridge(broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> I
         "SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S": str(SHORT_TIMEOUT_S),
         "SARVIS_BRIDGE__INSTANCE": "short",
     }
-    running = Bridge(tmp_path_factory.mktemp("short"), broker_url, settings)
-    running.start()
-    yield running
-    running.stop()
+    with Bridge(tmp_path_factory.mktemp("short"), broker_url, settings) as running:
+        yield running
 
 
 # --- parts that die ---
@@ -510,7 +508,7 @@ def test_a_bridge_told_to_stop_sends_its_apps_away_with_4000(broker: Broker, sho
             assert short_bridge.sarvis.stop() == 0
             assert (one.closed_with(), other.closed_with()) == (4000, 4000)
         assert mqtt.message("bridges/short/status", lambda status: status["state"] == "offline")
-    short_bridge.start(ready=False)
+    short_bridge.start()
 
 
 # --- speed ---

@@ -4,9 +4,10 @@ import ssl
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from bridge.auth import tokens
 from broker.kit import Door
@@ -27,18 +28,24 @@ class Fleet:
         self.config = self.broker.bridge_kit / "sarvis.toml"
         # What tests set elsewhere, and what a kit has: the environment would win.
         self.settings = {"SARVIS_BROKER__DIR": str(self.broker.path)}
-        self.broker.start()
-        operator_key = self.broker.bridge_kit / "operator.key"
-        self.sarvis("token", "api", "me", "--role", "operator", "--out", str(operator_key))
         self.tls = ssl.create_default_context(cafile=self.broker.ca_file)
-        key = operator_key.read_text().strip()
-        self.bridge = Bridge(folder, None, self.settings, key=key, tls=self.tls, config=self.config)
-        self.bridge.start()
-        self.settings["SARVIS_OPERATOR__URL"] = f"https://{HOST}:{self.bridge.port}"
 
-    def close(self) -> None:
-        self.bridge.stop()
-        self.broker.stop()
+    def __enter__(self) -> Self:
+        with ExitStack() as running:
+            running.enter_context(self.broker)
+            operator_key = self.broker.bridge_kit / "operator.key"
+            self.sarvis("token", "api", "me", "--role", "operator", "--out", str(operator_key))
+            key = operator_key.read_text().strip()
+            self.bridge = Bridge(self.folder, None, self.settings, key=key, tls=self.tls, config=self.config)
+            running.enter_context(self.bridge)
+            self.settings["SARVIS_OPERATOR__URL"] = f"https://{HOST}:{self.bridge.port}"
+            self._running = running.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.__exit__(kind, error, trace)
 
     def sarvis(self, *arguments: str) -> str:
         done = run_sarvis(*arguments, "--config", str(self.config), cwd=self.folder, settings=self.settings)

@@ -3,7 +3,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -78,6 +79,16 @@ class Sarvis:
         for reader in self._readers:
             reader.join()
         return code
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """While it comes up: if that fails, it does not stay behind."""
+        try:
+            yield
+        except BaseException:
+            self.kill()
+            self.stop()
+            raise
 
     def kill(self) -> None:
         """SIGKILL."""

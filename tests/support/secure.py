@@ -107,13 +107,18 @@ class SecureBroker:
         config = str(self.path / CONFIGS[self.kind])
         if self.kind == "embedded":
             self._sarvis = Sarvis("broker", "--config", config, cwd=self._cwd)
-            self._sarvis.line_after("broker listening on mqtts://")
+            with self._sarvis.starting():
+                self._sarvis.line_after("broker listening on mqtts://")
             return
         with (self._cwd / "broker.log").open("ab") as log:
             self._process = subprocess.Popen([self._found, "-c", config], stdout=log, stderr=log, cwd=self._cwd)
-        # Mosquitto opens its doors one after the other.
-        for port in filter(None, (self.port, self.local_port)):
-            wait_for(f"{self.kind}'s port {port}", partial(self._serves, port))
+        try:
+            # Mosquitto opens its doors one after the other.
+            for port in filter(None, (self.port, self.local_port)):
+                wait_for(f"{self.kind}'s port {port}", partial(self._serves, port))
+        except BaseException:
+            self.kill()
+            raise
 
     def stop(self) -> None:
         if self._sarvis is not None:

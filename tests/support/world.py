@@ -32,6 +32,9 @@ from tests.support.waiting import PATIENCE_S, wait_for
 
 HOST = "127.0.0.1"
 PREFIX = "sarvis/v1"
+NO_BROKER = f"mqtt://{HOST}:9"
+"""Where nobody listens; a bridge that is given it is not waited for until it is ready."""
+"""Where nobody listens; a bridge that is given it is not waited for until it is ready."""
 CLIPS = Path(__file__).parents[1] / "data"
 WORD = CLIPS / "ssabiseu_em_alex.wav"
 SAMPLE_RATE_HZ = 16_000
@@ -58,6 +61,10 @@ class Broker(Protocol):
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def kill(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 class EmbeddedBroker:
@@ -74,7 +81,8 @@ class EmbeddedBroker:
 
     def start(self) -> None:
         self._sarvis = Sarvis("broker", "--port", str(self.port), cwd=self._folder)
-        told = self._sarvis.line_after("broker listening on mqtt://")
+        with self._sarvis.starting():
+            told = self._sarvis.line_after("broker listening on mqtt://")
         self.port = int(told.rsplit(":", 1)[1])
 
     def stop(self) -> None:
@@ -85,6 +93,16 @@ class EmbeddedBroker:
         assert self._sarvis is not None
         self._sarvis.kill()
         self.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._sarvis is not None
+        self._sarvis.__exit__(kind, error, trace)
 
 
 class Mosquitto:
@@ -111,7 +129,11 @@ class Mosquitto:
         self._process = subprocess.Popen(
             [self._program, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        wait_for("mosquitto's port", self._serves)
+        try:
+            wait_for("mosquitto's port", self._serves)
+        except BaseException:
+            self.kill()
+            raise
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -122,6 +144,15 @@ class Mosquitto:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
     def _serves(self) -> bool:
         assert self._process is not None
@@ -172,17 +203,19 @@ class Bridge:
             headers={} if key is None else {"authorization": f"Bearer {key}"},
         )
 
-    def start(self, *, ready: bool = True) -> None:
+    def start(self) -> None:
+        """Returns when it is ready; when it has no broker, as soon as it listens."""
         self.sarvis = Sarvis(
             "bridge", "--port", str(self.port),
             *(["--mqtt-url", self.mqtt_url] if self.mqtt_url else []),
             *(["--config", str(self._config)] if self._config else []),
             cwd=self._folder, settings=self._settings, module=self._module,
         )  # fmt: skip
-        told = self.sarvis.line_after("bridge listening on ")
-        self.scheme, self.port = told.partition(":")[0], int(told.rsplit(":", 1)[1])
-        if ready:
-            self.wait_ready()
+        with self.sarvis.starting():
+            told = self.sarvis.line_after("bridge listening on ")
+            self.scheme, self.port = told.partition(":")[0], int(told.rsplit(":", 1)[1])
+            if self.mqtt_url != NO_BROKER:
+                self.wait_ready()
 
     def stop(self) -> None:
         self.http.close()
@@ -191,6 +224,16 @@ class Bridge:
     def kill(self) -> None:
         self.sarvis.kill()
         self.sarvis.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.http.close()
+        self.sarvis.__exit__(kind, error, trace)
 
     @property
     def url(self) -> str:
@@ -415,7 +458,8 @@ class Edge:
             "--state-dir", str(self._folder / "state"),
             cwd=self._folder, settings=self._settings, stdin=subprocess.PIPE,
         )  # fmt: skip
-        listening = self.event("listening")
+        with self.sarvis.starting():
+            listening = self.event("listening")
         self.http_port = int(listening["http"].rsplit(":", 1)[1])
 
     def __enter__(self) -> Self:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.websocket.kinds import KINDS, start
+from tests.integration.websocket.kinds import KINDS, speaking
 from tests.support.world import Bridge
 
 
@@ -16,6 +16,5 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def bridge(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
-    running = start(kind, tmp_path_factory.mktemp(kind))
-    yield running
-    running.stop()  # fails over a traceback in its log
+    with speaking(kind, tmp_path_factory.mktemp(kind)) as running:  # fails over a traceback in its log
+        yield running

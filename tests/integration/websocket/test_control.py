@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from tests.fuzz.rawsocket import CLOSE, CONTINUATION, NO_CODE, PING, PONG, TEXT, frame
-from tests.integration.websocket.kinds import start
+from tests.integration.websocket.kinds import speaking
 from tests.integration.websocket.peer import App, beat, heartbeat
 from tests.support.waiting import wait_for
 from tests.support.world import Bridge
@@ -141,15 +141,18 @@ def test_who_is_gone_is_not_rung(bridge: Bridge) -> None:
 
 
 def test_a_server_that_stops_says_so_and_hangs_up(kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    bridge = start(kind, tmp_path_factory.mktemp("stopping"))
-    with App(bridge.port) as polite, App(bridge.port) as mute, App(bridge.port, subprotocol=None) as legacy:
+    with (
+        speaking(kind, tmp_path_factory.mktemp("stopping")) as bridge,
+        App(bridge.port) as polite,
+        App(bridge.port) as mute,
+        App(bridge.port, subprotocol=None) as legacy,
+    ):
         bridge.sarvis.process.terminate()
         for app in (polite, legacy):
             app.closed()
             app.say(close(4000))
         # The mute one does not answer, and the server does not wait for it for ever.
         assert [app.ended() for app in (polite, legacy, mute)] == [4000] * 3
-    bridge.stop()
 
 
 def test_who_does_not_answer_a_close_is_dropped(bridge: Bridge) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fuzz.rawsocket import PING, PONG, frame
-from tests.integration.websocket.kinds import start
+from tests.integration.websocket.kinds import speaking
 from tests.integration.websocket.peer import NEVER, App
 from tests.integration.websocket.test_bounds import deaf_app
 from tests.support.waiting import wait_for
@@ -19,9 +19,10 @@ ENOUGH = 2000
 @pytest.fixture(scope="module")
 def impatient(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
     """A bridge that soon asks."""
-    running = start(kind, tmp_path_factory.mktemp("impatient"), module="tests.integration.websocket.impatient")
-    yield running
-    running.stop()
+    with speaking(
+        kind, tmp_path_factory.mktemp("impatient"), module="tests.integration.websocket.impatient"
+    ) as running:
+        yield running
 
 
 def nobody_is_here(bridge: Bridge) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fuzz.rawsocket import CLOSE, PING, TEXT, frame
-from tests.integration.websocket.kinds import start
+from tests.integration.websocket.kinds import speaking
 from tests.integration.websocket.peer import App, beat, heartbeat
 from tests.support.world import Bridge
 
@@ -16,9 +16,8 @@ ALLOWED = 20
 @pytest.fixture(scope="module")
 def strict(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
     """A bridge that takes few messages."""
-    running = start(kind, tmp_path_factory.mktemp("strict"), {"SARVIS_LIMITS__FRAMES": f"{ALLOWED}/hour"})
-    yield running
-    running.stop()
+    with speaking(kind, tmp_path_factory.mktemp("strict"), {"SARVIS_LIMITS__FRAMES": f"{ALLOWED}/hour"}) as running:
+        yield running
 
 
 def message(**keys: object) -> bytes:

@@ -1,12 +1,13 @@
 """Arbitrary streams of frames are answered as another implementation of the RFC would answer them."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.fuzz.rawsocket import CLOSE, CONTINUATION, PING, TEXT, frame
-from tests.integration.websocket.kinds import KINDS, start
+from tests.integration.websocket.kinds import KINDS, speaking
 from tests.integration.websocket.peer import NEVER, App, beat
 from tests.integration.websocket.streams import Reply, Stream, judge, streams
 from tests.support.waiting import wait_for
@@ -19,10 +20,8 @@ END = 424242
 @pytest.fixture(scope="module")
 def bridges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Bridge]]:
     """One of each kind."""
-    running = {kind: start(kind, tmp_path_factory.mktemp(kind)) for kind in KINDS}
-    yield running
-    for bridge in running.values():
-        bridge.stop()  # fails over a traceback in its log, or an end before this one
+    with ExitStack() as running:  # fails over a traceback in a log, or an end before this one
+        yield {kind: running.enter_context(speaking(kind, tmp_path_factory.mktemp(kind))) for kind in KINDS}
 
 
 def test_the_judge_knows_good_from_bad() -> None:
