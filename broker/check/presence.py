@@ -34,9 +34,7 @@ def retained(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
     bridge.unsubscribe(target.statuses)
     device.publish(target.status(), b"kept", retain=True)
     for guarantee, topic_filter in ((RETAINED_EXACT, target.status()), (RETAINED_WILDCARD, target.statuses)):
-        bridge.heard.clear()
-        bridge.subscribe(topic_filter)
-        came = wait(lambda: any(each.retained and each.payload == b"kept" for each in tuple(bridge.heard)), 2.0)
+        came = _comes_kept(bridge, topic_filter)
         yield Finding(guarantee, came, "it came" if came else "nothing came")
         bridge.unsubscribe(topic_filter)
     bridge.subscribe(target.statuses)
@@ -48,6 +46,12 @@ def retained(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
         leaked = target.status() in {each.topic for each in again.heard}
         again.publish(target.status(), b"", retain=True)
     yield Finding(RETAINED_PRIVATE, not leaked, "came unasked" if leaked else "nothing came unasked")
+
+
+def _comes_kept(bridge: Peer, topic_filter: str) -> bool:
+    before = len(bridge.heard)
+    bridge.subscribe(topic_filter)
+    return wait(lambda: any(each.retained and each.payload == b"kept" for each in bridge.heard[before:]), 2.0)
 
 
 def will_of_a_dead_socket(target: Target, bridge: Peer) -> Iterator[Finding]:
@@ -69,8 +73,9 @@ class Silent:
     since: float
 
     @classmethod
-    def begin(cls, target: Target, device: Device, role: str) -> "Silent":
-        """Connect with a short keep-alive, and fall silent."""
+    def begin(cls, target: Target, bridge: Peer, device: Device, role: str) -> "Silent":
+        """Connect with a short keep-alive, and fall silent; the bridge listens, whatever else it gives up meanwhile."""
+        bridge.subscribe(target.status(device.id))
         peer = Peer(target, device.credential, role, keepalive_s=KEEPALIVE_S, will=(target.status(device.id), SILENT))
         since = time.monotonic()
         peer.fall_silent()

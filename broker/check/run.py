@@ -24,11 +24,11 @@ def check(target: Target, *, restart: Callable[[], None] | None = None, thorough
     not answer in between.
     """
     with _let_in(target, "bridge") as bridge:
-        silent = presence.Silent.begin(target, target.mute, MUTE_ROLE) if target.mute is not None else None
+        silent = presence.Silent.begin(target, bridge, target.mute, MUTE_ROLE) if target.mute is not None else None
         try:
             yield from _probe(target, bridge, thorough=thorough)
             if silent is None:
-                silent = presence.Silent.begin(target, target.device, ROLE)
+                silent = presence.Silent.begin(target, bridge, target.device, ROLE)
             yield from silent.finish(target, bridge)
         finally:
             if silent is not None:

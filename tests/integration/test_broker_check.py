@@ -4,6 +4,7 @@ import asyncio
 import getpass
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -185,6 +186,26 @@ def test_a_newer_connection_that_falls_deaf_a_moment_later_is_seen(
         with Peer(target, target.bridge, "bridge") as bridge:
             holds = {finding.guarantee.key: finding.holds for finding in presence.take_overs(target, bridge)}
     assert holds == {"take_over": False, "take_over_persistent": False}
+
+
+def test_a_will_that_comes_while_the_bridge_asks_for_something_else_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    unsubscribe = Peer.unsubscribe
+
+    def slowly(self: Peer, topic_filter: str) -> None:
+        unsubscribe(self, topic_filter)
+        time.sleep(2.0)
+
+    monkeypatch.setattr(presence, "KEEPALIVE_S", 1)
+    with started("ours") as running:
+        target = Target(HOST, running.port, "check", Credential(), Device("one"), Device("two"), rights=False)
+        with Peer(target, target.bridge, "bridge") as bridge, Peer(target, Credential(), "device") as device:
+            bridge.subscribe(target.statuses)
+            silent = presence.Silent.begin(target, bridge, Device("two"), "mute")
+            monkeypatch.setattr(Peer, "unsubscribe", slowly)
+            assert all(finding.holds for finding in presence.retained(target, bridge, device))
+            (finding,) = silent.finish(target, bridge)
+            silent.peer.leave()
+    assert finding.holds, finding.seen
 
 
 @pytest.mark.parametrize("kind", RIGHTS)
