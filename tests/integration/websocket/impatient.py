@@ -4,7 +4,7 @@ import bridge.cli
 from sarvis.cli import main
 
 bridge.cli.PING_INTERVAL_S = 0.2
-bridge.cli.PING_TIMEOUT_S = 2.0
+bridge.cli.PING_TIMEOUT_S = 4.0
 
 if __name__ == "__main__":
     main()
