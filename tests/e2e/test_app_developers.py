@@ -59,7 +59,7 @@ class Clients(Terminals):
         return name, self.start(name, [program, str(self.folder / name / file), *arguments])
 
     def rings(self, name: str, *wake_ids: str) -> None:
-        """Wait until it has rung for these, and for no others. It does so before it acks, but its words take a while."""
+        """Wait until it has rung for these and no others. It does so before it acks, but its words take a while."""
         wait_for(f"{len(wake_ids)} rings", lambda: len(self.rang(name)) >= len(wake_ids))
         assert self.rang(name) == [*wake_ids]
 
