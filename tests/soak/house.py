@@ -93,7 +93,11 @@ class House:
         with contextlib.ExitStack() as stack:
             stack.callback(self.broker.stop)
             stack.callback(self.bridge.stop)
-            self.edge.__exit__(kind, error, trace)
+            stack.push(self.edge)
+            # A card that is being opened waits for word of it, and the node for its card.
+            pipe = self.edge.sarvis.process.stdin
+            assert pipe is not None
+            pipe.close()
 
     def play(self, programme: Programme, restarts: int, heard: Callable[[float], None]) -> None:
         """Let the node hear all of it, the broker dying so many times, evenly spread; `heard` is told seconds of it."""
