@@ -140,7 +140,7 @@ def load(config: Path | None = None, **arguments: Any) -> Settings:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):
         # Numbers of thousands of digits, brackets in brackets.
-        raise SettingsError(f"the settings cannot be read: a value in {path} is absurd") from None
+        raise SettingsError(f"the settings cannot be read: a value in {path or 'the environment'} is absurd") from None
     assert isinstance(settings, Settings)  # noqa: S101 - tells mypy what type() made
     return settings
 

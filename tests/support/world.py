@@ -34,7 +34,6 @@ HOST = "127.0.0.1"
 PREFIX = "sarvis/v1"
 NO_BROKER = f"mqtt://{HOST}:9"
 """Where nobody listens; a bridge that is given it is not waited for until it is ready."""
-"""Where nobody listens; a bridge that is given it is not waited for until it is ready."""
 CLIPS = Path(__file__).parents[1] / "data"
 WORD = CLIPS / "ssabiseu_em_alex.wav"
 SAMPLE_RATE_HZ = 16_000
