@@ -302,7 +302,8 @@ async def test_a_client_beats_at_the_interval_that_the_server_asks_for(language:
         clients.run(language, server.address)
         await wait_until("six heartbeats", lambda: len(server.beats) >= 6)
         assert len(server.arrivals) == 1
-        assert server.beats[5] - server.beats[0] > 2.2
+        # Six intervals; none is heard before it was said, however late this process hears.
+        assert server.beats[5] - server.arrivals[0] > 2.7
 
 
 async def test_the_browsers_client_leaves_a_server_that_is_dead(clients: Clients) -> None:

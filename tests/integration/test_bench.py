@@ -87,7 +87,7 @@ def test_outcomes_that_do_not_come_make_the_benchmark_fail(tmp_path: Path) -> No
     script = (
         "import dataclasses, sys\n"
         "from tests.bench import load, systems, throughput\n"
-        "load.STALLED_S = 1.0\n"
+        "load.STALLED_S = 3.0\n"
         "systems.SYSTEMS['guide'] = dataclasses.replace(systems.SYSTEMS['guide'], outcomes=('sent',))\n"
         "throughput.main()\n"
     )
