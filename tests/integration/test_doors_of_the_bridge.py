@@ -8,8 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import httpx2
 import pytest
@@ -23,6 +21,7 @@ from bridge.service import Bridge as TheBridge
 from contract.settings import load
 from tests.support.memory_store import MemoryStore
 from tests.support.processes import run_sarvis
+from tests.support.services import Household
 from tests.support.waiting import wait_for
 from tests.support.world import HOST, NO_BROKER, Bridge, unique
 
@@ -39,7 +38,7 @@ BODIES = {
 }
 
 
-class House:
+class House(Household):
     """A bridge without a broker, and whoever gives out credentials."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
@@ -51,17 +50,9 @@ class House:
         self.folder = folder
         self.bridge = Bridge(folder, NO_BROKER, self.settings)
 
-    def __enter__(self) -> Self:
-        with ExitStack() as running:
-            running.enter_context(self.bridge)
-            self.operator, self.caller = self.sarvis("token", "api", "o", "--role", "operator"), self.key()
-            self._running = running.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._running.__exit__(kind, error, trace)
+    def _open(self, running: ExitStack) -> None:
+        running.enter_context(self.bridge)
+        self.operator, self.caller = self.sarvis("token", "api", "o", "--role", "operator"), self.key()
 
     def sarvis(self, *arguments: str) -> str:
         done = run_sarvis(*arguments, cwd=self.folder, settings=self.settings)

@@ -4,19 +4,18 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import httpx2
 import pytest
 
 from tests.support.ports import free_port
 from tests.support.processes import run_sarvis
+from tests.support.services import Household
 from tests.support.waiting import wait_for
 from tests.support.world import HOST, NO_BROKER, Bridge, Edge, Json, unique
 
 
-class House:
+class House(Household):
     """A bridge that asks everybody for a credential, and a node that has one."""
 
     def __init__(self, folder: Path) -> None:
@@ -26,26 +25,18 @@ class House:
         self.bridge = Bridge(folder, NO_BROKER, {**self.settings, "SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S": "6"})
         self.key = folder / "caller.key"
 
-    def __enter__(self) -> Self:
-        with ExitStack() as running:
-            running.enter_context(self.bridge)
-            self.sarvis("token", "api", "jetson", "--out", str(self.key))
-            self.token = self.sarvis("token", "app", self.uid)
-            by_http = {
-                "SARVIS_EDGE__UPLINK": "http",
-                "SARVIS_EDGE__BRIDGE_URL": self.bridge.url,
-                "SARVIS_EDGE__API_KEY_FILE": str(self.key),
-            }
-            self.edge = running.enter_context(Edge(self.folder, None, uid=self.uid, settings=by_http))
-            logout = f"{self.edge.url}/api/auth/logout"
-            self.sarvis("device", "add", self.edge.device_id, "--uid", self.uid, "--logout-url", logout)
-            self._running = running.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._running.__exit__(kind, error, trace)
+    def _open(self, running: ExitStack) -> None:
+        running.enter_context(self.bridge)
+        self.sarvis("token", "api", "jetson", "--out", str(self.key))
+        self.token = self.sarvis("token", "app", self.uid)
+        by_http = {
+            "SARVIS_EDGE__UPLINK": "http",
+            "SARVIS_EDGE__BRIDGE_URL": self.bridge.url,
+            "SARVIS_EDGE__API_KEY_FILE": str(self.key),
+        }
+        self.edge = running.enter_context(Edge(self.folder, None, uid=self.uid, settings=by_http))
+        logout = f"{self.edge.url}/api/auth/logout"
+        self.sarvis("device", "add", self.edge.device_id, "--uid", self.uid, "--logout-url", logout)
 
     def sarvis(self, *arguments: str) -> str:
         done = run_sarvis(*arguments, cwd=self.folder, settings=self.settings)

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from bridge.auth import tokens
 from broker.kit import Door
@@ -15,11 +14,12 @@ from contract.sections.bridge import StoreSettings
 from sarvis import devices
 from tests.support.processes import run_sarvis
 from tests.support.secure import HOST, Client, SecureBroker
+from tests.support.services import Household
 from tests.support.waiting import wait_for
 from tests.support.world import PREFIX, App, Bridge, Edge, unique
 
 
-class Fleet:
+class Fleet(Household):
     """A broker, a bridge over HTTPS, an operator, and whatever devices and apps a test wants."""
 
     def __init__(self, folder: Path, kind: str, *, certificates: bool) -> None:
@@ -30,22 +30,14 @@ class Fleet:
         self.settings = {"SARVIS_BROKER__DIR": str(self.broker.path)}
         self.tls = ssl.create_default_context(cafile=self.broker.ca_file)
 
-    def __enter__(self) -> Self:
-        with ExitStack() as running:
-            running.enter_context(self.broker)
-            operator_key = self.broker.bridge_kit / "operator.key"
-            self.sarvis("token", "api", "me", "--role", "operator", "--out", str(operator_key))
-            key = operator_key.read_text().strip()
-            self.bridge = Bridge(self.folder, None, self.settings, key=key, tls=self.tls, config=self.config)
-            running.enter_context(self.bridge)
-            self.settings["SARVIS_OPERATOR__URL"] = f"https://{HOST}:{self.bridge.port}"
-            self._running = running.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._running.__exit__(kind, error, trace)
+    def _open(self, running: ExitStack) -> None:
+        running.enter_context(self.broker)
+        operator_key = self.broker.bridge_kit / "operator.key"
+        self.sarvis("token", "api", "me", "--role", "operator", "--out", str(operator_key))
+        key = operator_key.read_text().strip()
+        self.bridge = Bridge(self.folder, None, self.settings, key=key, tls=self.tls, config=self.config)
+        running.enter_context(self.bridge)
+        self.settings["SARVIS_OPERATOR__URL"] = f"https://{HOST}:{self.bridge.port}"
 
     def sarvis(self, *arguments: str) -> str:
         done = run_sarvis(*arguments, "--config", str(self.config), cwd=self.folder, settings=self.settings)

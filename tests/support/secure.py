@@ -27,6 +27,7 @@ from broker.kit import Door
 from tests.support.paho_clients import end
 from tests.support.ports import free_port
 from tests.support.processes import STOP_WITHIN_S, Sarvis, run_sarvis
+from tests.support.services import Service
 from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import PREFIX, accepts, unique
 
@@ -47,7 +48,7 @@ def find_program(name: str) -> str:
     return found
 
 
-class SecureBroker:
+class SecureBroker(Service):
     """A real broker with TLS on a port of its own, configured by the commands that people type.
 
     Attributes:
@@ -137,15 +138,6 @@ class SecureBroker:
         elif self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def log(self) -> str:
         if self._sarvis is not None:

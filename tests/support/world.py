@@ -28,6 +28,7 @@ from websockets.typing import Subprotocol
 from tests.support.paho_clients import end
 from tests.support.ports import free_port
 from tests.support.processes import Sarvis
+from tests.support.services import Service
 from tests.support.waiting import PATIENCE_S, wait_for
 
 HOST = "127.0.0.1"
@@ -66,7 +67,7 @@ class Broker(Protocol):
     ) -> None: ...
 
 
-class EmbeddedBroker:
+class EmbeddedBroker(Service):
     """`sarvis broker`."""
 
     def __init__(self, folder: Path) -> None:
@@ -93,18 +94,8 @@ class EmbeddedBroker:
         self._sarvis.kill()
         self.stop()
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._sarvis is not None
-        self._sarvis.__exit__(kind, error, trace)
-
-
-class Mosquitto:
+class Mosquitto(Service):
     """Debian's mosquitto; skips by name when it is absent."""
 
     def __init__(self, folder: Path, more: str = "") -> None:
@@ -144,15 +135,6 @@ class Mosquitto:
         self._process.kill()
         self._process.wait()
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     def _serves(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"mosquitto ended with {self._process.returncode} before it listened"
@@ -172,7 +154,7 @@ def accepts(port: int) -> bool:
     return True
 
 
-class Bridge:
+class Bridge(Service):
     """`sarvis bridge`, which can be killed and started again on its port."""
 
     def __init__(
@@ -223,16 +205,6 @@ class Bridge:
     def kill(self) -> None:
         self.sarvis.kill()
         self.sarvis.__exit__(None, None, None)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.http.close()
-        self.sarvis.__exit__(kind, error, trace)
 
     @property
     def url(self) -> str:
