@@ -19,7 +19,7 @@ from bridge.sql_store import SqlStore
 from bridge.websocket.abortable import AbortableProtocol
 from bridge.websocket.entrance import Entrance
 from contract.errors import StartError
-from contract.http_protocol import PunctualProtocol, Room
+from contract.http_protocol import IDLE_S, PunctualProtocol, Room
 from contract.mqtt import check as check_mqtt
 from contract.sections.base import is_loopback
 from contract.settings import Settings, load
@@ -86,6 +86,7 @@ async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, 
         ws_per_message_deflate=False,
         ws_ping_interval=PING_INTERVAL_S,
         ws_ping_timeout=PING_TIMEOUT_S,
+        timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=5,
         backlog=BACKLOG,
         # By default a local peer may say that it is somebody else.

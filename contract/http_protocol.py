@@ -1,7 +1,8 @@
 """uvicorn's HTTP/1.1, with an end to those who take a connection and do not use it.
 
 A class for `uvicorn.Config(http=...)`. uvicorn itself waits for ever for the first byte, the rest of a header and the
-rest of a body, keeps headers of any length, and takes connections until none can be opened any more.
+rest of a body, keeps headers of any length, takes connections until none can be opened any more, and loses the body of
+a request that offers another protocol.
 """
 
 import asyncio
@@ -9,11 +10,21 @@ import json
 import resource
 from typing import cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from contract.http_reading_on import read_on
 from contract.telemetry import get_logger
 
 REQUEST_WITHIN_S = 20.0
+"""From the first byte of a request to its last; a new connection has no longer for its first request."""
+
+IDLE_S = 75
+"""Between two requests: above the 60 s for which proxies keep a connection that they mean to use again.
+
+For `uvicorn.Config(timeout_keep_alive=...)`, whose own 5 s made proxies lose requests.
+"""
+
 MAX_HEAD_BYTES = 64 * 1024
 """Request line, headers and trailers of one request, beyond the piece in which it began."""
 
@@ -32,6 +43,7 @@ class Room:
     def __init__(self, most: int) -> None:
         self.most = most
         self._quiet_until = 0.0
+        self._idle: dict[PunctualProtocol, float] = {}  # since when, the longest first
 
     @classmethod
     def all_there_is(cls) -> "Room":
@@ -43,13 +55,28 @@ class Room:
         return cls(hard - SPARE_FILES if hard > 2 * SPARE_FILES else hard // 2)
 
     def refuse(self, count: int, now: float) -> bool:
-        """Is there no room for one more? Says so in the log once a minute."""
+        """Is there no room for one more? Says so in the log once a minute.
+
+        One that has been idle for longer than a request may take makes room.
+        """
         if count < self.most:
+            return False
+        longest = next(iter(self._idle.items()), None)
+        if longest is not None and now - longest[1] >= REQUEST_WITHIN_S:
+            longest[0].make_room()
             return False
         if now >= self._quiet_until:
             self._quiet_until = now + QUIET_S
             log.warning("no_room_for_connections", open=count, advice="let this process open more files")
         return True
+
+    def idles(self, connection: "PunctualProtocol", now: float) -> None:
+        """It waits for its next request."""
+        self._idle[connection] = now
+
+    def is_used(self, connection: "PunctualProtocol") -> bool:
+        """It is idle no more; was it?"""
+        return self._idle.pop(connection, None) is not None
 
 
 class Gathered:
@@ -94,6 +121,7 @@ class PunctualProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._within_request = False
         if self.room.refuse(len(self.connections), self.loop.time()):
             transport.abort()
         else:
@@ -102,22 +130,54 @@ class PunctualProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._stop_waiting()
+        self.room.is_used(self)
         super().connection_lost(exc)
+
+    def make_room(self) -> None:
+        """Go, while idle."""
+        self.room.is_used(self)
+        self.connections.discard(self)
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Take what came; what is not body counts until the next request begins."""
         self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        if self.room.is_used(self):
+            self._wait_for_request()
+        try:
+            self._read(memoryview(data))
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+            return
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("Request header is too large.")
+
+    def _read(self, data: memoryview) -> None:
+        """Raises HttpParserError. What is offered besides HTTP is a WebSocket, or not taken."""
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._should_upgrade():
+                    self.handle_websocket_upgrade()
+                    return
+                data = data[upgrade.args[0] :]
+            else:
+                return
+            read_on(self)
 
     def on_message_begin(self) -> None:
         """A request begins."""
         self._head_bytes = 0
+        self._within_request = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The head of a request is there; raises what the parser turns into a refusal."""
+        if self.parser.get_method() == b"CONNECT":
+            raise ValueError("what would follow is no HTTP")
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
             raise ValueError("a request names one host")
@@ -131,15 +191,41 @@ class PunctualProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         super().on_body(body)
 
+    def on_message_complete(self) -> None:
+        """A request is whole, unless only its head is: what its body is, the next parser tells."""
+        if self.parser.should_upgrade() and not self._should_upgrade():
+            return
+        self._within_request = False
+        super().on_message_complete()
+
     def on_response_complete(self) -> None:
-        """The next request has its own time."""
+        """The next request has its own time, from its first byte on."""
         super().on_response_complete()
-        self._wait_for_request()
+        self._stop_waiting()
+        if self._within_request or not self.cycle.response_complete:
+            self._wait_for_request()
+        elif not self.transport.is_closing():
+            self.room.idles(self, self.loop.time())
 
     def _should_upgrade(self) -> bool:
-        # A handshake is a GET of HTTP/1.1; with another method uvicorn's WebSockets neither answer nor hang up.
-        is_one = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
-        return is_one and super()._should_upgrade()
+        """Is it a WebSocket handshake? A GET of HTTP/1.1 without a body: uvicorn's WebSockets know no other."""
+        if self.ws_protocol_class is None or self.scope["method"] != "GET" or self.scope["http_version"] != "1.1":
+            return False
+        lengths = {value.strip(b"0") for value in self._values(b"content-length")}
+        offers = self._tokens(b"upgrade")
+        return (
+            not lengths - {b""}
+            and not self._values(b"transfer-encoding")
+            and b"upgrade" in self._tokens(b"connection")
+            and (offers == [b"websocket"] or (b"websocket" in offers and bool(self._values(b"sec-websocket-key"))))
+        )
+
+    def _values(self, header: bytes) -> list[bytes]:
+        return [value for name, value in self.headers if name == header]
+
+    def _tokens(self, header: bytes) -> list[bytes]:
+        """Of all lines of a header whose value is a list."""
+        return [token.strip().lower() for value in self._values(header) for token in value.split(b",") if token.strip()]
 
     def handle_websocket_upgrade(self) -> None:
         """Hand over what can be a handshake; the rest is answered with 400, uvicorn's WebSockets would fail over it.
@@ -156,6 +242,9 @@ class PunctualProtocol(HttpToolsProtocol):
             self.send_400_response("Invalid WebSocket handshake.")
             return
         self._stop_waiting()
+        if len(self._tokens(b"upgrade")) > 1:
+            # The plain way knows a WebSocket only if nothing else is offered.
+            self.headers[:] = [line for line in self.headers if line[0] != b"upgrade"] + [(b"upgrade", b"websocket")]
         take_over = getattr(self.ws_protocol_class, "take_over", None)
         if take_over is not None and take_over(self):
             self.connections.discard(self)

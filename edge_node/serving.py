@@ -13,7 +13,7 @@ import uvicorn
 from contract import mqtt
 from contract.clock import SystemClock
 from contract.errors import SarvisError
-from contract.http_protocol import PunctualProtocol, Room
+from contract.http_protocol import IDLE_S, PunctualProtocol, Room
 from contract.sections.base import networks
 from contract.sections.edge import EdgeSettings
 from contract.settings import Settings
@@ -104,6 +104,7 @@ def endpoint(
         lifespan="off",
         ws="none",
         http=PunctualProtocol,
+        timeout_keep_alive=IDLE_S,
         # A caller is who holds the connection, not whom a header names.
         proxy_headers=False,
     )
