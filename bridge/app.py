@@ -1,7 +1,7 @@
 """The FastAPI application: routes, limits and errors that are always JSON, around one Bridge."""
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from fastapi_swagger import patch_fastapi
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.cors import CORSMiddleware
@@ -14,6 +14,7 @@ from bridge.shim import router
 from bridge.store import StoreError
 from bridge.websocket.plain import app_socket
 from contract.guards import OriginGuard, Origins
+from contract.http_methods import Resources
 from contract.telemetry import REGISTRY
 from contract.web import harden
 
@@ -31,12 +32,14 @@ def create_app(bridge: Bridge) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
         # The documented callers need not name the type of their body.
         strict_content_type=False,
+        redirect_slashes=False,
     )
     app.state.bridge = bridge
     app.include_router(router)
     app.include_router(push_router)
     app.add_api_websocket_route(SOCKET_PATH, app_socket)
     app.add_api_websocket_route(SOCKET_PATH + "/", app_socket)
+    app.add_api_route(PATH, to_page, include_in_schema=False)
     app.mount(PATH, page(bridge.settings.bridge.app_dir))
     app.add_api_route("/livez", livez, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)
@@ -51,6 +54,7 @@ def create_app(bridge: Bridge) -> FastAPI:
         # So that their browsers let these pages send a credential.
         headers = ["authorization", "content-type", "x-api-key"]
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
+    app.add_middleware(Resources, files=f"{PATH}/")
     return app
 
 
@@ -62,6 +66,12 @@ def origins_of(bridge: Bridge) -> Origins:
     """
     hosts = None if bridge.doors.required else {bridge.settings.bridge.host}
     return Origins(bridge.settings.auth.origins, hosts)
+
+
+async def to_page(request: Request) -> Response:
+    """The page's folder: what the page loads is named from there, whatever a proxy puts before the path."""
+    query = request.url.query
+    return RedirectResponse(f"{PATH.strip('/')}/?{query}" if query else f"{PATH.strip('/')}/")
 
 
 async def livez() -> dict[str, str]:

@@ -12,7 +12,7 @@ from bridge.rows import PushSubscription
 from bridge.service import Bridge
 from bridge.shim import DENIED, NOT_STORED, speak_for
 from contract.messages import Uid
-from contract.web import Result, problems
+from contract.web import Result, example, problems
 
 router = APIRouter()
 
@@ -38,12 +38,21 @@ class BrowserSubscription(BaseModel):
 class SubscribeBody(BaseModel):
     """Ring this phone, too, when no socket takes a wake of the user."""
 
+    model_config = example(
+        {
+            "uid": "alice",
+            "subscription": {"endpoint": "https://push.example/...", "keys": {"p256dh": "...", "auth": "..."}},
+        }
+    )
+
     uid: Uid
     subscription: BrowserSubscription
 
 
 class UnsubscribeBody(BaseModel):
     """Do not ring this phone any more."""
+
+    model_config = example({"uid": "alice", "endpoint": "https://push.example/..."})
 
     uid: Uid
     endpoint: Endpoint

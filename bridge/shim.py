@@ -10,7 +10,7 @@ from bridge.service import Bridge
 from bridge.sessions import DeviceBehindError, NoSuchDeviceError, describe
 from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, check_uid
 from contract.quick_wake import QuickWake
-from contract.web import Result, UserRequest, problems
+from contract.web import Result, UserRequest, example, problems
 
 router = APIRouter()
 
@@ -34,6 +34,8 @@ AnyText = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 class Trigger(BaseModel):
     """The documented body; `timestamp` is any text, unparsed."""
 
+    model_config = example({"uid": "alice", "command": "wake_up", "timestamp": "2026-01-01T00:00:00"})
+
     uid: AnyText
     command: Text
     timestamp: AnyText
@@ -41,6 +43,8 @@ class Trigger(BaseModel):
 
 class LoginBody(BaseModel):
     """Logs a user in on a device."""
+
+    model_config = example({"uid": "alice", "device_id": "jetson-1"})
 
     uid: Uid
     device_id: DeviceId = Field(description="as the device calls itself in its topics")
@@ -54,6 +58,8 @@ class LoginResult(Result):
 
 class RemoveBody(BaseModel):
     """Takes a device out."""
+
+    model_config = example({"device_id": "jetson-1"})
 
     device_id: DeviceId
     give_up: bool = Field(

@@ -181,10 +181,18 @@ class PunctualProtocol(HttpToolsProtocol):
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
             raise ValueError("a request names one host")
+        if not self.url.startswith(b"/"):
+            self._complete_target()
         cycle = self.cycle
         super().on_headers_complete()
         if self.cycle is not cycle:
             self.cycle.transport = cast("asyncio.Transport", Gathered(self.transport, self.loop))
+
+    def _complete_target(self) -> None:
+        """`http://host` means `http://host/`."""
+        target = httptools.parse_url(self.url)
+        if target.path is None:
+            self.url = b"/?" + target.query if target.query else b"/"
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body, which whoever reads it counts."""

@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.errors import StartError
@@ -24,12 +24,20 @@ from contract.telemetry import get_logger
 BACKLOG = 2048
 HANDSHAKE_WITHIN_S = 10.0
 QUIET_S = 60.0
+BAD_REQUEST = 400
 
 log = get_logger("http")
 
 
+def example(body: dict[str, Any]) -> ConfigDict:
+    """The configuration of a body's model: what a good one looks like, told in the description and in refusals."""
+    return ConfigDict(json_schema_extra={"examples": [body]})
+
+
 class UserRequest(BaseModel):
     """The documented body that names a user; more keys, like `action`, are ignored."""
+
+    model_config = example({"uid": "alice"})
 
     uid: Uid
 
@@ -132,14 +140,18 @@ class _Complaints:
 
 
 def harden(app: FastAPI, *, max_body_bytes: int) -> None:
-    """Limit bodies and answer every fault with JSON that repeats no input."""
+    """Limit bodies, take them for JSON, and answer every fault with JSON that repeats no input."""
     app.add_exception_handler(RequestValidationError, _unprocessable)
+    app.add_exception_handler(BAD_REQUEST, _unreadable)
     app.add_exception_handler(Exception, _failed)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
 
 
 class BodyLimit:
-    """Refuses a body over `max_bytes` with 413, by its announced length or as soon as it grows too long."""
+    """Refuses a body over `max_bytes` with 413, by its announced length or as soon as it grows too long.
+
+    What it lets pass has no type any more: callers name any type or none for the same JSON, and there is no other body.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
@@ -156,7 +168,8 @@ class BodyLimit:
             response.headers["connection"] = "close"
             await response(scope, receive, send)
             return
-        await self._app(scope, replay(body, receive), send)
+        headers = [line for line in scope["headers"] if line[0] != b"content-type"]
+        await self._app({**scope, "headers": headers}, replay(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         announced = dict(scope["headers"]).get(b"content-length", b"0")
@@ -188,11 +201,23 @@ def replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
     return again
 
 
-async def _unprocessable(_request: Request, error: Exception) -> Response:
+async def _unprocessable(request: Request, error: Exception) -> Response:
     """What was wrong, without repeating the input: it may be a secret, or not even be encodable."""
     faults: list[Any] = list(error.errors()) if isinstance(error, RequestValidationError) else []
     detail = [{"type": fault["type"], "loc": fault["loc"], "msg": fault["msg"]} for fault in faults]
-    return JSONResponse({"detail": detail}, 422)
+    return JSONResponse({"detail": detail, **_wanted(request)}, 422)
+
+
+async def _unreadable(request: Request, _error: Exception) -> Response:
+    return JSONResponse({"detail": "the body is no JSON in UTF-8, or nested too deep", **_wanted(request)}, BAD_REQUEST)
+
+
+def _wanted(request: Request) -> dict[str, Any]:
+    """What a good body for this endpoint looks like."""
+    body = getattr(request.scope.get("route"), "body_field", None)
+    model = body.field_info.annotation if body is not None else None
+    extra = getattr(model, "model_config", {}).get("json_schema_extra")
+    return {"example": extra["examples"][0]} if isinstance(extra, dict) else {}
 
 
 async def _failed(_request: Request, error: Exception) -> Response:

@@ -7,10 +7,11 @@ from typing import Protocol
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, ConfigDict, StrictBool
+from pydantic import BaseModel, StrictBool
 
 from contract.guards import AllowedNetworks, OriginGuard, Origins
-from contract.web import Result, UserRequest, harden, problems
+from contract.http_methods import Resources
+from contract.web import Result, UserRequest, example, harden, problems
 
 MAX_BODY_BYTES = 16 * 1024
 
@@ -30,7 +31,7 @@ class Node(Protocol):
 class MuteRequest(BaseModel):
     """What to do."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = example({"muted": True})
 
     muted: StrictBool
 
@@ -57,7 +58,7 @@ def create_app(
     `set_mute` is told to mute or not, and says whether the node is muted then; OSError if that could not be stored.
     `metrics` gives what a scrape of Prometheus's gets.
     """
-    app = FastAPI(title="SARVIS edge", docs_url=None, redoc_url=None, strict_content_type=False)
+    app = FastAPI(title="SARVIS edge", docs_url=None, redoc_url=None, strict_content_type=False, redirect_slashes=False)
 
     @app.post("/api/auth/logout", responses=PROBLEMS)
     async def logout(body: UserRequest) -> Result:
@@ -102,4 +103,5 @@ def create_app(
     # No page of this node exists, and it asks for no credential: a browser must not be anybody's messenger here.
     app.add_middleware(OriginGuard, origins=Origins((), hosts))
     app.add_middleware(AllowedNetworks, networks=allow)
+    app.add_middleware(Resources)
     return app

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bridge.auth.doors import UNAUTHORISED, Doors, Refusal
 from bridge.auth.principals import BARE, Principal, is_free
 from bridge.store import StoreError
+from contract.http_methods import is_about_the_server
 
 UNAVAILABLE = 503
 
@@ -36,7 +37,7 @@ class Doorkeeper:
         address = address_of(scope)
         try:
             self._doors.count(address)
-            if is_free(scope["path"]):
+            if is_free(scope["path"]) or is_about_the_server(scope):
                 return None
             state["principal"] = await self._doors.enter(
                 scope["path"], address, scope["headers"], scope["query_string"]
