@@ -64,7 +64,7 @@ def origins_of(bridge: Bridge) -> Origins:
     Where no credential is asked for, the name by which it is called must be ours: a foreign page can have another for
     our address.
     """
-    hosts = None if bridge.doors.required else {bridge.settings.bridge.host}
+    hosts = None if bridge.doors.required else {bridge.settings.bridge.host, *bridge.settings.bridge.hosts}
     return Origins(bridge.settings.auth.origins, hosts)
 
 

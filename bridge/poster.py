@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 
 import httpx2
 
@@ -12,7 +13,7 @@ from contract.telemetry import get_logger
 
 TIMEOUT_S = 2.0
 MAX_AT_ONCE = 500
-CONFLICT = 409
+FORBIDDEN, CONFLICT = 403, 409
 
 log = get_logger("poster")
 
@@ -59,7 +60,7 @@ class Poster:
 
     async def _post(self, row: PendingLogout) -> None:
         problem = await self._try(row)
-        log.info("logout_posted", device_id=row.device_id, problem=problem)
+        (log.info if problem is None else log.warning)("logout_posted", device_id=row.device_id, problem=problem)
         try:
             await self._on_done(row, problem)
         except StoreError as error:
@@ -77,9 +78,24 @@ class Poster:
             return str(error) or type(error).__name__
         if httpx2.codes.is_success(status) or status == CONFLICT:
             return None
-        return f"it answered {status}"
+        return f"it answered {status}{f'; {what_a_node_needs(row.url)}' if status == FORBIDDEN else ''}"
 
     async def _status(self, client: httpx2.AsyncClient, url: str, body: dict[str, str]) -> int:
         # The answer's body is never read: whatever its length, it takes no memory here.
         async with client.stream("POST", url, json=body) as response:
             return response.status_code
+
+
+def what_a_node_needs(url: str) -> str:
+    """The settings with which a node takes what is posted to this address of its."""
+    host = httpx2.URL(url).host
+    named = "" if _is_known_anyway(host) else f'edge.http_hosts = ["{host}"] and '
+    return f"on that node set {named}edge.http_allow, which must have the address of this bridge"
+
+
+def _is_known_anyway(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return True

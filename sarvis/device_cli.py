@@ -8,6 +8,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from bridge.lines import AsJson, Config, Most, StoreUrl, say_json, say_table
+from bridge.poster import what_a_node_needs
 from broker.folder import BrokerFolder, Reload
 from contract.errors import SarvisError, SettingsError
 from contract.messages import LEGACY_DEVICE, DeviceId, check_uid
@@ -58,6 +59,8 @@ def add(
         _let_in(settings, device_id, added.assigned_uid, kit, new_secret=new_secret or kit is not None)
     elif kit is not None:
         raise SettingsError("--kit is for devices on MQTT; this one is told by HTTP")
+    else:
+        typer.echo(what_a_node_needs(added.logout_url))
 
 
 @device.command("list")

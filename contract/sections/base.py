@@ -1,5 +1,6 @@
 """What the sections are made of: strict models, networks, rates, ports."""
 
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MAX_RATE = 10_000_000
+_HOST = r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?"
 PERIODS_S = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
 """In which a rate may be written."""
 
@@ -32,6 +34,22 @@ def _check_rate(text: str) -> str:
         raise ValueError("write a rate as 60/minute: a whole number per second, minute or hour")
     return text
 
+
+def _check_host(text: str) -> str:
+    name = text.strip().rstrip(".").lower()
+    if ":" in name or "/" in name or "*" in name:
+        raise ValueError(f"{text!r} is no host name; write only the name, as kitchen.home: no http://, port, path or *")
+    try:
+        name = name.encode("idna").decode("ascii")  # as clients write it into Host
+    except UnicodeError:
+        name = ""
+    if not re.fullmatch(_HOST, name):
+        raise ValueError(f"{text!r} is no host name; write it as kitchen.home")
+    return name
+
+
+HostName = Annotated[str, AfterValidator(_check_host)]
+"""In lower case, without the last dot, and in ASCII."""
 
 Network = Annotated[str, AfterValidator(_check_network)]
 Rate = Annotated[str, AfterValidator(_check_rate)]

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from contract.messages import DeviceId
-from contract.sections.base import Network, Port, Rate, Section, together
+from contract.sections.base import HostName, Network, Port, Rate, Section, together
 
 SQLITE = "sqlite:///"
 _NAME = r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"
@@ -125,6 +125,7 @@ class BridgeSettings(Section):
 
     host: str = "127.0.0.1"
     port: Port = 8000
+    hosts: list[HostName] = Field(default=[])
     instance: DeviceId = "bridge-1"
     app_dir: Path | None = None
     tls_cert: Path | None = None

@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from contract.messages import DeviceId, Uid
-from contract.sections.base import Network, Port, Section
+from contract.sections.base import HostName, Network, Port, Section
 
 
 class EdgeSettings(Section):
@@ -37,6 +37,7 @@ class EdgeSettings(Section):
     gpio_mute: int | None = None
     http_host: str = "127.0.0.1"
     http_port: Port = 5000
+    http_hosts: list[HostName] = Field(default=[])
     http_allow: list[Network] = Field(default=["127.0.0.0/8", "::1"])
     state_dir: Path = Path("~/.local/state/sarvis/edge")
     keep_triggers: bool = False
