@@ -94,7 +94,8 @@ def endpoint(
 ) -> uvicorn.Config:
     """The local endpoint, ready to be served."""
     name = socket.gethostname()
-    hosts = [edge.http_host, name, f"{name}.local", *edge.http_hosts]
+    short = name.partition(".")[0]
+    hosts = [edge.http_host, name, short, f"{short}.local", *edge.http_hosts]
     app = create_app(node, set_mute, metrics, allow=networks(edge.http_allow), hosts=hosts)
     return uvicorn.Config(
         app,

@@ -7,6 +7,7 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 
 import httpx2
@@ -177,6 +178,26 @@ def test_each_credential_opens_its_own_doors(house: House) -> None:
     }
     operators = {"/metrics", "/docs", "/openapi.json"}
     assert reads == {"caller": {"/api/push/key"}, "operator": operators, "app": {"/api/push/key"}}
+
+
+def test_neither_a_slash_nor_another_method_opens_a_door(house: House) -> None:
+    uid = unique("user")
+    for path in ("/metrics", "/docs", "/openapi.json", "/api/sessions/logout", "/api/devices/remove"):
+        for key, method, end in product(
+            (house.caller, house.token(uid)), ("GET", "HEAD", "OPTIONS", "POST", "PUT"), ("/", "//", "%2f")
+        ):
+            headers = {"authorization": f"Bearer {key}"}
+            answer = house.bridge.http.request(method, house.bridge.url + path + end, headers=headers)
+            assert answer.status_code == 403, (method, path, end)
+    assert house.post("/api/sessions/logout/", house.operator, {"uid": uid}).status_code == 200
+
+
+def test_health_checkers_need_no_credential(house: House) -> None:
+    for method, path, status in (
+        ("HEAD", "/livez", 200), ("OPTIONS", "/livez", 204), ("GET", "/livez/", 200), ("HEAD", "/readyz/", 503),
+        ("OPTIONS", "/readyz", 204), ("OPTIONS", "/", 204), ("GET", "/", 401),
+    ):  # fmt: skip
+        assert house.bridge.http.request(method, house.bridge.url + path).status_code == status, (method, path)
 
 
 def test_an_apps_token_moves_nobody_elses_deadline_and_ends_nobody_elses_sessions(house: House) -> None:

@@ -1,11 +1,13 @@
 """What callers and health checkers that nobody of us wrote do with a real bridge and a real node."""
 
 import csv
+import http.client
 import io
 import json
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import product
@@ -54,6 +56,11 @@ class House(Household):
             "SARVIS_EDGE__HTTP_HOSTS": f'["{NAMED}"]',
         }
         self.edge = running.enter_context(Edge(self.folder, None, settings=settings))
+        self.idle = {http.client.HTTPConnection(HOST, port) for port in (self.bridge.port, self.edge.http_port)}
+        for connection in self.idle:
+            running.callback(connection.close)
+            assert ask_again(connection) == 200
+        self.idle_since = time.monotonic()
         self.servers = [(self.bridge.url, BODIES, READ), (self.edge.url, NODES, NODES_READ)]
 
     def ask(self, method: str, url: str, body: object = None, **headers: str) -> httpx2.Response:
@@ -65,6 +72,13 @@ class House(Household):
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     with House(tmp_path_factory.mktemp("house")) as it:
         yield it
+
+
+def ask_again(connection: http.client.HTTPConnection) -> int:
+    connection.request("GET", "/livez")
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
 
 
 def program(name: str) -> str:
@@ -163,6 +177,13 @@ def test_whoever_adds_a_device_with_a_name_is_told_what_to_set_on_it(house: Hous
         assert (named in done.stdout) if named else ("http_hosts" not in done.stdout)
 
 
+def test_bridge_and_node_keep_idle_connections_for_longer_than_uvicorn_does(house: House) -> None:
+    wait_for("the 5 s of uvicorn are over", lambda: time.monotonic() > house.idle_since + 6)
+    for connection in house.idle:
+        assert connection.sock is not None
+        assert ask_again(connection) == 200
+
+
 HAPROXY = """
 global
     stats socket {folder}/stats mode 600
@@ -200,7 +221,7 @@ def haproxy(house: House, folder: Path) -> Iterator[None]:
 
 def test_haproxy_finds_bridge_and_node_well_however_it_asks(house: House, tmp_path: Path) -> None:
     with haproxy(house, tmp_path):
-        wait_for("haproxy has asked", lambda: (tmp_path / "stats").exists())
+        wait_for("haproxy has asked", (tmp_path / "stats").exists)
         for name, who in product(CHECKS, ("bridge", "edge")):
             wait_for(f"{name} finds the {who}", lambda it=f"{name}-{who}": status(tmp_path, it) in {"UP", "DOWN"})
             assert status(tmp_path, f"{name}-{who}") == "UP", name
@@ -213,6 +234,5 @@ def status(folder: Path, backend: str) -> str | None:
         stats.sendall(b"show stat\n")
         lines = list(csv.DictReader(io.TextIOWrapper(stats.makefile("rb"))))
     line = next(line for line in lines if line["# pxname"] == backend and line["svname"] == "it")
-    return (
-        line["status"] if line["check_status"] not in {"", "INI"} and not line["check_status"].startswith("*") else None
-    )
+    asked = line["check_status"]
+    return line["status"] if asked not in {"", "INI"} and not asked.startswith("*") else None

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from bridge import poster as module
-from bridge.poster import Poster
+from bridge.poster import Poster, what_a_node_needs
 from bridge.rows import PendingLogout
 from bridge.store import StoreError
 from tests.support.jetson import HOST, LOGOUT_PATH, Jetson, Post
@@ -68,6 +68,29 @@ async def test_these_do_not_and_no_other_address_is_tried(office: Office, jetson
     office.post(jetson.url)
     assert await office.told() == f"it answered {status}"
     assert [post.path for post in jetson.posts] == [LOGOUT_PATH]
+
+
+async def test_a_device_that_refuses_who_calls_is_told_of_with_what_it_lacks(
+    office: Office, jetson: Jetson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(module.log, "warning", lambda event, *, problem, **_: told.append((event, problem)))
+    jetson.status = 403
+    office.post(jetson.url)
+    problem = await office.told()
+    assert problem is not None
+    assert problem.startswith("it answered 403; on that node set edge.http_allow")
+    assert told == [("logout_posted", problem)]
+
+
+@pytest.mark.parametrize("host", ["kitchen.home", "부엌.home", "kitchen"])
+def test_a_node_that_is_called_by_a_name_must_be_told_it(host: str) -> None:
+    assert f'edge.http_hosts = ["{host}"]' in what_a_node_needs(f"http://{host}:5000/api/auth/logout")
+
+
+@pytest.mark.parametrize("host", ["192.168.0.9", "[fd00::9]", "localhost"])
+def test_an_address_needs_no_name(host: str) -> None:
+    assert "http_hosts" not in what_a_node_needs(f"http://{host}:5000/api/auth/logout")
 
 
 async def test_a_device_that_does_not_answer_is_given_up_after_the_time_out(

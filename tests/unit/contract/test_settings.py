@@ -145,6 +145,13 @@ def test_a_relative_path_in_a_file_starts_at_the_files_folder(tmp_path: Path) ->
         ({"push__services": ["com"]}, "is no push service"),
         ({"push__services": ["*.example.com"]}, "is no push service"),
         ({"app__token": "a", "app__token_file": "b"}, "exclude each other"),
+        ({"edge__http_hosts": ["http://kitchen.home"]}, r"edge\.http_hosts\.0.*only the name, as kitchen\.home"),
+        ({"edge__http_hosts": ["kitchen.home:5000"]}, "only the name, as kitchen.home"),
+        ({"edge__http_hosts": ["*.home"]}, "only the name, as kitchen.home"),
+        ({"edge__http_hosts": ["kitchen", ""]}, r"edge\.http_hosts\.1.*is no host name"),
+        ({"edge__http_hosts": ["kitchen home"]}, "is no host name"),
+        ({"edge__http_hosts": ["a..b"]}, "is no host name"),
+        ({"bridge__hosts": ["hub.home/"]}, r"bridge\.hosts\.0.*is no host name"),
     ],
 )
 def test_settings_of_doors_that_do_not_fit_together_are_refused(given: dict[str, Any], told: str) -> None:

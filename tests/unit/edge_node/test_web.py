@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from contract.http_protocol import IDLE_S
 from contract.sections.edge import EdgeSettings
 from contract.web import Server, listen
 from edge_node.serving import endpoint
@@ -136,6 +137,32 @@ async def test_the_device_may_be_called_by_its_names(monkeypatch: pytest.MonkeyP
         for host in ("localhost", "kitchen:5000", "jetson-1", "Jetson-1.local:5000", "192.168.0.9:5000", "[::1]"):
             assert (await caller.post("/api/auth/logout", LOGOUT, JSON | {"host": host}))[0] == 200, host
         assert (await caller.post("/api/auth/logout", LOGOUT, JSON | {"host": "jetson-2"}))[0] == 403
+
+
+async def test_the_device_may_be_called_by_the_names_it_was_given_and_no_page_gains_by_that() -> None:
+    names = ["kitchen.home", "부엌.home", "Pi_1.lan."]
+    async with serving(http_hosts=names) as caller:
+        for host in ("kitchen.home:5000", "KITCHEN.home.", "xn--or3bu5m.home:5000", "pi_1.lan"):
+            assert (await caller.post("/api/auth/logout", LOGOUT, JSON | {"host": host}))[0] == 200, host
+            caller.node.uid = "alice"
+            for origin in ("http://evil.example", f"https://{host}", "null"):
+                told = JSON | {"host": host, "origin": origin}
+                assert (await caller.post("/api/auth/logout", LOGOUT, told))[0] == 403, origin
+        for host in ("home", "x.kitchen.home", "kitchen.home.evil.example", "kitchen", "evil.example"):
+            assert (await caller.post("/api/auth/logout", LOGOUT, JSON | {"host": host}))[0] == 403, host
+        assert caller.node.uid == "alice"
+
+
+async def test_a_host_name_with_a_domain_is_known_without_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "jetson-1.home")
+    async with serving() as caller:
+        for host in ("jetson-1.home", "jetson-1", "jetson-1.local"):
+            assert (await caller.post("/api/auth/logout", LOGOUT, JSON | {"host": host}))[0] == 200, host
+
+
+def test_a_connection_is_kept_for_as_long_as_the_bridge_keeps_one() -> None:
+    node = FakeNode()
+    assert endpoint(node, node.set_mute, lambda: b"", EdgeSettings()).timeout_keep_alive == IDLE_S
 
 
 async def test_a_body_of_a_refused_caller_is_not_read_to_its_end() -> None:
