@@ -4,9 +4,8 @@
 # One would guess: a server that does not speak h2c ignores the offer and answers the request, body and all, in HTTP/1.1
 # (RFC 9110, 7.8: "A server MAY ignore a received Upgrade header field"). uvicorn with h11 does so.
 #
-# What happens (uvicorn 0.54.0, httptools 0.9.0): the application gets an empty body, and the body's bytes are taken for
-# the next request on the connection, which is answered with 400. Java's HttpClient makes this offer with every plain
-# request, `curl --http2` too, so their POSTs fail on http:// and work on https://.
+# What happens (uvicorn 0.54.0, httptools 0.9.0): the application gets an empty body. Java's HttpClient makes this offer
+# with every plain request, `curl --http2` too, so their POSTs fail on http:// and work on https://.
 #
 # Why: llhttp stops at the end of a head with an upgrade, and httptools tells it that there is no body; uvicorn logs
 # "Unsupported upgrade request." and goes on. Neither httptools' nor uvicorn's documentation says so.
@@ -68,8 +67,7 @@ good='5 bytes 200; 5 bytes 200'
 grep -qx "h11 --http1.1: $good" "$folder/seen" &&
     grep -qx "h11 --http2: $good" "$folder/seen" &&
     grep -qx "httptools --http1.1: $good" "$folder/seen" &&
-    grep -q '^httptools --http2: 0 bytes 200; ' "$folder/seen" &&
-    ! grep -qx "httptools --http2: .*$good" "$folder/seen" || {
+    grep -qx 'httptools --http2: 0 bytes 200; 0 bytes 200' "$folder/seen" || {
     echo 'it has changed'
     exit 1
 }

@@ -36,7 +36,10 @@ def add(
     ] = None,
     logout_url: Annotated[
         str | None,
-        typer.Option(help="it speaks only HTTP: log-outs are posted to this address; '' for a device on MQTT again"),
+        typer.Option(
+            help="it speaks only HTTP: log-outs are posted to this address, whose name the device must have in "
+            "edge.http_hosts; '' for a device on MQTT again"
+        ),
     ] = None,
     kit: Annotated[
         Path | None,
