@@ -25,12 +25,20 @@ def packages(*names: str, folder: str = "") -> Path:
     home = CACHE / folder
     if all((home / "node_modules" / name / "package.json").exists() for name in names):
         return home
-    npm = shutil.which("npm")
-    if npm is None:
-        raise NotHereError("npm is not installed")
     home.mkdir(parents=True, exist_ok=True)
-    command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(home), *names]
+    command = [*_npm(), "install", "--no-audit", "--no-fund", "--prefix", str(home), *names]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         raise NotHereError(f"npm could not install {' and '.join(names)}: {done.stderr.strip()[-300:]}")
     return home
+
+
+def _npm() -> list[str]:
+    """The machine's own, or that of the wheel."""
+    found = shutil.which("npm")
+    if found is not None:
+        return [found]
+    script = Path(node()).parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    if not script.is_file():
+        raise NotHereError("npm is not installed")
+    return [node(), str(script)]
