@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from secrets import token_hex
 
 from broker.check.findings import (
     OFFLINE_QUEUE,
@@ -75,6 +76,7 @@ class Silent:
     guarantee: Guarantee
     device: Device
     peer: Peer
+    will: bytes
     since: float
 
     @classmethod
@@ -89,21 +91,22 @@ class Silent:
         with ExitStack() as stack:
             if taken_over:
                 older = stack.enter_context(Peer(target, device.credential, role, will=(status, OLDER)))
-            will = (status, guarantee.key.encode())
-            peer = Peer(target, device.credential, role, keepalive_s=KEEPALIVE_S, will=will)
+            # It may be begun twice, and each has its own will.
+            will = f"{guarantee.key} {token_hex(4)}".encode()
+            peer = Peer(target, device.credential, role, keepalive_s=KEEPALIVE_S, will=(status, will))
             if taken_over:
                 older.ended.wait(REPLACED_WITHIN_S)
         since = time.monotonic()
         peer.fall_silent()
-        return cls(guarantee, device, peer, since)
+        return cls(guarantee, device, peer, will, since)
 
     def finish(self, target: Target, bridge: Peer) -> Iterator[Finding]:
         """Wait for the will, no longer than any broker may take; then it is gone."""
-        status, will = target.status(self.device.id), self.guarantee.key.encode()
+        status = target.status(self.device.id)
         left_s = self.since + SILENT_AT_MOST_S - time.monotonic()
         seen = f"not within {SILENT_AT_MOST_S:.0f} s"
-        if came := bridge.hears(status, will, max(0.0, left_s)):
-            at = next(each.at for each in bridge.heard if (each.topic, each.payload) == (status, will))
+        if came := bridge.hears(status, self.will, max(0.0, left_s)):
+            at = next(each.at for each in bridge.heard if (each.topic, each.payload) == (status, self.will))
             seen = f"after {at - self.since:.1f} s"
             # No broker may give a client up so soon: then its will went out while it was there, and is gone.
             came = at - self.since > KEEPALIVE_S / 2
