@@ -35,7 +35,10 @@ def check(
     ] = None,
     device_password_file: Annotated[Path | None, typer.Option(help="its password")] = None,
     ca_file: Annotated[Path | None, typer.Option(help="whose certificates are believed, with mqtts://")] = None,
-    prefix: Annotated[str | None, typer.Option(help="topics below which it is probed")] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option(help="topics below which it is probed; else mqtt.prefix, or below it where no user has rights"),
+    ] = None,
     restart: Annotated[
         str | None, typer.Option(help=f"a command that restarts the broker; `{ASK}` asks you to do it")
     ] = None,

@@ -36,7 +36,7 @@ def given(mqtt: MqttSettings, device: tuple[str, Path] | None, prefix: str | Non
         host=mqtt.host,
         port=mqtt.port,
         # Nobody's messages are disturbed where that is possible: users have rights to exactly the prefix.
-        prefix=prefix or (mqtt.prefix if mqtt.username else f"{mqtt.prefix}/check-{token}"),
+        prefix=prefix or (mqtt.prefix if mqtt.username or mqtt.cert_file else f"{mqtt.prefix}/check-{token}"),
         bridge=bridge,
         device=one,
         mute=None if device is not None else other,

@@ -32,7 +32,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def target(port: int, prefix: str = "check", **more: Any) -> Target:
-    nobody = {"bridge": Credential(), "device": Device("one"), "rights": False}
+    nobody: dict[str, Any] = {"bridge": Credential(), "device": Device("one"), "rights": False}
     return Target(HOST, port, prefix, mute=Device("two"), late=Device("three"), **(nobody | more))
 
 

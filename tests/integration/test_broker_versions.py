@@ -105,21 +105,25 @@ def mosquitto_pub(port: int, *options: str) -> str:
 
 
 def test_mosquittos_tools_say_which_version_to_take(broker: Running) -> None:
-    wills = [], ["--will-topic", "w", "--will-payload", "x"]
-    more = [], ["-x", "60", "-D", "connect", "user-property", "k", "v", "-D", "will", "will-delay-interval", "5"]
-    for will in wills:
-        for properties in more if will else more[:1]:
-            assert "use MQTT v3.x mode" in mosquitto_pub(broker.port, *will, *properties)
+    will = ("--will-topic", "w", "--will-payload", "x")
+    more = ("-x", "60", "-D", "connect", "user-property", "k", "v", "-D", "will", "will-delay-interval", "5")
+    for options in ((), will, (*will, *more)):
+        assert "use MQTT v3.x mode" in mosquitto_pub(broker.port, *options)
 
 
 def test_paho_says_that_the_version_is_not_supported(broker: Running) -> None:
     answers: list[Any] = []
     answered = threading.Event()
     client = paho.Client(CallbackAPIVersion.VERSION2, "", protocol=paho.MQTTv5, reconnect_on_failure=False)
-    will = Properties(PacketTypes.WILLMESSAGE)
+    will: Any = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
     will.WillDelayInterval = 5
     client.will_set("w", b"x", 1, retain=True, properties=will)
-    client.on_connect = lambda _c, _d, _f, code, _p: answers.append(code) or answered.set()
+
+    def on_connect(_client: Any, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
+        answers.append(code)
+        answered.set()
+
+    client.on_connect = on_connect
     client.connect(HOST, broker.port)
     client.loop_start()
     try:

@@ -205,7 +205,12 @@ def test_an_operator_watches_from_several_terminals_at_once(
         tool = stack.enter_context(Client(broker, broker.operator_door()))
         tool.subscribe(f"{PREFIX}/#")
         # Until all have subscribed; who was thrown out and comes back is not there for all that follows.
-        wait_for("all terminals hear", lambda: bridge.publish(name, b"?") or all(f.stat().st_size for f in files))
+
+        def all_hear() -> bool:
+            bridge.publish(name, b"?")
+            return all(file.stat().st_size for file in files)
+
+        wait_for("all terminals hear", all_hear)
         for payload in wanted:
             bridge.publish(name, payload.encode())
             time.sleep(0.03)
