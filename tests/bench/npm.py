@@ -21,9 +21,10 @@ def node() -> str:
 
 
 def packages(*names: str, folder: str = "") -> Path:
-    """The folder into which the packages are installed, once; raises NotHereError."""
+    """The folder into which the packages (NAME or NAME@VERSION) are installed, once; raises NotHereError."""
     home = CACHE / folder
-    if all((home / "node_modules" / name / "package.json").exists() for name in names):
+    plain = [name if name.rfind("@") < 1 else name[: name.rfind("@")] for name in names]
+    if all((home / "node_modules" / name / "package.json").exists() for name in plain):
         return home
     home.mkdir(parents=True, exist_ok=True)
     command = [*_npm(), "install", "--no-audit", "--no-fund", "--prefix", str(home), *names]

@@ -15,6 +15,7 @@ from tests.support.services import Service
 from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import HOST, accepts
 
+AEDES_VERSION = "1.2.0"
 AEDES = """
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
@@ -99,7 +100,12 @@ class Aedes(ForeignBroker):
         script = folder / "aedes.mjs"
         script.write_text(AEDES)
         try:
-            return [node(), str(script), str(packages("aedes", folder="aedes")), str(self.port)]
+            return [
+                node(),
+                str(script),
+                str(packages(f"aedes@{AEDES_VERSION}", folder=f"aedes-{AEDES_VERSION}")),
+                str(self.port),
+            ]
         except NotHereError as error:
             pytest.skip(str(error))
 
