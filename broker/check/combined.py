@@ -15,12 +15,12 @@ from broker.check.findings import (
     WILL_RETAINED,
     Finding,
 )
-from broker.check.peer import Peer, wait
+from broker.check.peer import WITHIN_S, Peer, wait
 from broker.check.presence import QUIET_S, REPLACED_WITHIN_S
 from broker.check.target import Target
 
 SETTLED_S = 2.0
-"""Until what a broker retains, or a will that it publishes late, can be seen."""
+"""Until a will that a broker publishes late can be seen."""
 INSISTS_S = 5.0
 
 
@@ -144,7 +144,7 @@ def _device(target: Target, will: bytes) -> Peer:
     return Peer(target, target.device.credential, "device", will=(target.status(), will), keeps_will=True)
 
 
-def _is_kept(bridge: Peer, topic: str, payload: bytes, *, within_s: float = SETTLED_S) -> bool:
+def _is_kept(bridge: Peer, topic: str, payload: bytes, *, within_s: float = WITHIN_S) -> bool:
     """Whether who subscribes now finds it retained."""
     # Some brokers answer only what is subscribed anew, others no UNSUBSCRIBE from what is not subscribed.
     bridge.subscribe(topic)
