@@ -8,9 +8,13 @@ import typer
 
 from broker import kit
 from broker.configure import Made, Wish, configure
+from contract.errors import SettingsError
 from contract.settings import load
 
+LAST_PORT = 65535
 LOCAL_PORT = 1883
+OPERATOR_PORT_AFTER = 100
+"""So far behind the port for everybody is the operators' on Mosquitto, unless somebody says otherwise."""
 
 
 class Product(StrEnum):
@@ -35,6 +39,15 @@ def config(
         bool, typer.Option("--client-certificates", help="every client needs a certificate; no passwords")
     ] = False,
     instance: Annotated[str, typer.Option(help="the bridge's name in topics")] = "bridge-1",
+    operator_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="mosquitto: for operators with TLS, who may be there several times at once; 100 above --port unless "
+            "you say another, 0 for none",
+        ),
+    ] = None,
     local_port: Annotated[
         int | None,
         typer.Option(
@@ -49,6 +62,10 @@ def config(
     """Write a broker's configuration with TLS, the users of a bridge and an operator, and tell what to type next."""
     if local_port is None and product is Product.mosquitto and not client_certificates:
         local_port = LOCAL_PORT
+    if operator_port is None and product is Product.mosquitto:
+        operator_port = port + OPERATOR_PORT_AFTER
+        if operator_port > LAST_PORT:
+            raise SettingsError(f"there is no port {operator_port} for operators; name one with --operator-port, or 0")
     made = configure(
         Wish(
             kind=product.value,
@@ -60,6 +77,7 @@ def config(
             certs=certs,
             client_certificates=client_certificates,
             instance=instance,
+            operator_port=operator_port or None,
             local_port=local_port or None,
         )
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker import certs, description, files, kit, mosquitto, nats, revocation
-from broker.acl import bridge_user, operator_user
+from broker.acl import bridge_user, operator_user, role_of
 from broker.certs import Pair
 from broker.description import Description, Kind
 from broker.eviction import evict
@@ -36,6 +36,7 @@ class Wish:
     certs: Path | None = None
     client_certificates: bool = False
     instance: str = "bridge-1"
+    operator_port: int | None = None
     local_port: int | None = None
 
 
@@ -62,6 +63,7 @@ def configure(wish: Wish) -> Made:
         kind=wish.kind,
         hosts=wish.hosts,
         port=wish.port,
+        operator_port=wish.operator_port,
         prefix=wish.prefix,
         client_certificates=wish.client_certificates,
         certs=certs_folder,
@@ -83,6 +85,7 @@ def configure(wish: Wish) -> Made:
         server_key=server.key,
         client_ca=told.ca_file if wish.client_certificates else None,
         revoked=revocation.write_list(certs_folder) if wish.client_certificates else None,
+        operator_port=wish.operator_port,
         local_port=wish.local_port,
         owner=broker.owner(),
     )
@@ -92,11 +95,28 @@ def configure(wish: Wish) -> Made:
 
 def add_user(broker: BrokerFolder, told: Description, username: str) -> Door:
     """Let a user in by the broker's own way, with a new password or a certificate; what a kit is made from."""
-    if told.client_certificates:
-        pair = certs.issue_client(told.certs, username)
+    return _let_in(broker, told, username, password=None)
+
+
+def _let_in(broker: BrokerFolder, told: Description, username: str, password: str | None) -> Door:
+    """Likewise; a valid password is kept."""
+    url = told.operator_url if role_of(username) == "operator" else told.url
+    pair = certs.issue_client(told.certs, username) if told.client_certificates else None
+    if not _asks_for_password(told, username):
         broker.add_certificate_user(username)
-        return Door(told.url, username, told.prefix, told.ca_file, certificate=pair)
-    return Door(told.url, username, told.prefix, told.ca_file, password=broker.add(username))
+        password = None
+    elif password is None or not broker.verify(username, password):
+        password = broker.add(username)
+    return Door(url, username, told.prefix, told.ca_file, password=password, certificate=pair)
+
+
+def _asks_for_password(told: Description, username: str) -> bool:
+    """Whether a certificate alone does not let this user in.
+
+    A listener of Mosquitto that leaves client ids free would let every device's certificate in, under any client id: on
+    that of the operators the certificate opens the connection, and the password says who comes.
+    """
+    return not told.client_certificates or (told.operator_port is not None and role_of(username) == "operator")
 
 
 def remove_user(broker: BrokerFolder, username: str) -> Reload | None:
@@ -123,6 +143,14 @@ def _check(wish: Wish) -> None:
         nats.check_prefix(wish.prefix)
     if wish.local_port is not None and wish.kind != "mosquitto":
         raise SettingsError(f"--local-port is for mosquitto; {wish.kind} has one door, which asks everybody for TLS")
+    ports = [port for port in (wish.port, wish.operator_port, wish.local_port) if port is not None]
+    if len(set(ports)) < len(ports):
+        raise SettingsError(
+            f"--port {wish.port}, --operator-port {wish.operator_port or 0} and --local-port {wish.local_port or 0} "
+            "must differ; 0 leaves out the second or the third"
+        )
+    if wish.operator_port is not None and wish.kind != "mosquitto":
+        raise SettingsError(f"--operator-port is for mosquitto; {wish.kind} lets operators in at --port")
     if wish.local_port is not None and wish.client_certificates:
         raise SettingsError(
             "--local-port and --client-certificates exclude each other: the door on loopback asks for passwords, "
@@ -151,10 +179,7 @@ def _server_certificate(folder: Path, wish: Wish) -> Pair:
 
 def _door(broker: BrokerFolder, told: Description, username: str, folder: Path) -> Door:
     """The way in that a kit already has, if it still works; else a new one."""
-    password = _kept_password(folder)
-    if not told.client_certificates and password is not None and broker.verify(username, password):
-        return Door(told.url, username, told.prefix, told.ca_file, password=password)
-    return add_user(broker, told, username)
+    return _let_in(broker, told, username, _kept_password(folder))
 
 
 def _kept_password(folder: Path) -> str | None:

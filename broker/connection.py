@@ -19,6 +19,7 @@ from amqtt.session import Session
 
 from broker.backlog import cost
 from broker.framing import Framer, decode
+from broker.greeting import judge_version
 from broker.journal import Message, Notes
 from broker.keepalive import KeepAlive
 from broker.limits import Limits
@@ -33,10 +34,15 @@ _PACED = (PUBLISH, SUBSCRIBE, UNSUBSCRIBE)
 
 
 async def packets(reader: asyncio.StreamReader, limits: Limits) -> AsyncGenerator[bytes, None]:
-    """Whole packets until the client's end of file; raises MessageError when the stream cannot be MQTT."""
+    """Whole packets until the client's end of file; raises MessageError when the stream cannot be MQTT 3.1.1.
+
+    Raises VersionError as soon as the protocol's name and level are there, however much of CONNECT is still to come.
+    """
     framer = Framer(limits.max_packet_bytes)
+    settled = False
     while data := await reader.read(CHUNK_BYTES):
         framer.feed(data)
+        settled = settled or judge_version(framer.start)
         while (packet := framer.next_packet()) is not None:
             yield packet
         if len(data) == CHUNK_BYTES:

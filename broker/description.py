@@ -14,7 +14,11 @@ Kind = Literal["embedded", "mosquitto", "nats"]
 
 
 class Description(BaseModel):
-    """One broker as its clients see it; relative paths start at the folder."""
+    """One broker as its clients see it; relative paths start at the folder.
+
+    Attributes:
+        operator_port: where operators come in, if that is not `port`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -22,6 +26,7 @@ class Description(BaseModel):
     kind: Kind
     hosts: tuple[str, ...]
     port: int
+    operator_port: int | None = None
     prefix: str
     client_certificates: bool
     certs: Path
@@ -29,9 +34,17 @@ class Description(BaseModel):
 
     @property
     def url(self) -> str:
-        """The address in every kit."""
+        """The address in every kit but an operator's."""
+        return self._address(self.port)
+
+    @property
+    def operator_url(self) -> str:
+        """The address in an operator's kit."""
+        return self._address(self.operator_port or self.port)
+
+    def _address(self, port: int) -> str:
         host = self.hosts[0]
-        return f"mqtts://[{host}]:{self.port}" if ":" in host else f"mqtts://{host}:{self.port}"
+        return f"mqtts://[{host}]:{port}" if ":" in host else f"mqtts://{host}:{port}"
 
 
 def load(folder: Path) -> Description | None:

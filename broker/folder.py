@@ -96,12 +96,15 @@ class BrokerFolder:
                 files.write(self.folder / name, text)
 
     def _rendered(self, known: Users, told: Description | None) -> dict[str, str]:
-        texts = {mosquitto.PASSWORDS: mosquitto.passwords(known), mosquitto.ACL: mosquitto.acl(known, self.prefix)}
+        certified = told is not None and told.client_certificates
+        texts = {
+            mosquitto.PASSWORDS: "" if certified else mosquitto.passwords(known),
+            mosquitto.OPERATORS: mosquitto.operators(known),
+            mosquitto.ACL: mosquitto.acl(known, self.prefix),
+        }
         # A prefix that only NATS cannot carry is no fault while the broker is another.
         if nats.can_carry(self.prefix) or (told is not None and told.kind == "nats"):
-            texts[nats.USERS] = nats.users(
-                known, self.prefix, client_certificates=told is not None and told.client_certificates
-            )
+            texts[nats.USERS] = nats.users(known, self.prefix, client_certificates=certified)
         return texts
 
 

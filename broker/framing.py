@@ -20,6 +20,7 @@ from amqtt.mqtt.packet import (
     MQTTFixedHeader,
 )
 
+from broker.greeting import START_BYTES
 from broker.subscriptions import too_deep
 from contract.errors import MessageError
 
@@ -54,6 +55,11 @@ class Framer:
         """Take the next bytes of the stream."""
         self._buffer += data
 
+    @property
+    def start(self) -> bytes:
+        """What there is of the next packet, no more of it than tells its type and a CONNECT's version."""
+        return bytes(self._buffer[:START_BYTES])
+
     def next_packet(self) -> bytes | None:
         """The next whole packet, None while there is none; raises MessageError when the stream cannot be MQTT."""
         end = self._end_of_packet()
@@ -71,7 +77,9 @@ class Framer:
             length |= (byte & 0x7F) << 7 * index
             if byte < 0x80:  # noqa: PLR2004  # the continuation bit
                 end = 2 + index + length
-                if end > self._max_packet_bytes:
+                # A CONNECT of another version is answered, however long it is.
+                judged = self._buffer[0] != CONNECT << 4 or len(self._buffer) >= START_BYTES
+                if end > self._max_packet_bytes and judged:
                     raise MessageError(f"a packet of {end} bytes is longer than {self._max_packet_bytes}")
                 return end
         if len(self._buffer) > MAX_LENGTH_BYTES:

@@ -1,30 +1,52 @@
-"""What a CONNECT of MQTT 3.1.1 must be; aMQTT reads on over lengths, flags and text that are wrong."""
+"""What a CONNECT of MQTT 3.1.1 must be; aMQTT reads on over lengths, flags and text that are wrong.
+
+The version is judged first, by name and level alone: each version has its own layout of everything behind them.
+"""
+
+import re
 
 from contract.errors import MessageError
 
-NAME = b"MQTT"
-OLDER_NAME = b"MQIsdp"
-LEVEL = 4
+START_BYTES = 14
+"""In so many bytes the level of a CONNECT has come: at most 5 of header, 8 of the longer name, and itself."""
+
+_START = re.compile(rb"\x10[\x80-\xff]{0,3}[\x00-\x7f]\x00(?:\x04(MQTT)|\x06(MQIsdp))(.)", re.DOTALL)
+_SPOKEN = b"\0\4MQTT\4"
+_VERSIONS = {(b"MQTT", 5): "MQTT 5", (b"MQIsdp", 3): "MQTT 3.1"}
 _WILL, _WILL_REST, _PASSWORD, _USERNAME, _RESERVED = 0x04, 0x38, 0x40, 0x80, 0x01
 _NO_QOS = 0x18
 _HEADER_REST = 4
 """Level, flags, keep-alive."""
 
 
-def is_older(body: bytes) -> bool:
-    """Whether a client of MQTT 3.1 says it, which is to be told that its version is not spoken (CONNACK 1)."""
-    return _field(body, 0)[0] == OLDER_NAME
+class VersionError(MessageError):
+    """A client speaks another version of MQTT; CONNACK can tell it so."""
+
+
+def judge_version(start: bytes) -> bool:
+    """Whether the first bytes of a stream settle its version; raises VersionError if it is another than 3.1.1.
+
+    What is no CONNECT is settled as well, and refused by the framer and `check`.
+    """
+    found = _START.match(start)
+    if found is None:
+        return len(start) >= START_BYTES
+    name, level = found[1] or found[2], found[3][0]
+    if (name, level) != (b"MQTT", _SPOKEN[-1]):
+        version = _VERSIONS.get((name, level)) or f"{name.decode()} of level {level}"
+        raise VersionError(f"it speaks {version}, and this broker MQTT 3.1.1 only: choose 3.1.1 in the client")
+    return True
 
 
 def check(body: bytes) -> None:
-    """Raise MessageError if the body of a CONNECT of this version is malformed; other versions are left as they are."""
+    """Raise MessageError if the body of a CONNECT of this version is malformed, or is of no version at all."""
     name, place = _field(body, 0)
     if len(body) < place + _HEADER_REST:
         raise MessageError("CONNECT ends in its header")
-    level, flags = body[place], body[place + 1]
+    if body[: place + 1] != _SPOKEN:
+        raise MessageError(f"CONNECT has the protocol name {name[:20]!r} and level {body[place]}")
+    flags = body[place + 1]
     place += _HEADER_REST
-    if name != NAME or level != LEVEL:
-        return
     _check_flags(flags)
     client_id, place = _field(body, place)
     texts = [client_id]

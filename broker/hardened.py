@@ -23,7 +23,7 @@ from broker.framing import split
 from broker.journal import Journal, Notes
 from broker.limits import Limits
 from broker.saver import Saver
-from broker.sockets import abort, hang_up
+from broker.sockets import abort, hang_up, say_last
 from broker.store import Store, StoredSession
 from broker.tls import ServerTls
 from contract.errors import MessageError
@@ -84,8 +84,12 @@ class HardenedBroker(FanOut):
         try:
             with unnamed:
                 identity = await self._tls.handshake(writer, self.limits.connect_timeout_s) if self._tls else None
-                async with aclosing(packets(reader, self.limits)) as stream:
-                    await self._serve(stream, writer, identity, unnamed.close)
+                try:
+                    async with aclosing(packets(reader, self.limits)) as stream:
+                        await self._serve(stream, writer, identity, unnamed.close)
+                except greeting.VersionError:
+                    await say_last(reader, writer, NOT_SPOKEN, self.limits.close_timeout_s)
+                    raise
         except MessageError as error:
             log.warning("client_rejected peer=%s reason=%r", peer, error.reason)
         except OSError as error:
@@ -171,8 +175,6 @@ class HardenedBroker(FanOut):
                 header, body = split(first)
                 if header.packet_type != CONNECT:
                     raise MessageError(f"packet type {header.packet_type} before CONNECT")
-                if greeting.is_older(body):
-                    writer.write(NOT_SPOKEN)
                 greeting.check(body)
                 connection, session = await Connection.init_from_connect(
                     BufferReader(first), StreamWriterAdapter(writer), self.plugins_manager

@@ -30,7 +30,7 @@ Table = Mapping[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """How a client reaches the broker and proves who it is: by a password or by a certificate."""
+    """How a client reaches the broker and proves who it is: by a password, a certificate, or both."""
 
     url: str
     username: str
@@ -88,7 +88,7 @@ def watch_command(folder: Path, prefix: str) -> str:
 
 
 def _write(folder: Path, door: Door, more: Mapping[str, Table]) -> Path:
-    if (door.password is None) == (door.certificate is None):
+    if door.password is None and door.certificate is None:
         raise SettingsError(f"{door.username} needs either a password or a certificate")
     files.make_folder(folder)
     _copy(door.ca_file, folder / CA, files.PUBLIC)
@@ -102,13 +102,12 @@ def _write(folder: Path, door: Door, more: Mapping[str, Table]) -> Path:
         _copy(door.certificate.key, folder / KEY, files.SECRET)
         _copy(door.certificate.cert, folder / CERT, files.PUBLIC)
         mqtt |= {"cert_file": CERT, "key_file": KEY}
-        # What the other way in left behind lets nobody in any more.
-        (folder / PASSWORD).unlink(missing_ok=True)
-    else:
+    if door.password is not None:
         files.write(folder / PASSWORD, f"{door.password}\n")
         mqtt |= {"password_file": PASSWORD}
-        for left in (CERT, KEY):
-            (folder / left).unlink(missing_ok=True)
+    # What another way in left behind lets nobody in any more.
+    for left in ((CERT, KEY) if door.certificate is None else ()) + ((PASSWORD,) if door.password is None else ()):
+        (folder / left).unlink(missing_ok=True)
     path = folder / SETTINGS
     files.write(path, toml({"mqtt": mqtt, **more}), files.PUBLIC)
     return path
@@ -119,7 +118,7 @@ def _mosquitto_sub(door: Door) -> str:
     options = {"-h": address.hostname, "-p": address.port, "--cafile": CA}
     if door.certificate is not None:
         options |= {"--cert": CERT, "--key": KEY}
-    else:
+    if door.password is not None:
         options |= {"-u": door.username, "-P": door.password}
     return "".join(f"{option} {value}\n" for option, value in options.items())
 

@@ -2,26 +2,32 @@
 
 from collections.abc import Mapping
 
-from broker.acl import grants
+from broker.acl import grants, role_of
 from broker.plan import DATA, MAX_CONNECTIONS, MAX_PACKET_BYTES, PID_FILE, Plan, check_lines
 from broker.users import User
 
 CONFIG = "mosquitto.conf"
 PASSWORDS = "mosquitto.passwords"
+OPERATORS = "mosquitto.operators.passwords"
 ACL = "mosquitto.acl"
 LOOPBACK = "127.0.0.1"
+MAX_OPERATORS = 100
+"""Connections to a listener that is not for devices."""
 
 
 def config(plan: Plan) -> str:
-    """The main file. One set of users and rights for all listeners: the doors differ only in what they ask for."""
+    """The main file.
+
+    Mosquitto 2.0 binds client ids to users for a whole listener, or not at all. Devices and bridges need it, for nobody
+    may take over another's connection; operators, who watch from several places with one user name, come by a listener
+    of their own, which knows nobody else.
+    """
     folder = plan.folder
     lines = [
         "# Written by `sarvis broker config mosquitto`, which writes it anew; start: mosquitto -c THIS_FILE",
         *([f"user {plan.owner}"] if plan.owner else []),
         f"pid_file {folder / PID_FILE}",
-        "allow_anonymous false",
-        f"password_file {folder / PASSWORDS}",
-        f"acl_file {folder / ACL}",
+        "per_listener_settings true",
         "persistence true",
         f"persistence_location {folder / DATA}/",
         "# Every 5 s, not after every change: that would cost more than the messages.",
@@ -37,28 +43,54 @@ def config(plan: Plan) -> str:
         "log_type error",
         "log_type warning",
         "log_type notice",
-        "",
-        f"listener {plan.port} {plan.listen}",
-        f"max_connections {MAX_CONNECTIONS}",
-        "tls_version tlsv1.2",
-        f"certfile {plan.server_cert}",
-        f"keyfile {plan.server_key}",
+        *_listener(plan, plan.port, plan.listen, MAX_CONNECTIONS, PASSWORDS),
+        *_tls(plan),
         "# Nobody takes over another's connection by its client id.",
         "use_username_as_clientid true",
     ]
     if plan.client_ca is not None:
-        lines += [f"cafile {plan.client_ca}", "require_certificate true", "use_identity_as_username true"]
-    if plan.revoked is not None:
-        lines.append(f"crlfile {plan.revoked}")
+        lines.append("use_identity_as_username true")
+    if plan.operator_port is not None:
+        lines += [
+            *_listener(plan, plan.operator_port, plan.listen, MAX_OPERATORS, OPERATORS),
+            *_tls(plan),
+        ]
     if plan.local_port is not None:
-        lines += ["", f"listener {plan.local_port} {LOOPBACK}", "max_connections 100"]
+        lines += _listener(plan, plan.local_port, LOOPBACK, MAX_OPERATORS, PASSWORDS)
     check_lines(*lines)
     return "\n".join(lines) + "\n"
 
 
+def _listener(plan: Plan, port: int, address: str, max_connections: int, password_file: str) -> list[str]:
+    """A listener that knows the users of a file, each with its rights."""
+    return [
+        "",
+        f"listener {port} {address}",
+        f"max_connections {max_connections}",
+        "allow_anonymous false",
+        f"password_file {plan.folder / password_file}",
+        f"acl_file {plan.folder / ACL}",
+    ]
+
+
+def _tls(plan: Plan) -> list[str]:
+    """With client certificates every client of the listener shows one."""
+    lines = ["tls_version tlsv1.2", f"certfile {plan.server_cert}", f"keyfile {plan.server_key}"]
+    if plan.client_ca is not None:
+        lines += [f"cafile {plan.client_ca}", "require_certificate true"]
+    if plan.revoked is not None:
+        lines.append(f"crlfile {plan.revoked}")
+    return lines
+
+
 def passwords(users: Mapping[str, User]) -> str:
-    """`password_file`."""
+    """`password_file` of all who have one."""
     return "".join(f"{name}:{user.pbkdf2}\n" for name, user in sorted(users.items()) if user.pbkdf2)
+
+
+def operators(users: Mapping[str, User]) -> str:
+    """`password_file` of the operators' listener."""
+    return passwords({name: user for name, user in users.items() if role_of(name) == "operator"})
 
 
 def acl(users: Mapping[str, User], prefix: str) -> str:

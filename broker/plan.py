@@ -23,7 +23,8 @@ class Plan:
         listen: the address for everybody, with TLS.
         client_ca: who signs client certificates; without it there are passwords.
         revoked: the list of certificates that were taken back.
-        local_port: Mosquitto's second door on loopback, with passwords and without TLS.
+        operator_port: Mosquitto's listener for operators, with TLS and passwords; None when it has none.
+        local_port: Mosquitto's listener on loopback, with passwords and without TLS.
         owner: the system's user that the broker runs as.
     """
 
@@ -34,6 +35,7 @@ class Plan:
     server_key: Path
     client_ca: Path | None = None
     revoked: Path | None = None
+    operator_port: int | None = None
     local_port: int | None = None
     owner: str | None = None
 

@@ -22,6 +22,7 @@ from contract.errors import MessageError, SettingsError
 from contract.fast_mqtt import FastClient, encode_publish0, why_not
 from contract.messages import Message
 from contract.paho_loop import ConnectionLost, Fate, attach, close, explain, keep_alive
+from contract.prefixes import doubts
 from contract.quick_wake import QuickWake
 from contract.secrets import secret_of
 from contract.sections.broker import MqttSettings
@@ -73,6 +74,8 @@ def check(settings: MqttSettings) -> None:
     Raises SettingsError that names the setting and the file.
     """
     _Access.read(settings)
+    for doubt in doubts(settings.prefix):
+        log.warning("mqtt_prefix_not_portable", prefix=settings.prefix, reason=f"{doubt}; sarvis broker check tells")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +203,9 @@ class MqttSession:
                 await self._live_once()
             except OSError as error:
                 self._say(explain(error, self.settings))
-            except (ConnectionLost, SettingsError, UnicodeError) as error:
+            except ConnectionLost as error:
+                self._say(f"{error}{self._doubt()}")
+            except (SettingsError, UnicodeError) as error:
                 # UnicodeError: a host name that cannot be one.
                 self._say(str(error))
             finally:
@@ -211,6 +216,11 @@ class MqttSession:
             attempt = 0 if stood > STABLE_AFTER_S else attempt + 1
             ceiling = min(self.settings.reconnect_max_s, BACKOFF_FIRST_S * 2 ** min(attempt, 16))
             await asyncio.sleep(random.uniform(ceiling / 10, ceiling))  # noqa: S311 - jitter is no secret
+
+    def _doubt(self) -> str:
+        """A prefix that this broker may not carry, as long as it has carried none of ours."""
+        found = [] if self._been_up else doubts(self.settings.prefix)
+        return f"; the reason may be mqtt.prefix {self.settings.prefix!r}: {found[0]}" if found else ""
 
     def _say(self, problem: str) -> None:
         if problem != self.problem:
@@ -327,7 +337,9 @@ class MqttSession:
         INVALID_MESSAGES.labels(kind).inc()
         if self.clock.monotonic() >= self._quiet_until.get(kind, 0.0):
             self._quiet_until[kind] = self.clock.monotonic() + QUIET_S
-            log.warning("invalid_message", kind=kind, reason=str(error))
+            changed = doubts(self.settings.prefix) if kind == "unknown" else []
+            hint = f"; does the broker change mqtt.prefix? {changed[0]}" if changed else ""
+            log.warning("invalid_message", kind=kind, reason=f"{error}{hint}")
 
 
 def _farewell(client: paho.Client, will: Outgoing, prefix: str) -> None:

@@ -35,7 +35,10 @@ def check(
     ] = None,
     device_password_file: Annotated[Path | None, typer.Option(help="its password")] = None,
     ca_file: Annotated[Path | None, typer.Option(help="whose certificates are believed, with mqtts://")] = None,
-    prefix: Annotated[str | None, typer.Option(help="topics below which it is probed")] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option(help="topics below which it is probed; else mqtt.prefix, or below it where no user has rights"),
+    ] = None,
     restart: Annotated[
         str | None, typer.Option(help=f"a command that restarts the broker; `{ASK}` asks you to do it")
     ] = None,
@@ -59,12 +62,16 @@ def check(
         told = None if url or user else _own_folder(settings)
         target = stack.enter_context(told) if told is not None else visitors.given(settings.mqtt, device, prefix)
         probing = probe(target, restart=_restarting(restart), thorough=thorough)
-        for finding in _shown(probing, stack, target):
-            found.append(finding)
-            if as_json:
-                typer.echo(json.dumps(finding.as_json(), ensure_ascii=False))
+        try:
+            for finding in _shown(probing, stack, target):
+                found.append(finding)
+                if as_json:
+                    typer.echo(json.dumps(finding.as_json(), ensure_ascii=False))
+        finally:
+            # Also when the broker does not come back from its restart: what was found is told.
+            if found and not as_json:
+                Console().print(_table(found))
     if not as_json:
-        Console().print(_table(found))
         _say_verdict(found)
     raise typer.Exit(verdict(found))
 

@@ -11,6 +11,7 @@ from broker.check.findings import (
     LATENCY,
     MQTT_5,
     PAYLOAD,
+    PREFIX,
     SHARED,
     UNSUBSCRIBE,
     Finding,
@@ -26,6 +27,29 @@ FILTERS_TRIED = 10_000
 FILTERS_AT_ONCE = 100
 FILTERS_WITHIN_S = 60.0
 STALLED_S = 1.0
+
+
+def prefix(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
+    """Whether a topic is the same on both sides; the fault of a prefix would be the fault of all other probes."""
+    fault = _changed(target.wake(), target.wakes, device, bridge) or _changed(
+        target.login(), target.login(), bridge, device
+    )
+    yield Finding(PREFIX, fault is None, fault or "they do")
+
+
+def _changed(topic: str, topic_filter: str, speaker: Peer, hearer: Peer) -> str | None:
+    """What becomes of a message on a topic if it does not come as it was sent."""
+    if hearer.subscribe(topic_filter)[0] >= REFUSED:
+        return f"SUBSCRIBE to {topic_filter} was refused"
+    before = len(hearer.heard)
+    speaker.publish(topic, b"prefix")
+    wait(lambda: len(hearer.heard) > before or speaker.ended.is_set())
+    came = [each.topic for each in hearer.heard[before:] if each.payload == b"prefix"]
+    if topic in came:
+        return None
+    if came:
+        return f"{topic} came as {came[0]}"
+    return f"the broker ended the connection at PUBLISH to {topic}" if speaker.ended.is_set() else "nothing came"
 
 
 def deliveries(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
@@ -99,7 +123,7 @@ def unsubscribed(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding
     yield Finding(UNSUBSCRIBE, fenced and not late, "it came all the same" if late else "nothing came")
 
 
-def versions(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
+def shared(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
     """What SARVIS does not use, but others may."""
     code = bridge.subscribe(f"$share/check/{target.wakes}")[0]
     seen = "refused in SUBACK"
@@ -110,8 +134,12 @@ def versions(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
         came = bridge.hears(target.wake(), b"shared", STALLED_S)
         seen = "work" if came and len(bridge.payloads(target.wake())) == before + 1 else "granted, but nothing comes"
         bridge.unsubscribe(f"$share/check/{target.wakes}")
-    bridge.subscribe(target.wakes)
     yield Finding(SHARED, None, seen)
+
+
+def mqtt_5(target: Target, bridge: Peer) -> Iterator[Finding]:
+    """Likewise."""
+    del bridge
     with Peer(target, target.device.credential, "device", mqtt_5=True) as modern:
         yield Finding(MQTT_5, None, "spoken" if modern.welcome else "refused")
 

@@ -14,12 +14,14 @@ class Guarantee:
         text: what holds, as a sentence.
         needed: whether SARVIS does not work as documented without it.
         sarvis: what SARVIS does about it, or what is lost without it.
+        figure: whether there is nothing to hold, only something to tell.
     """
 
     key: str
     text: str
     needed: bool
     sarvis: str
+    figure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,11 @@ class Finding:
     guarantee: Guarantee
     holds: bool | None
     seen: str
+
+    @classmethod
+    def of_end(cls, guarantee: Guarantee, why: str) -> "Finding":
+        """What is known of a guarantee whose probe could not be carried to its end."""
+        return cls(guarantee, None if guarantee.figure else False, why)
 
     @property
     def missing(self) -> bool:
@@ -50,6 +57,10 @@ def verdict(findings: Iterable[Finding]) -> int:
     return int(any(finding.missing for finding in findings))
 
 
+PREFIX = Guarantee(
+    "prefix", "topics below mqtt.prefix arrive under the names that they were given", True,
+    "nothing: bridge and devices do not hear each other; choose another mqtt.prefix, for example sarvis/v1",
+)  # fmt: skip
 DELIVERY = Guarantee(
     "delivery", "QoS 1: each message arrives, in its order", True,
     "a wake is repeated inside its life, a log-out until the device confirms it; both cost time",
@@ -87,6 +98,43 @@ TAKE_OVER = Guarantee(
 TAKE_OVER_PERSISTENT = Guarantee(
     "take_over_persistent", "with a persistent session the newer one hears on", False, "SARVIS uses clean sessions",
 )  # fmt: skip
+TAKE_OVER_WILL = Guarantee(
+    "take_over_will", "the newer connection of a take-over keeps its will until it ends", True,
+    "the lease ends on the device all the same; who watches sees it online for ever",
+)  # fmt: skip
+TAKE_OVER_SILENT = Guarantee(
+    "take_over_silent", "also when it falls silent after the take-over", True,
+    "the lease ends on the device all the same; who watches sees it online for ever",
+)  # fmt: skip
+TAKE_OVER_STATUS = Guarantee(
+    "take_over_status", "after a take-over what the newer connection said is retained", False,
+    "the bridge ignores the will of an earlier boot and waits offline_grace_s; who watches sees the device offline "
+    "until its next hello, at the latest after 5 minutes",
+)  # fmt: skip
+TAKE_OVER_OLDER_WILL = Guarantee(
+    "take_over_older_will", "the will of the older connection at a take-over", False,
+    "either will do: the bridge waits offline_grace_s for the newer connection's status", figure=True,
+)  # fmt: skip
+TAKE_OVER_TWICE = Guarantee(
+    "take_over_twice", "of three connections in one breath the newest hears, and has its will", True,
+    "nothing: after a change of network a device would be deaf, or seen online for ever",
+)  # fmt: skip
+WILL_NEWEST = Guarantee(
+    "will_newest", "who connects again with another will has that one, and no older one", True,
+    "the bridge ignores the will of an earlier boot; who watches sees a wrong status",
+)  # fmt: skip
+WILL_RETAINED = Guarantee(
+    "will_retained", "a retained will replaces the status that was retained", True,
+    "who comes later sees a device online that is gone, until the bridge hears nothing of it for a lease",
+)  # fmt: skip
+RETAINED_CLEARED = Guarantee(
+    "retained_cleared", "an empty message clears what is retained, and what is said then is retained again", False,
+    "a removed device stays in the list of who watches; the ledger knows better",
+)  # fmt: skip
+CLEAN_SESSION = Guarantee(
+    "clean_session", "a clean session begins with nothing of an earlier persistent one", False,
+    "an edge accepts a log-in only as answer to its hello; an old log-out of an ended session changes nothing",
+)  # fmt: skip
 UNSUBSCRIBE = Guarantee(
     "unsubscribe", "nothing comes after UNSUBSCRIBE", False, "SARVIS does not unsubscribe",
 )  # fmt: skip
@@ -118,9 +166,9 @@ RESTART_RETAINED = Guarantee(
 RESTART_QUEUE = Guarantee(
     "restart_queue", "a restart keeps what waits", False, "the ledger says it again: SARVIS uses clean sessions",
 )  # fmt: skip
-LATENCY = Guarantee("latency", "from publisher to subscriber", False, "each wake takes this once")
-SHARED = Guarantee("shared", "$share subscriptions", False, "not used")
-MQTT_5 = Guarantee("mqtt_5", "MQTT 5", False, "not used: SARVIS speaks 3.1.1")
+LATENCY = Guarantee("latency", "from publisher to subscriber", False, "each wake takes this once", figure=True)
+SHARED = Guarantee("shared", "$share subscriptions", False, "not used", figure=True)
+MQTT_5 = Guarantee("mqtt_5", "MQTT 5", False, "not used: SARVIS speaks 3.1.1", figure=True)
 FILTERS = Guarantee(
     "filters", "10,000 exact subscriptions slow nothing down", False, "the bridge holds one wildcard filter per kind",
 )  # fmt: skip
@@ -130,9 +178,10 @@ WINDOW = Guarantee(
 )  # fmt: skip
 
 GUARANTEES: tuple[Guarantee, ...] = (
-    STRANGER, WRONG_PASSWORD, DELIVERY, COMMANDS, LATENCY, UNSUBSCRIBE, FOREIGN_PUBLISH, FOREIGN_SUBSCRIBE,
-    FORGED_COMMAND, PAYLOAD, RETAINED_EXACT, RETAINED_WILDCARD, RETAINED_PRIVATE, WILL_SOCKET, TAKE_OVER,
-    TAKE_OVER_PERSISTENT, OFFLINE_QUEUE, FILTERS, SHARED, MQTT_5, WILL_KEEPALIVE, RESTART_RETAINED, RESTART_QUEUE,
-    WINDOW,
+    PREFIX, STRANGER, WRONG_PASSWORD, DELIVERY, COMMANDS, LATENCY, UNSUBSCRIBE, FOREIGN_PUBLISH, FOREIGN_SUBSCRIBE,
+    FORGED_COMMAND, PAYLOAD, RETAINED_EXACT, RETAINED_WILDCARD, RETAINED_PRIVATE, RETAINED_CLEARED, WILL_SOCKET,
+    WILL_RETAINED, WILL_NEWEST, TAKE_OVER, TAKE_OVER_PERSISTENT, TAKE_OVER_OLDER_WILL, TAKE_OVER_STATUS, TAKE_OVER_WILL,
+    TAKE_OVER_TWICE, CLEAN_SESSION, OFFLINE_QUEUE, FILTERS, SHARED, MQTT_5, WILL_KEEPALIVE, TAKE_OVER_SILENT,
+    RESTART_RETAINED, RESTART_QUEUE, WINDOW,
 )  # fmt: skip
 """All of them, in the order in which they are probed."""

@@ -49,6 +49,8 @@ def wait(condition: Callable[[], bool], within_s: float = WITHIN_S) -> bool:
 class Peer:
     """Connects when it is made; raises StartError when the broker cannot be reached.
 
+    `keeps_will`: its last will is retained.
+
     Attributes:
         code: what CONNACK said, 0 for welcome; None when there was none.
         present: whether the broker knew its session.
@@ -65,6 +67,7 @@ class Peer:
         clean: bool = True,
         keepalive_s: int = KEEPALIVE_S,
         will: tuple[str, bytes] | None = None,
+        keeps_will: bool = False,
         mqtt_5: bool = False,
     ) -> None:
         self.code: int | None = None
@@ -93,7 +96,7 @@ class Peer:
         if credential.username is not None:
             self._paho.username_pw_set(credential.username, credential.password)
         if will is not None:
-            self._paho.will_set(*will, 1)
+            self._paho.will_set(*will, 1, keeps_will)
         self._connect(target, keepalive_s)
 
     def _connect(self, target: Target, keepalive_s: int) -> None:
@@ -127,15 +130,19 @@ class Peer:
     def subscribe(self, *filters: str, qos: int = 1) -> list[int]:
         """The codes of SUBACK; raises ProbeError when there is none."""
         _, packet_id = self._paho.subscribe([(name, qos) for name in filters])
-        if not wait(lambda: packet_id in self._codes):
-            raise ProbeError(f"no SUBACK for {filters[0]} within {WITHIN_S:g} s")
-        return self._codes[packet_id]
+        return self._answered(packet_id, f"SUBSCRIBE to {filters[0]}")
 
     def unsubscribe(self, topic_filter: str) -> None:
         """Wait for UNSUBACK; raises ProbeError when there is none."""
         _, packet_id = self._paho.unsubscribe(topic_filter)
-        if not wait(lambda: packet_id in self._codes):
-            raise ProbeError(f"no UNSUBACK for {topic_filter} within {WITHIN_S:g} s")
+        self._answered(packet_id, f"UNSUBSCRIBE from {topic_filter}")
+
+    def _answered(self, packet_id: int | None, to: str) -> list[int]:
+        if wait(lambda: packet_id in self._codes or self.ended.is_set()) and packet_id in self._codes:
+            return self._codes[packet_id]
+        if self.ended.is_set():
+            raise ProbeError(f"the broker ended the connection at {to}")
+        raise ProbeError(f"no answer to {to} within {WITHIN_S:g} s")
 
     def say(self, topic: str, payload: bytes, *, retain: bool = False) -> paho.MQTTMessageInfo:
         """Publish with QoS 1, without waiting."""

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from secrets import token_hex
 
 from broker.check.findings import (
     OFFLINE_QUEUE,
@@ -13,9 +15,11 @@ from broker.check.findings import (
     RETAINED_WILDCARD,
     TAKE_OVER,
     TAKE_OVER_PERSISTENT,
+    TAKE_OVER_SILENT,
     WILL_KEEPALIVE,
     WILL_SOCKET,
     Finding,
+    Guarantee,
 )
 from broker.check.peer import Peer, wait
 from broker.check.target import Device, Target
@@ -26,7 +30,8 @@ SILENT_AT_MOST_S = 4.0 * KEEPALIVE_S
 QUEUED = 20
 BACK_WITHIN_S = 60.0
 QUIET_S = 0.3
-CRASHED, SILENT = b"crashed", b"silent"
+REPLACED_WITHIN_S = 2.0
+CRASHED, OLDER = b"crashed", b"older"
 
 
 def retained(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
@@ -68,25 +73,44 @@ def will_of_a_dead_socket(target: Target, bridge: Peer) -> Iterator[Finding]:
 class Silent:
     """A client that says nothing since a moment by the monotonic clock; its socket stays open."""
 
+    guarantee: Guarantee
     device: Device
     peer: Peer
+    will: bytes
     since: float
 
     @classmethod
-    def begin(cls, target: Target, bridge: Peer, device: Device, role: str) -> "Silent":
-        """Connect with a short keep-alive, and fall silent; the bridge listens, whatever else it gives up meanwhile."""
-        bridge.subscribe(target.status(device.id))
-        peer = Peer(target, device.credential, role, keepalive_s=KEEPALIVE_S, will=(target.status(device.id), SILENT))
+    def begin(cls, target: Target, bridge: Peer, device: Device, role: str, *, taken_over: bool = False) -> "Silent":
+        """Connect with a short keep-alive, and fall silent; the bridge listens, whatever else it gives up meanwhile.
+
+        `taken_over`: it takes the place of an older connection first.
+        """
+        guarantee = TAKE_OVER_SILENT if taken_over else WILL_KEEPALIVE
+        status = target.status(device.id)
+        bridge.subscribe(status)
+        with ExitStack() as stack:
+            if taken_over:
+                older = stack.enter_context(Peer(target, device.credential, role, will=(status, OLDER)))
+            # It may be begun twice, and each has its own will.
+            will = f"{guarantee.key} {token_hex(4)}".encode()
+            peer = Peer(target, device.credential, role, keepalive_s=KEEPALIVE_S, will=(status, will))
+            if taken_over:
+                older.ended.wait(REPLACED_WITHIN_S)
         since = time.monotonic()
         peer.fall_silent()
-        return cls(device, peer, since)
+        return cls(guarantee, device, peer, will, since)
 
     def finish(self, target: Target, bridge: Peer) -> Iterator[Finding]:
-        """Wait for the will, no longer than any broker may take."""
+        """Wait for the will, no longer than any broker may take; then it is gone."""
+        status = target.status(self.device.id)
         left_s = self.since + SILENT_AT_MOST_S - time.monotonic()
-        came = bridge.hears(target.status(self.device.id), SILENT, max(0.0, left_s))
-        seen = f"after {_since(self.since, bridge, SILENT):.1f} s" if came else f"not within {SILENT_AT_MOST_S:.0f} s"
-        yield Finding(WILL_KEEPALIVE, came, f"{seen}, keep-alive {KEEPALIVE_S} s")
+        seen = f"not within {SILENT_AT_MOST_S:.0f} s"
+        if came := bridge.hears(status, self.will, max(0.0, left_s)):
+            at = next(each.at for each in bridge.heard if (each.topic, each.payload) == (status, self.will))
+            seen = f"after {at - self.since:.1f} s"
+            # No broker may give a client up so soon: then its will went out while it was there, and is gone.
+            came = at - self.since > KEEPALIVE_S / 2
+        yield Finding(self.guarantee, came, f"{seen}, keep-alive {KEEPALIVE_S} s")
 
 
 def _since(began: float, hearer: Peer, payload: bytes) -> float:

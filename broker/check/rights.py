@@ -11,13 +11,16 @@ from broker.check.findings import (
     WRONG_PASSWORD,
     Finding,
 )
-from broker.check.peer import REFUSED, Peer
+from broker.check.peer import REFUSED, Peer, ProbeError
 from broker.check.target import Credential, Target
 from contract.errors import StartError
 
+CUT = "the broker cuts the connection"
 
-def strangers(target: Target) -> Iterator[Finding]:
+
+def strangers(target: Target, bridge: Peer) -> Iterator[Finding]:
     """Who shows nothing, and who shows a wrong password."""
+    del bridge
     came = _welcome(target, Credential())
     # What only this machine reaches may be open.
     guarantee = replace(STRANGER, needed=target.guarded or target.beyond_this_machine)
@@ -36,24 +39,49 @@ def _welcome(target: Target, credential: Credential) -> bool:
         return False
 
 
-def rights(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
-    """What a device tries in vain."""
+def foreign_publish(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
+    """A device speaks for another."""
     device.publish(target.wake(target.foreign_id), b"forged")
-    if device.ended.is_set():
-        yield Finding(FOREIGN_PUBLISH, True, "the broker cuts the connection")
-        return
-    device.publish(target.wake(), b"own")
-    own = bridge.hears(target.wake(), b"own")
+    if cut := device.ended.is_set():
+        device = Peer(target, target.device.credential, "device")
+    with device:
+        device.publish(target.wake(), b"own")
+        own = bridge.hears(target.wake(), b"own")
     forged = bool(bridge.payloads(target.wake(target.foreign_id)))
-    yield Finding(FOREIGN_PUBLISH, own and not forged, "it was delivered" if forged else "acknowledged and dropped")
-    code = device.subscribe(target.login(target.foreign_id))[0]
-    device.subscribe(target.login())
-    device.publish(target.login(), b"forged")
-    bridge.publish(target.login(target.foreign_id), b"secret")
-    bridge.publish(target.login(), b"fence")
-    fenced = device.hears(target.login(), b"fence")
+    refused = CUT if cut else "acknowledged and dropped"
+    yield Finding(FOREIGN_PUBLISH, own and not forged, "it was delivered" if forged else refused)
+
+
+def foreign_subscribe(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
+    """A device listens to another's commands."""
+    try:
+        code = device.subscribe(target.login(target.foreign_id))[0]
+    except ProbeError:
+        if not device.ended.is_set():
+            raise
+        yield Finding(FOREIGN_SUBSCRIBE, True, CUT)
+        return
+    fenced = _fenced(target, bridge, device, target.login(target.foreign_id), b"secret")
     heard = b"secret" in device.payloads(target.login(target.foreign_id))
     seen = "it hears them" if heard else "refused in SUBACK" if code >= REFUSED else "granted, nothing delivered"
     yield Finding(FOREIGN_SUBSCRIBE, fenced and not heard, seen)
+
+
+def forged_command(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
+    """A device commands, itself for once: it can hear that."""
+    device.subscribe(target.login())
+    device.publish(target.login(), b"forged")
+    if device.ended.is_set():
+        yield Finding(FORGED_COMMAND, True, CUT)
+        return
+    fenced = _fenced(target, bridge, device, target.login(), b"true")
     forged = b"forged" in device.payloads(target.login())
     yield Finding(FORGED_COMMAND, fenced and not forged, "it was delivered" if forged else "acknowledged and dropped")
+
+
+def _fenced(target: Target, bridge: Peer, device: Peer, topic: str, payload: bytes) -> bool:
+    """Whether the device hears a command of its own that came behind another message."""
+    device.subscribe(target.login())
+    bridge.publish(topic, payload)
+    bridge.publish(target.login(), b"fence")
+    return device.hears(target.login(), b"fence")

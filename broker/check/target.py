@@ -34,6 +34,8 @@ class Target:
         bridge: reads all devices, commands them.
         device: speaks and hears for itself alone.
         mute: another device, which falls silent meanwhile; None if there is only one.
+        late: a third, which falls silent after a take-over; likewise.
+        spare_prefix: what is probed below when the broker changes the prefix; None if nobody may speak elsewhere.
         rights: whether bridge and device have different credentials, so that rights can be probed.
         plain: TLS context of whoever shows nothing; None without TLS.
     """
@@ -46,6 +48,8 @@ class Target:
     mute: Device | None
     rights: bool
     plain: ssl.SSLContext | None = None
+    late: Device | None = None
+    spare_prefix: str | None = None
     token: str = field(default_factory=lambda: token_hex(4))
 
     @property

@@ -35,11 +35,13 @@ def given(mqtt: MqttSettings, device: tuple[str, Path] | None, prefix: str | Non
     return Target(
         host=mqtt.host,
         port=mqtt.port,
-        # Nobody's messages are disturbed where that is possible: rights end at the prefix.
-        prefix=prefix or (mqtt.prefix if mqtt.username else f"sarvis-check-{token}"),
+        # Nobody's messages are disturbed where that is possible: users have rights to exactly the prefix.
+        prefix=prefix or (mqtt.prefix if mqtt.username or mqtt.cert_file else f"{mqtt.prefix}/check-{token}"),
         bridge=bridge,
         device=one,
         mute=None if device is not None else other,
+        late=None if device is not None else Device(f"late-{token}", bridge),
+        spare_prefix=f"sarvis-check-{token}",
         rights=device is not None,
         plain=tls.client_context(mqtt.ca_file, who="mqtt") if mqtt.tls else None,
         token=token,
@@ -48,11 +50,11 @@ def given(mqtt: MqttSettings, device: tuple[str, Path] | None, prefix: str | Non
 
 @contextmanager
 def made(broker: BrokerFolder, told: Description) -> Iterator[Target]:
-    """As a bridge and two devices that the broker in a folder gets to know for as long as the block runs."""
+    """As a bridge and three devices that the broker in a folder gets to know for as long as the block runs."""
     token = token_hex(4)
-    names = (bridge_user(f"check-{token}"), f"check-{token}", f"mute-{token}")
+    names = (bridge_user(f"check-{token}"), f"check-{token}", f"mute-{token}", f"late-{token}")
     try:
-        bridge, one, other = (_credential(add_user(broker, told, name)) for name in names)
+        bridge, one, other, third = (_credential(add_user(broker, told, name)) for name in names)
         reload = broker.reload()
         if reload not in ("live", "reloaded"):
             raise StartError(
@@ -67,11 +69,12 @@ def made(broker: BrokerFolder, told: Description) -> Iterator[Target]:
             bridge=bridge,
             device=Device(names[1], one),
             mute=Device(names[2], other),
+            late=Device(names[3], third),
             rights=True,
             plain=tls.client_context(told.ca_file, who="mqtt"),
             token=token,
         )
-        _wait_until_known(target, other)
+        _wait_until_known(target, third)
         yield target
     finally:
         for name in names:
@@ -88,7 +91,7 @@ def _wait_until_known(target: Target, newest: Credential) -> None:
     """No broker says when it has read its users; the one that was written last is tried."""
     ends = time.monotonic() + KNOWN_WITHIN_S
     while time.monotonic() < ends:
-        with Peer(target, newest, "mute") as peer:
+        with Peer(target, newest, "late") as peer:
             if peer.welcome:
                 return
         time.sleep(0.1)

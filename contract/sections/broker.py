@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from contract.prefixes import fault
 from contract.sections.base import Port, Section, together
 
 
@@ -19,7 +20,7 @@ class MqttSettings(Section):
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
-    prefix: str = Field(default="sarvis/v1", pattern=r"^[^/+#][^+#]*[^/+#]$")
+    prefix: str = "sarvis/v1"
     keepalive_s: int = Field(default=15, ge=2, le=3600)
     reconnect_max_s: float = Field(default=10.0, gt=0)
     fast: bool = True
@@ -34,6 +35,13 @@ class MqttSettings(Section):
             raise ValueError("set mqtt.username and mqtt.password_file instead of writing them into mqtt.url")
         _ = parts.port  # raises ValueError when it is no port
         return url
+
+    @field_validator("prefix")
+    @classmethod
+    def _can_be_carried(cls, prefix: str) -> str:
+        if (why := fault(prefix)) is not None:
+            raise ValueError(f"no topic can begin so: {why}; write it as sarvis/v1")
+        return prefix
 
     @model_validator(mode="after")
     def _fitstogether(self) -> Self:

@@ -21,16 +21,25 @@ def node() -> str:
 
 
 def packages(*names: str, folder: str = "") -> Path:
-    """The folder into which the packages are installed, once; raises NotHereError."""
+    """The folder into which the packages (NAME or NAME@VERSION) are installed, once; raises NotHereError."""
     home = CACHE / folder
-    if all((home / "node_modules" / name / "package.json").exists() for name in names):
+    plain = [name if name.rfind("@") < 1 else name[: name.rfind("@")] for name in names]
+    if all((home / "node_modules" / name / "package.json").exists() for name in plain):
         return home
-    npm = shutil.which("npm")
-    if npm is None:
-        raise NotHereError("npm is not installed")
     home.mkdir(parents=True, exist_ok=True)
-    command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(home), *names]
+    command = [*_npm(), "install", "--no-audit", "--no-fund", "--prefix", str(home), *names]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         raise NotHereError(f"npm could not install {' and '.join(names)}: {done.stderr.strip()[-300:]}")
     return home
+
+
+def _npm() -> list[str]:
+    """The machine's own, or that of the wheel."""
+    found = shutil.which("npm")
+    if found is not None:
+        return [found]
+    script = Path(node()).parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    if not script.is_file():
+        raise NotHereError("npm is not installed")
+    return [node(), str(script)]

@@ -21,6 +21,7 @@ from broker.check.run import check
 from broker.check.target import Credential, Device, Target
 from broker.limits import Limits
 from tests.support.embedded import started
+from tests.support.foreign import FOREIGN
 from tests.support.ports import free_port
 from tests.support.processes import run_sarvis
 from tests.support.secure import SecureBroker
@@ -36,11 +37,13 @@ SOUND: dict[str, bool | None] = {
     "stranger": False, "delivery": True, "commands": True, "payload": True, "unsubscribe": True, "retained_exact": True,
     "retained_wildcard": True, "retained_private": True, "will_socket": True, "will_keepalive": True,
     "take_over": True, "take_over_persistent": True, "offline_queue": True, "latency": None, "shared": None,
-    "mqtt_5": None,
+    "mqtt_5": None, "prefix": True, "retained_cleared": True, "will_retained": True, "will_newest": True,
+    "take_over_older_will": None, "take_over_status": True, "take_over_will": True, "take_over_twice": True,
+    "clean_session": True, "take_over_silent": True,
 }  # fmt: skip
 STOCK: dict[str, bool | None] = {
     "retained_private": False, "will_keepalive": False, "take_over": False, "take_over_persistent": False,
-    "offline_queue": False,
+    "offline_queue": False, "take_over_silent": False,
 }  # fmt: skip
 RIGHTS = {
     "mosquitto": {
@@ -59,12 +62,20 @@ RIGHTS = {
         "forged_command": "acknowledged and dropped", "payload": "the largest tried, 1000 KiB, passed",
     },
 }  # fmt: skip
+REFUSED, GRANTED, WORK = ({"shared": seen} for seen in ("refused in SUBACK", "granted, but nothing comes", "work"))
+OLD, PUBLISHED = {"mqtt_5": "refused"}, {"take_over_older_will": "published"}
 EXPECTED: dict[str, tuple[dict[str, bool | None], dict[str, str]]] = {
-    "stock": (SOUND | STOCK, {"shared": "granted, but nothing comes", "mqtt_5": "refused"}),
-    "ours": (SOUND | LOST, {"shared": "refused in SUBACK", "mqtt_5": "refused"}),
-    "ours, on disk": (SOUND | KEPT, {"shared": "refused in SUBACK", "mqtt_5": "refused"}),
-    "mosquitto": (SOUND | LOST, {"shared": "work", "mqtt_5": "spoken"}),
-    "mosquitto, on disk": (SOUND | KEPT, {"shared": "work", "mqtt_5": "spoken"}),
+    "stock": (SOUND | STOCK, GRANTED | OLD | {"take_over_older_will": "not published"}),
+    "ours": (SOUND | LOST, REFUSED | OLD | PUBLISHED),
+    "ours, on disk": (SOUND | KEPT, REFUSED | OLD | PUBLISHED),
+    "mosquitto": (SOUND | LOST, WORK | {"mqtt_5": "spoken"} | PUBLISHED),
+    "mosquitto, on disk": (SOUND | KEPT, WORK | {"mqtt_5": "spoken"} | PUBLISHED),
+    "nats": (SOUND | KEPT, GRANTED | OLD | {"take_over_older_will": "not published"}),
+    "aedes": (SOUND | LOST, GRANTED | OLD | PUBLISHED),
+    "iotcore": (
+        SOUND | LOST | {"take_over_will": False, "take_over_twice": False, "take_over_silent": False},
+        WORK | OLD | {"take_over_older_will": "not published"},
+    ),
 }
 
 
@@ -91,6 +102,9 @@ def a_broker(name: str, folder: Path) -> Iterator[tuple[int, Restart | None]]:
                 (folder / "sarvis.toml").write_text("[broker]\npersistence = false\n")
             with restartable(EmbeddedBroker(folder)) as broker:
                 yield broker
+        case "nats" | "aedes" | "iotcore":
+            with restartable(FOREIGN[name](folder)) as broker:
+                yield broker
         case _:
             with restartable(Mosquitto(folder, saving if name == "mosquitto, on disk" else "")) as broker:
                 yield broker
@@ -99,8 +113,9 @@ def a_broker(name: str, folder: Path) -> Iterator[tuple[int, Restart | None]]:
 def probed(name: str, folder: Path) -> Seen:
     with a_broker(name, folder) as (port, restart):
         target = Target(
-            HOST, port, "check", bridge=Credential(), device=Device("one"), mute=Device("two"), rights=False
-        )
+            HOST, port, "check", bridge=Credential(), device=Device("one"), mute=Device("two"), rights=False,
+            late=Device("three"),
+        )  # fmt: skip
         return {finding.guarantee.key: finding for finding in check(target, restart=restart)}
 
 
@@ -148,7 +163,7 @@ def test_brokers_differ_in_what_they_guarantee(found: dict[str, "Future[Any]"], 
     findings = found[name].result()
     assert {key: finding.holds for key, finding in findings.items()} == holds
     assert {key: findings[key].seen for key in seen} == seen
-    assert verdict(findings.values()) == (1 if name == "stock" else 0)
+    assert verdict(findings.values()) == (1 if name in {"stock", "iotcore"} else 0)
 
 
 def test_thorough_probes_and_a_single_device(found: dict[str, "Future[Seen]"]) -> None:

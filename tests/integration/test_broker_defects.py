@@ -21,6 +21,7 @@ from broker import users
 from broker.access import OpenAccess
 from broker.file_access import FileAccess
 from broker.limits import Limits
+from tests.fuzz.rawmqtt import CONNECT, packet, text
 from tests.support.embedded import (
     STOCK_PLUGINS,
     Client,
@@ -139,6 +140,17 @@ def test_a_client_that_breaks_the_protocol_is_disconnected(running: Running) -> 
         forger.connect()
         forger.send(b"\x30\xff\xff\xff\xff\x7f")
         assert [raw.closed(running.within(1.0)) for raw in (liar, forger)] == [running.ours] * 2
+
+
+@both
+def test_a_client_of_mqtt_5_is_told_that_it_is_not_spoken_also_if_it_has_a_last_will(running: Running) -> None:
+    plain = bytes([5, 0x02, 0, 60]) + b"\0" + text(b"id")
+    with_will = bytes([5, 0x06, 0, 60]) + b"\0" + text(b"id") + b"\0" + text(b"a") + text(b"x")
+    for rest, told in ((plain, True), (with_will, running.ours)):
+        with Raw(running.port) as raw:
+            raw.send(packet(CONNECT, text(b"MQTT") + rest))
+            assert raw.silent(running.within(0.5)) is not told
+            assert not told or raw.read(4) == b"\x20\x02\0\1"
 
 
 class Taboo(OpenAccess):

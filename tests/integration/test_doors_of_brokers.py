@@ -7,7 +7,9 @@ import json
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -184,6 +186,57 @@ def test_an_operator_watches_with_the_command_that_is_printed(
     seen = subprocess.run(["sh", "-c", f"{command} -C 1 -W 20 -F %p"], capture_output=True, check=False, timeout=30)
     bridge.publish(device.topic("status"), b"", retain=True)
     assert (seen.returncode, seen.stdout) == (0, b"kept\n"), seen.stderr
+
+
+def test_an_operator_watches_from_several_terminals_at_once(
+    broker: SecureBroker, bridge: Client, tmp_path: Path
+) -> None:
+    find_program("mosquitto_sub")
+    command = f"{kit.watch_command(broker.operator_kit, PREFIX)} -q 1 -F %p"
+    name = topic(unique("jetson"), "status")
+    wanted = [f"message {number}" for number in range(30)]
+    with ExitStack() as stack:
+        files = [tmp_path / f"terminal-{number}" for number in range(3)]
+        for file in files:
+            out = stack.enter_context(file.open("wb"))
+            process = subprocess.Popen(["sh", "-c", command.replace("XDG_", "exec env XDG_")], stdout=out)
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+        tool = stack.enter_context(Client(broker, broker.operator_door()))
+        tool.subscribe(f"{PREFIX}/#")
+        # Until all have subscribed; who was thrown out and comes back is not there for all that follows.
+
+        def all_hear() -> bool:
+            bridge.publish(name, b"?")
+            return all(file.stat().st_size for file in files)
+
+        wait_for("all terminals hear", all_hear)
+        for payload in wanted:
+            bridge.publish(name, payload.encode())
+            time.sleep(0.03)
+        bridge.publish(name, b"end")
+        wait_for("the end", lambda: all(file.read_text().endswith("end\n") for file in files))
+        tool.heard(name, b"end")
+    for heard in (*(file.read_text().split("\n") for file in files), [payload.decode() for _, payload in tool.got]):
+        assert [each for each in heard if each.startswith("message")] == wanted
+
+
+@pytest.mark.parametrize("broker", doors(False, True)[2:4], indirect=True)
+def test_only_operators_come_in_where_client_ids_are_free(broker: SecureBroker, device: Device, bridge: Client) -> None:
+    """Mosquitto's listener for operators: a device there could take over any connection."""
+    free = broker.operator_door()
+    assert free.url != broker.url
+    for door in (device.door, broker.bridge_door()):
+        for password in (door.password, free.password):
+            with (
+                device.connect() as jetson,
+                Client(broker, replace(door, url=free.url, password=password), client_id=device.name, wait=False) as it,
+            ):
+                assert it.refused()
+                bridge.publish(device.topic("logout"), b"still mine")
+                jetson.heard(device.topic("logout"), b"still mine")
+    assert broker.lets_in(free)
+    assert broker.lets_in(replace(free, url=broker.url))
 
 
 def test_configuring_again_keeps_users_and_kits(broker: SecureBroker, device: Device) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import pytest
 from paho.mqtt import client as paho
@@ -24,6 +25,7 @@ from broker.certs import Pair
 from broker.configure import BRIDGE_KIT, CERTS, OPERATOR_KIT, add_user, remove_user
 from broker.folder import BrokerFolder
 from broker.kit import Door
+from contract.settings import load
 from tests.support.paho_clients import end
 from tests.support.ports import free_port
 from tests.support.processes import STOP_WITHIN_S, Sarvis, run_sarvis
@@ -55,6 +57,7 @@ class SecureBroker(Service):
         folder: its users.
         port: with TLS.
         local_port: Mosquitto's without TLS on loopback; 0 when it has none.
+        operator_port: Mosquitto's for operators, with TLS; 0 when it has none.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class SecureBroker(Service):
         self.port = free_port()
         self.instance = instance
         self.local_port = local_port
+        self.operator_port = free_port() if kind == "mosquitto" else 0
         self.folder = BrokerFolder(self.path, PREFIX)
         self._cwd = folder
         self._program = {"mosquitto": "mosquitto", "nats": "nats-server"}.get(kind)
@@ -77,6 +81,8 @@ class SecureBroker(Service):
     def configure(self) -> str:
         """Run `sarvis broker config`, the first time or again; what it says."""
         options = ["--client-certificates"] if self.certificates else []
+        if self.operator_port:
+            options += ["--operator-port", str(self.operator_port)]
         if self.kind == "mosquitto" and not self.certificates:
             options += ["--local-port", str(self.local_port)]
         done = run_sarvis(
@@ -115,7 +121,7 @@ class SecureBroker(Service):
             self._process = subprocess.Popen([self._found, "-c", config], stdout=log, stderr=log, cwd=self._cwd)
         try:
             # Mosquitto opens its doors one after the other.
-            for port in filter(None, (self.port, self.local_port)):
+            for port in filter(None, (self.port, self.operator_port, self.local_port)):
                 wait_for(f"{self.kind}'s port {port}", partial(self._serves, port))
         except BaseException:
             self.kill()
@@ -175,8 +181,10 @@ class SecureBroker(Service):
     def kept(self, kit_folder: Path, username: str) -> Door:
         """The way in that a kit holds."""
         pair = Pair(kit_folder / kit.CERT, kit_folder / kit.KEY) if self.certificates else None
-        password = None if self.certificates else (kit_folder / kit.PASSWORD).read_text().strip()
-        return Door(self.url, username, PREFIX, kit_folder / kit.CA, password=password, certificate=pair)
+        file = kit_folder / kit.PASSWORD
+        password = file.read_text().strip() if file.exists() else None
+        url = load(kit_folder / kit.SETTINGS).mqtt.url
+        return Door(url, username, PREFIX, kit_folder / kit.CA, password=password, certificate=pair)
 
     def bridge_door(self) -> Door:
         return self.kept(self.bridge_kit, f"bridge.{self.instance}")
@@ -231,7 +239,7 @@ class Client:
             self.paho.will_set(will.topic, will.payload, 1, will.retain)
         self.fault: Exception | None = None
         try:
-            self.paho.connect(HOST, broker.port)
+            self.paho.connect(HOST, urlsplit(door.url).port or 0)
         except OSError as error:  # the handshake was refused
             self.fault = error
             self.ended.set()

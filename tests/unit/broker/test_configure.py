@@ -118,6 +118,9 @@ def test_certificates_of_a_folder_with_an_authority_are_made_there(tmp_path: Pat
     [
         ({"kind": "nats", "prefix": "a.b"}, "NATS"),
         ({"kind": "nats", "local_port": 1883}, "--local-port"),
+        ({"kind": "embedded", "operator_port": 8983}, "--operator-port is for mosquitto"),
+        ({"operator_port": 8883}, "must differ"),
+        ({"operator_port": 1883, "local_port": 1883}, "must differ"),
         ({"local_port": 1883, "client_certificates": True}, "exclude each other"),
         ({"instance": "a b"}, "no user name"),
         ({"hosts": ("a b",)}, "neither a host name"),
@@ -159,12 +162,48 @@ def test_the_command_tells_what_to_type_next_and_no_secret(tmp_path: Path) -> No
     assert "listener 1883 127.0.0.1" in (out / "mosquitto.conf").read_text()
 
 
-@pytest.mark.parametrize(("options", "doors"), [(["--local-port", "0"], 1), (["--local-port", "1999"], 2),
-                                                (["--client-certificates"], 1)])  # fmt: skip
-def test_the_door_on_loopback_can_be_left_out(options: list[str], doors: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "ports"),
+    [
+        ([], ["8883", "8983", "1883"]),
+        (["--local-port", "0"], ["8883", "8983"]),
+        (["--local-port", "1999", "--port", "9000"], ["9000", "9100", "1999"]),
+        (["--client-certificates"], ["8883", "8983"]),
+        (["--operator-port", "8884", "--local-port", "0"], ["8883", "8884"]),
+        (["--operator-port", "0", "--local-port", "0"], ["8883"]),
+    ],
+)
+def test_mosquitto_has_a_listener_for_operators_and_one_on_loopback_unless_they_are_left_out(
+    options: list[str], ports: list[str], tmp_path: Path
+) -> None:
     line = ["config", "mosquitto", "--out", str(tmp_path), "--host", "localhost", *options]
     assert CliRunner().invoke(app, line).exit_code == 0
-    assert (tmp_path / "mosquitto.conf").read_text().count("\nlistener ") == doors
+    told = (tmp_path / "mosquitto.conf").read_text().splitlines()
+    assert [text.split()[1] for text in told if text.startswith("listener ")] == ports
+    url = load(tmp_path / "operator" / "sarvis.toml").mqtt.url
+    assert url == f"mqtts://localhost:{ports[0] if '0' in options[:2] and 'operator' in options[0] else ports[1]}"
+    assert load(tmp_path / "bridge" / "sarvis.toml").mqtt.url == f"mqtts://localhost:{ports[0]}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("certificates", [False, True])
+def test_an_operator_proves_itself_as_the_broker_asks(kind: Kind, tmp_path: Path, *, certificates: bool) -> None:
+    operator_port = 8983 if kind == "mosquitto" else None
+    made = configure(replace(wish(tmp_path, kind), client_certificates=certificates, operator_port=operator_port))
+    settings = load(made.operator_kit / "sarvis.toml").mqtt
+    assert (settings.cert_file is not None) is certificates
+    assert (settings.password_file is not None) is (kind == "mosquitto" or not certificates)
+    options = (made.operator_kit / "mosquitto_sub").read_text()
+    assert ("--cert " in options) is certificates
+    assert ("-P " in options) is (kind == "mosquitto" or not certificates)
+    out = tmp_path / "broker"
+    assert (out / "mosquitto.operators.passwords").read_text().count("\n") == (settings.password_file is not None)
+
+
+def test_a_port_for_operators_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["config", "mosquitto", "--out", str(tmp_path), "--host", "x", "--port", "65500"])
+    assert isinstance(done.exception, SettingsError)
+    assert "--operator-port" in str(done.exception)
 
 
 def test_the_command_wants_a_product_a_folder_and_a_host(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from broker import greeting
 from contract.errors import MessageError
-from tests.fuzz.rawmqtt import text
+from tests.fuzz.rawmqtt import CONNECT, PUBLISH, packet, text
 
 TEXTS = [text(b"id"), text(b"a/b"), text(b"will"), text(b"user"), text(b"pass")]
 
@@ -54,11 +54,48 @@ def test_passwords_and_last_wills_are_bytes() -> None:
     greeting.check(body(0xC6, TEXTS[0], TEXTS[1], text(b"\xff\0"), TEXTS[3], text(b"\xff\0")))
 
 
-def test_other_versions_are_left_to_be_answered() -> None:
-    greeting.check(body(0xFF, level=5))
-    greeting.check(body(0xFF, name=b"MQIsdp", level=3))
-    assert greeting.is_older(body(2, TEXTS[0], name=b"MQIsdp", level=3))
-    assert not greeting.is_older(body(2, TEXTS[0]))
+@pytest.mark.parametrize(
+    ("name", "level", "said"),
+    [
+        (b"MQTT", 5, "it speaks MQTT 5,"),
+        (b"MQIsdp", 3, "it speaks MQTT 3.1,"),
+        (b"MQTT", 0, "MQTT of level 0,"),
+        (b"MQTT", 3, "MQTT of level 3,"),
+        (b"MQTT", 6, "MQTT of level 6,"),
+        (b"MQTT", 0x84, "MQTT of level 132,"),  # as Mosquitto's bridges begin
+        (b"MQIsdp", 0x83, "MQIsdp of level 131,"),
+        (b"MQIsdp", 4, "MQIsdp of level 4,"),
+        (b"MQTT", 255, "MQTT of level 255,"),
+    ],
+)
+@pytest.mark.parametrize("size", [0, 10, 200, 20_000, 3_000_000])
+def test_another_version_is_told_by_name_and_level_alone(name: bytes, level: int, said: str, size: int) -> None:
+    whole = packet(CONNECT, text(name) + bytes([level]) + bytes(size))
+    end = whole.index(name) + len(name) + 1
+    for known in range(end):
+        assert not greeting.judge_version(whole[:known])
+    for known in {end, min(end + 1, len(whole)), min(greeting.START_BYTES, len(whole))}:
+        with pytest.raises(greeting.VersionError, match=said):
+            greeting.judge_version(whole[:known])
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        packet(CONNECT, body(2, TEXTS[0])),
+        packet(CONNECT, text(b"MQXX") + bytes([5, 2, 0, 60, 0, 0, 0, 0])),
+        packet(PUBLISH, text(b"MQTT") + b"\5" + bytes(20)),
+        b"\x10\xff\xff\xff\xff" + text(b"MQTT") + b"\5" + bytes(20),
+    ],
+)
+def test_what_is_of_this_version_or_of_none_is_left_to_what_judges_the_rest(whole: bytes) -> None:
+    assert greeting.judge_version(whole[: greeting.START_BYTES])
+
+
+@pytest.mark.parametrize("name", [b"", b"mqtt", b"MQTTX", b"MQIsdp\0"])
+def test_a_name_that_is_none_is_malformed(name: bytes) -> None:
+    with pytest.raises(MessageError, match="protocol name"):
+        greeting.check(body(2, TEXTS[0], name=name))
 
 
 @given(st.binary(max_size=60))

@@ -53,6 +53,21 @@ def test_mosquitto_has_a_second_door_on_loopback_only() -> None:
     assert "user mosquitto" in said
 
 
+def test_mosquitto_leaves_client_ids_free_where_only_operators_come_in() -> None:
+    for plan in (PLAN, WITH_CERTIFICATES):
+        said = lines(mosquitto.config(replace(plan, operator_port=8983)))
+        place = said.index("listener 8983 0.0.0.0")
+        devices, operators = said[:place], said[place:]
+        assert {"per_listener_settings true", "use_username_as_clientid true",
+                "password_file /etc/broker/mosquitto.passwords"} <= set(devices)  # fmt: skip
+        assert {"allow_anonymous false", "password_file /etc/broker/mosquitto.operators.passwords",
+                "acl_file /etc/broker/mosquitto.acl", "tls_version tlsv1.2"} <= set(operators)  # fmt: skip
+        assert not [line for line in operators if line.startswith("use_")]
+        assert ("require_certificate true" in operators) is (plan is WITH_CERTIFICATES)
+    known = {"operator.ann": User(pbkdf2="$7$ann"), "bridge.b1": User(pbkdf2="$7$b"), "jetson-1": User(pbkdf2="$7$j")}
+    assert mosquitto.operators(known) == "operator.ann:$7$ann\n"
+
+
 def test_mosquitto_knows_the_passwords_of_those_who_have_one() -> None:
     assert lines(mosquitto.passwords(USERS)) == ["bridge.b1:$7$other", "jetson-1:$7$hash"]
 
