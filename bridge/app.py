@@ -4,7 +4,6 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi_swagger import patch_fastapi
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.middleware.cors import CORSMiddleware
 
 from bridge.auth.doorkeeper import Doorkeeper
 from bridge.page import PATH, page
@@ -13,10 +12,11 @@ from bridge.service import VERSION, Bridge
 from bridge.shim import router
 from bridge.store import StoreError
 from bridge.websocket.plain import app_socket
-from contract.guards import OriginGuard, Origins
+from contract.guards import NamedPages, OriginGuard, Origins
 from contract.telemetry import REGISTRY
 from contract.web import harden
 
+ADVICE = "name the origin in auth.origins if its pages may call; behind a proxy see docs/operations.md, Behind a proxy"
 SOCKET_PATH = "/ws/app/{connection_uuid}"
 
 
@@ -45,12 +45,10 @@ def create_app(bridge: Bridge) -> FastAPI:
     patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=False)
     harden(app, max_body_bytes=bridge.settings.bridge.max_body_bytes)
     app.add_middleware(Doorkeeper, doors=bridge.doors)
-    origins = bridge.settings.auth.origins
-    app.add_middleware(OriginGuard, origins=origins_of(bridge))
-    if origins:
-        # So that their browsers let these pages send a credential.
-        headers = ["authorization", "content-type", "x-api-key"]
-        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
+    origins = origins_of(bridge)
+    app.add_middleware(OriginGuard, origins=origins, advice=ADVICE)
+    if bridge.settings.auth.origins:
+        app.add_middleware(NamedPages, origins=origins, advice=ADVICE)
     return app
 
 
@@ -61,7 +59,7 @@ def origins_of(bridge: Bridge) -> Origins:
     our address.
     """
     hosts = None if bridge.doors.required else {bridge.settings.bridge.host}
-    return Origins(bridge.settings.auth.origins, hosts)
+    return Origins(bridge.settings.auth.origins, hosts, files=PATH)
 
 
 async def livez() -> dict[str, str]:

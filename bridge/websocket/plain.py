@@ -98,11 +98,7 @@ async def _who(bridge: Bridge, websocket: WebSocket, uid: str) -> Principal:
     scope = websocket.scope
     address = address_of(scope)
     bridge.doors.count(address)
-    tokens = [name for name in scope["subprotocols"] if name != SUBPROTOCOL_V2]
-    if tokens and bridge.doors.required:
-        principal = await bridge.doors.check(address, tokens[0])
-    else:
-        principal = await bridge.doors.who(address, scope["headers"], scope["query_string"])
+    principal = await bridge.doors.who(address, scope["headers"], scope["query_string"], scope["subprotocols"])
     if principal.kind not in {"open", "app"}:
         raise Refusal(FORBIDDEN, "a token is needed, see `sarvis token app`")
     if not principal.speaks_for(uid):

@@ -2,7 +2,8 @@ import base64
 
 import pytest
 
-from bridge.auth.principals import DOORS, EVERYBODY, Kind, Principal, credential_of, is_forwarded, may_enter
+from bridge.auth.principals import DOORS, EVERYBODY, Kind, Principal, credential_of, may_enter
+from contract.forwarded import is_forwarded
 
 APP = Principal("app", "alice", "alice", devices=frozenset({"jetson"}))
 
