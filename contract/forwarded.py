@@ -5,7 +5,7 @@ trusted proxies was said by somebody else.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -33,7 +33,7 @@ class Hop:
     proto: str | None = None
 
 
-def take_over(scope: dict[str, Any], is_trusted: Callable[[str], bool]) -> None:
+def take_over(scope: MutableMapping[str, Any], is_trusted: Callable[[str], bool]) -> None:
     """Let an ASGI scope of a request that a trusted peer handed on tell of its client: address, scheme, host.
 
     The client is the last one in the chain that is not trusted. It has no address where the proxies name none, or
