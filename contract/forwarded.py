@@ -39,10 +39,8 @@ def take_over(scope: MutableMapping[str, Any], is_trusted: Callable[[str], bool]
     The client is the last one in the chain that is not trusted. It has no address where the proxies name none, or
     contradict each other: then it must not have that of the proxy.
     """
-    headers = [
-        (name, value) for name, value in scope["headers"] if name == b"forwarded" or name[:12] == b"x-forwarded-"
-    ]
-    if not headers:
+    headers = scope["headers"]
+    if not is_forwarded(headers):
         return
     listed = _lists(headers)
     standard = _standard(headers)
