@@ -159,8 +159,7 @@ class Doors:
             log.warning("proxied_request_refused", **told, advice="set auth.mode = required and bridge.trusted_proxies")
         return Refusal(
             FORBIDDEN,
-            "this bridge is open to its own machine only, and this request came through a proxy: set "
-            "auth.mode = required",
+            "this open bridge was called through a proxy from elsewhere: set auth.mode = required",
         )
 
     def _refuse(self, address: str | None, detail: str) -> Refusal:
