@@ -13,6 +13,6 @@ _NPM = _HOME / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 def install(home: Path, *packages: str) -> None:
     """Install packages, written NAME@VERSION, into a folder."""
     home.mkdir(exist_ok=True)
-    command = [NODE, _NPM, "install", "--no-audit", "--no-fund", "--prefix", home, *packages]
+    command = [str(NODE), str(_NPM), "install", "--no-audit", "--no-fund", "--prefix", str(home), *packages]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=300)
     assert done.returncode == 0, done.stderr
