@@ -4,7 +4,6 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from fastapi_swagger import patch_fastapi
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.middleware.cors import CORSMiddleware
 
 from bridge.auth.doorkeeper import Doorkeeper
 from bridge.page import PATH, page
@@ -13,11 +12,12 @@ from bridge.service import VERSION, Bridge
 from bridge.shim import router
 from bridge.store import StoreError
 from bridge.websocket.plain import app_socket
-from contract.guards import OriginGuard, Origins
+from contract.guards import NamedPages, OriginGuard, Origins
 from contract.http_methods import Resources
 from contract.telemetry import REGISTRY
 from contract.web import harden
 
+ADVICE = "name the origin in auth.origins if its pages may call; behind a proxy see docs/operations.md, Behind a proxy"
 SOCKET_PATH = "/ws/app/{connection_uuid}"
 
 
@@ -48,12 +48,10 @@ def create_app(bridge: Bridge) -> FastAPI:
     patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=False)
     harden(app, max_body_bytes=bridge.settings.bridge.max_body_bytes)
     app.add_middleware(Doorkeeper, doors=bridge.doors)
-    origins = bridge.settings.auth.origins
-    app.add_middleware(OriginGuard, origins=origins_of(bridge))
-    if origins:
-        # So that their browsers let these pages send a credential.
-        headers = ["authorization", "content-type", "x-api-key"]
-        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
+    origins = origins_of(bridge)
+    app.add_middleware(OriginGuard, origins=origins, advice=ADVICE)
+    if bridge.settings.auth.origins:
+        app.add_middleware(NamedPages, origins=origins, advice=ADVICE)
     app.add_middleware(Resources, files=f"{PATH}/")
     return app
 
@@ -65,7 +63,7 @@ def origins_of(bridge: Bridge) -> Origins:
     our address.
     """
     hosts = None if bridge.doors.required else {bridge.settings.bridge.host, *bridge.settings.bridge.hosts}
-    return Origins(bridge.settings.auth.origins, hosts)
+    return Origins(bridge.settings.auth.origins, hosts, files=PATH)
 
 
 async def to_page(request: Request) -> Response:

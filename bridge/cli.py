@@ -13,6 +13,7 @@ import uvloop
 
 from bridge.app import create_app, origins_of
 from bridge.app_protocol import MAX_FRAME_BYTES
+from bridge.auth.proxies import BehindProxies, Proxies
 from bridge.quick_trigger import QuickTrigger
 from bridge.service import Bridge
 from bridge.sql_store import SqlStore
@@ -75,7 +76,7 @@ async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, 
     if settings.bridge.websocket == "fast":
         entrance = Entrance.of(the_bridge, origins, (PING_INTERVAL_S + PING_TIMEOUT_S) / 3)
     config = uvicorn.Config(
-        QuickTrigger(create_app(the_bridge), the_bridge, origins),
+        BehindProxies(QuickTrigger(create_app(the_bridge), the_bridge, origins), Proxies.of(settings)),
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -89,9 +90,8 @@ async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, 
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=5,
         backlog=BACKLOG,
-        # By default a local peer may say that it is somebody else.
-        proxy_headers=bool(settings.bridge.trusted_proxies),
-        forwarded_allow_ips=settings.bridge.trusted_proxies,
+        # uvicorn would believe any local peer, and knows neither Forwarded nor the host.
+        proxy_headers=False,
         server_header=False,
     )
     PunctualProtocol.room = Room.all_there_is()

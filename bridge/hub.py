@@ -54,3 +54,7 @@ class Hub(Generic[Connection]):
     def of(self, uid: str) -> tuple[Connection, ...]:
         """The user's sockets, oldest first."""
         return tuple(self._users.get(uid, ()))
+
+    def named(self, uid: str) -> tuple[tuple[Connection, str | None], ...]:
+        """The same, each with the name that its app gave it."""
+        return tuple(self._users.get(uid, {}).items())

@@ -7,6 +7,8 @@ from contract.messages import EndReason, Logout, LogoutReason
 
 SessionEnd = LogoutReason | EndReason
 AuditEvent = Literal["opened", "adopted", "ended", "left", "settled", "superseded", "dead", "removed"]
+LEAVING = ("heartbeat_timeout", "app", "http", "operator")
+"""Why sessions end that end with all others of their user."""
 DeviceState = Literal["new", "seen", "added", "removed"]
 """In no row yet; reported by itself; added by an operator; taken out by an operator."""
 

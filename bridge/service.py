@@ -2,21 +2,24 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
+from typing import cast
 
 from prometheus_client import Counter, Gauge
 
-from bridge.app_protocol import CloseCode
+from bridge.app_protocol import CloseCode, Mode
 from bridge.auth.doors import Doors
 from bridge.auth.rates import Budgets
 from bridge.hub import Hub
 from bridge.poster import Poster
 from bridge.pushing import Pushing
 from bridge.relay import Relay
-from bridge.rows import PendingLogout, Session
+from bridge.returns import REMEMBERED_FOR_S, Returns
+from bridge.rows import Audit, PendingLogout, Session
 from bridge.sessions import Sessions, describe
 from bridge.store import Store, StoreError
 from bridge.wakes import Fate
@@ -71,6 +74,7 @@ class Bridge:
         self.stamps = Stamps(self.clock)
         self.doors = Doors(settings, store, self.clock)
         self.hub: Hub[AppConnection] = Hub(settings.bridge.max_sockets_per_user)
+        self._returns: Returns[AppConnection] = Returns()
         self.draining = False
         self.tasks: Sequence[asyncio.Task[None]] = ()
         """What runs inside `running`; each ends by a fault of ours only."""
@@ -135,6 +139,7 @@ class Bridge:
             self.relay.load_missed(loaded.missed)
             self.pushing.load(loaded.subscriptions)
             self._removed = set(await self.store.removed())
+            self._expect_returns(loaded.left)
         except StoreError as error:
             raise StartError(str(error)) from None
         CONNECTIONS.set_function(lambda: len(self.hub))
@@ -178,10 +183,44 @@ class Bridge:
         if self.draining:
             connection.close(CloseCode.DRAIN, "the server restarts")
 
+    def returns(self, uid: str, mode: Mode, client: str | None) -> LogoutReason | None:
+        """Why its user was logged out, if the socket that connects comes back by itself; asked once for each socket.
+
+        Then it is no sign of life: no session is opened for it. It is greeted, and joins by `join_again`.
+        """
+        if mode != "legacy" or self.sessions.alive(uid):
+            return None
+        return self._returns.take(uid, client, self.clock.monotonic())
+
+    def join_again(self, connection: AppConnection, client: str | None, reason: LogoutReason) -> None:
+        """`join` for a socket that has returned."""
+        self._returns.back(connection, reason, self.clock.monotonic())
+        log.info("app_returned", uid=connection.uid, logged_out=reason, told="it is served, and logs nobody in")
+        self.join(connection, client)
+
+    async def heard_again(self, connection: AppConnection) -> bool:
+        """Is a heartbeat answered although its user is logged out? Raises StoreError.
+
+        On a socket that has returned it is; it may also log the user in again.
+        """
+        if self._returns.does_beat_count(connection, self.clock.monotonic()):
+            await self.sessions.connected(connection.uid)
+        return self._returns.is_back(connection)
+
     def leave(self, connection: AppConnection) -> None:
         """The socket is gone."""
         self.hub.leave(connection.uid, connection)
+        self._returns.left(connection)
         self._left.set()
+
+    def _expect_returns(self, left: Iterable[Audit]) -> None:
+        """Of those whose log-out is not long past; who has lived since is alive now."""
+        since = iso(self.clock.utc_now() - timedelta(seconds=REMEMBERED_FOR_S))
+        away = {line.uid: line.reason for line in reversed(list(left)) if line.at >= since}
+        self._returns.restarted(
+            [(uid, cast("LogoutReason", why)) for uid, why in away.items() if not self.sessions.alive(uid)],
+            self.clock.monotonic(),
+        )
 
     @property
     def problem(self) -> str | None:
@@ -339,10 +378,13 @@ class Bridge:
         self.relay.left(uid)
         if not timed_out:
             self.pushing.left(uid)
-        for connection in self.hub.of(uid):
+        gone = self.hub.named(uid)
+        for connection, _ in gone:
             if reason == "app":
                 connection.send(connection.frames.logout_ack(timestamp, reason))
             if timed_out:
                 connection.close(CloseCode.HEARTBEAT_TIMEOUT, "no heartbeat for too long")
             else:
                 connection.close(CloseCode.LOGGED_OUT, f"logged out ({reason})")
+        clients = [client for connection, client in gone if connection.mode == "legacy"]
+        self._returns.sent_away(uid, clients, reason, self.clock.monotonic())

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from bridge import sqlite_file
 from bridge.rows import (
+    LEAVING,
     ApiKey,
     Audit,
     Device,
@@ -34,6 +35,8 @@ from contract.telemetry import get_logger
 
 DRIVER = "sqlite+aiosqlite"
 KEPT_AUDIT_LINES = 100_000
+KEPT_IN_MIND = 10_000
+"""Of them, when a bridge starts."""
 KEPT_ENDED_SESSIONS = 100_000
 BUSY_TIMEOUT_S = 5.0
 
@@ -210,6 +213,12 @@ async def _load(connection: AsyncConnection) -> Loaded:
     promises = await connection.execute(select(PROMISES))
     missed = await connection.execute(select(MISSED).order_by(MISSED.c.number))
     subscribed = await connection.execute(select(PUSH_SUBSCRIPTIONS).order_by(PUSH_SUBSCRIPTIONS.c.number))
+    left = await connection.execute(
+        select(AUDIT)
+        .where(AUDIT.c.event.in_(["ended", "left"]), AUDIT.c.reason.in_(LEAVING))
+        .order_by(AUDIT.c.number.desc())
+        .limit(KEPT_IN_MIND)
+    )
     return Loaded(
         seconds=seconds or 0.0,
         sessions=[session_of(row) for row in sessions],
@@ -217,6 +226,7 @@ async def _load(connection: AsyncConnection) -> Loaded:
         promises=[Promise(row.uid, row.until_s, row.floored) for row in promises],
         missed=[Missed(row.id, row.uid, row.command, row.device_id, row.timestamp) for row in missed],
         subscriptions=tuple(PushSubscription(row.uid, row.endpoint, row.p256dh, row.auth) for row in subscribed),
+        left=[Audit(row.at, row.event, row.session_id, row.device_id, row.uid, row.reason) for row in left],
     )
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from bridge.rows import ApiKey, Change, Device, Missed, PendingLogout, Promise, PushSubscription, Session
+from bridge.rows import ApiKey, Audit, Change, Device, Missed, PendingLogout, Promise, PushSubscription, Session
 from contract.errors import SarvisError
 
 
@@ -26,6 +26,8 @@ class Loaded:
     """Oldest first."""
     subscriptions: Sequence[PushSubscription] = ()
     """Oldest first."""
+    left: Sequence[Audit] = field(default=(), compare=False)
+    """Log-outs of whole users, the newest 10,000 lines, newest first: what is told of the rest, no state of its own."""
 
 
 class Transaction(Protocol):

@@ -1,16 +1,22 @@
 """Who may call an HTTP server at all, before anything is read: by the peer's address, and by the page that calls."""
 
-import re
+import time
 from collections.abc import Collection, Iterable
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-from urllib.parse import urlsplit
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from fastapi.responses import JSONResponse
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\[\]:/@?#\s]+)(:\d{0,5})?")
-_PORTS = {"http": 80, "https": 443}
-_PAGE_SCHEMES = {"ws": "http", "wss": "https"}
+from contract.forwarded import FORWARDED_HOST, Headers
+from contract.origins import host_of, is_among, is_own, origin_of
+from contract.rarely import Rarely
+from contract.telemetry import get_logger
+
+MAX_TOLD_CHARACTERS = 200
+_LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
+
+log = get_logger("guards")
 
 
 class AllowedNetworks:
@@ -29,14 +35,18 @@ class AllowedNetworks:
 
 
 def comes_from(client: tuple[str, int] | None, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
-    """Is the peer of a connection in one of the networks? An IPv4 address that was mapped into IPv6 counts as IPv4."""
+    """Is the peer of a connection in one of the networks?
+
+    An IPv4 address that was mapped into IPv6 counts as IPv4, and 127.0.0.1 and ::1 as the same: both are this machine.
+    """
     try:
         address = ip_address(client[0] if client else "")
     except ValueError:
         return False
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
-    return any(address in network for network in networks)
+    same = _LOOPBACK if address in _LOOPBACK else (address,)
+    return any(one in network for network in networks for one in same)
 
 
 class Origins:
@@ -46,74 +56,174 @@ class Origins:
         origins: the sites that may, besides our own, as `https://app.example`.
         hosts: the names by which this server may be called, besides addresses and localhost: a foreign page can give
             its own name our address (DNS rebinding). None: any, where a credential is asked for anyway.
+        files: the path below which there are only files that are for everybody. Browsers name an origin for them, too.
     """
 
-    def __init__(self, origins: Collection[str], hosts: Collection[str] | None) -> None:
+    def __init__(
+        self, origins: Collection[str], hosts: Collection[str] | None = None, *, files: str | None = None
+    ) -> None:
         self._origins = origins
         self._hosts = hosts
+        self._files = files
 
     def refusal(self, scope: Scope) -> str | None:
-        """Why this request is refused; None when it is not."""
+        """Why this request is refused, without anything that it said; None when it is not."""
         headers = scope["headers"]
-        if self._hosts is not None and not is_known_host(headers, self._hosts):
+        forwarded = scope.get(FORWARDED_HOST)
+        if self._hosts is not None and not (
+            is_known_host(headers, self._hosts) and (forwarded is None or _is_known(forwarded, self._hosts))
+        ):
             return "this server is not called by that name; use its address"
-        if is_foreign_page(headers, scope.get("scheme", "http"), self._origins):
-            return "pages of this origin may not call here"
+        if self._is_file(scope):
+            return None
+        if is_foreign_page(headers, scope.get("scheme", "http"), self._origins, forwarded):
+            return OUR_HOST_REFUSED if _is_of_our_host(headers, forwarded) else "pages of this origin may not call here"
         return None
+
+    def may_read(self, origin: str) -> bool:
+        """Is it one of those that were named?"""
+        told = origin_of(origin)
+        return told is not None and is_among(told, self._origins)
+
+    def _is_file(self, scope: Scope) -> bool:
+        if self._files is None or scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"}:
+            return False
+        path: str = scope["path"]
+        return path == self._files or path.startswith(f"{self._files}/")
+
+
+OUR_HOST_REFUSED = (
+    "pages of this origin may not call here: it has the host of this server, with another port or scheme. A proxy must "
+    "hand on Host with its port (nginx: proxy_set_header Host $http_host) and X-Forwarded-Proto, and be trusted"
+)
 
 
 class OriginGuard:
-    """Refuses with 403 what Origins refuses."""
+    """Refuses with 403 what Origins refuses, and says so in the log once a minute for each origin and host."""
 
-    def __init__(self, app: ASGIApp, origins: Origins) -> None:
+    def __init__(self, app: ASGIApp, origins: Origins, *, advice: str = "") -> None:
         self._app = app
         self._origins = origins
+        self._advice = advice
+        self._rarely = Rarely()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         detail = self._origins.refusal(scope) if scope["type"] in {"http", "websocket"} else None
         if detail is None:
             await self._app(scope, receive, send)
-        else:
-            await _refuse(scope, receive, send, detail)
+            return
+        tell_refused(scope, detail, self._advice, self._rarely)
+        await _refuse(scope, receive, send, detail)
 
 
-Headers = Iterable[tuple[bytes, bytes]]
-"""As ASGI has them: names in lower case."""
+class NamedPages(CORSMiddleware):
+    """Lets browsers give the pages of named origins their answers, and lets them send a credential (CORS)."""
+
+    def __init__(self, app: ASGIApp, origins: Origins, *, advice: str = "") -> None:
+        super().__init__(
+            app, allow_methods=["GET", "POST"], allow_headers=["authorization", "content-type", "x-api-key"]
+        )
+        self._origins = origins
+        self._advice = advice
+        self._rarely = Rarely()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and _is_preflight(scope) and not self.is_allowed_origin(_origin_told(scope)):
+            tell_refused(scope, "pages of this origin may not call here", self._advice, self._rarely)
+        await super().__call__(scope, receive, send)
+
+    def is_allowed_origin(self, origin: str) -> bool:
+        """Judge as Origins does, however it is spelled."""
+        return self._origins.may_read(origin)
 
 
-def is_foreign_page(headers: Headers, scheme: str, origins: Collection[str]) -> bool:
-    """Does a browser's page of another origin call: not of `scheme`://Host and none of `origins`? `null` is foreign."""
+def _is_preflight(scope: Scope) -> bool:
+    return scope["method"] == "OPTIONS" and any(
+        name == b"access-control-request-method" for name, _ in scope["headers"]
+    )
+
+
+def _origin_told(scope: Scope) -> str:
+    return next(iter(_values(scope["headers"], b"origin")), "")
+
+
+def tell_refused(scope: Scope, reason: str, advice: str, rarely: Rarely) -> None:
+    """Log that a request was refused for where it comes from, unless the same was told within the last minute."""
+    told = told_of(scope["headers"])
+    if (forwarded := scope.get(FORWARDED_HOST)) is not None:
+        told["forwarded_host"] = _printable(forwarded)
+    if rarely.is_due((reason, *told.items()), time.monotonic()):
+        log.warning("page_refused", **told, path=_printable(scope["path"]), reason=reason, advice=advice)
+
+
+def told_of(headers: Headers) -> dict[str, str | None]:
+    """Origin and Host of a request, fit for a log."""
+    headers = list(headers)
+    return {name: _shown(headers, name.encode()) for name in ("origin", "host")}
+
+
+def is_foreign_page(headers: Headers, scheme: str, origins: Collection[str], forwarded_host: str | None = None) -> bool:
+    """Does a browser's page of another origin call: not of `scheme`://Host and none of `origins`?
+
+    `null` is foreign unless it is named. `forwarded_host` counts as Host does.
+    """
     headers = list(headers)
     told = _values(headers, b"origin")
     if not told:
         return False  # no browser, or one that only looks
-    hosts = _values(headers, b"host")
-    ours = {_origin(origin) for origin in origins}
-    if len(hosts) == 1:
-        ours.add(_origin(f"{_PAGE_SCHEMES.get(scheme, scheme)}://{hosts[0]}"))
-    ours.discard(None)
-    return any(_origin(origin) not in ours for origin in told)
+    hosts = _hosts(headers, forwarded_host)
+    return not all(
+        (origin := origin_of(text)) is not None and (is_own(origin, scheme, hosts) or is_among(origin, origins))
+        for text in told
+    )
 
 
 def is_known_host(headers: Headers, hosts: Collection[str]) -> bool:
     """Is the server called by an address, as localhost or by one of `hosts`? No Host at all: that is no browser."""
-    for told in _values(headers, b"host"):
-        found = _HOST.fullmatch(told)
-        if found is None:
-            return False
-        name = _plain(found["name"])
-        if name != "localhost" and name not in {_plain(host) for host in hosts} and not _is_address(name):
-            return False
-    return True
+    return all(_is_known(told, hosts) for told in _values(headers, b"host"))
+
+
+def _is_known(told: str, hosts: Collection[str]) -> bool:
+    found = host_of(told)
+    if found is None:
+        return False
+    name = found[0]
+    return (
+        name == "localhost"
+        or _is_address(name)
+        or any(host_of(host) == (name, None) for host in map(_bracketed, hosts))
+    )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _is_of_our_host(headers: Headers, forwarded_host: str | None) -> bool:
+    headers = list(headers)
+    names = {host[0] for told in _hosts(headers, forwarded_host) if (host := host_of(told)) is not None}
+    return any((origin := origin_of(text)) is not None and origin.host in names for text in _values(headers, b"origin"))
+
+
+def _hosts(headers: list[tuple[bytes, bytes]], forwarded_host: str | None) -> list[str]:
+    hosts = _values(headers, b"host")
+    return [*(hosts if len(hosts) == 1 else []), *([forwarded_host] if forwarded_host is not None else [])]
 
 
 def _values(headers: Headers, name: bytes) -> list[str]:
     return [value.decode("latin-1").strip() for key, value in headers if key == name]
 
 
-def _plain(host: str) -> str:
-    return host.strip("[]").rstrip(".").lower()
+def _shown(headers: Headers, name: bytes) -> str | None:
+    values = _values(headers, name)
+    return _printable(", ".join(values)) if values else None
+
+
+def _printable(text: str) -> str:
+    """Fit for a log: it was chosen by whoever called."""
+    return "".join(one if one.isprintable() else "?" for one in text[:MAX_TOLD_CHARACTERS])
 
 
 def _is_address(name: str) -> bool:
@@ -122,16 +232,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _origin(text: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port; None when it is none."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port or _PORTS[parts.scheme]
-    except (ValueError, KeyError):
-        return None
-    return (parts.scheme, parts.hostname, port) if parts.hostname else None
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, detail: str) -> None:

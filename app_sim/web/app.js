@@ -3,6 +3,7 @@
 import { Connection } from "./connection.js";
 import { Calls, uidOf } from "./protocol.js";
 import * as push from "./push.js";
+import { messageOf, whyRefused } from "./refused.js";
 import * as ring from "./ring.js";
 import { wordsOf } from "./words.js";
 
@@ -90,9 +91,12 @@ function told(event) {
   else change({ phase: event.kind, notice: event.kind === "open" ? null : state.notice });
 }
 
-function closed({ code, over }) {
+function closed({ code, reason, over }) {
+  if (code === 1006) whyRefused().then((text) => text && change({ notice: { text } }));
   if (!over) return;
-  if (SENT_AWAY_TO_LOGIN.includes(code)) forgetUser(`code_${code}`);
+  // Without a token it is the bridge that cannot be used so, and it says why.
+  if (code === 4503 && !user?.token && messageOf(reason)) forgetUser({ text: messageOf(reason) });
+  else if (SENT_AWAY_TO_LOGIN.includes(code)) forgetUser(`code_${code}`);
   else change({ phase: "over", notice: `code_${code}` });
 }
 

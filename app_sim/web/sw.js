@@ -1,7 +1,7 @@
 // The service worker: the page works without a network, and a push rings while no page is open.
 
 const SHELL = "shell";
-const FILES = ["./", "app.css", "app.js", "connection.js", "protocol.js", "push.js", "ring.js", "words.js", "icon.svg", "icon-192.png", "manifest.webmanifest"];
+const FILES = ["./", "app.css", "app.js", "connection.js", "protocol.js", "push.js", "refused.js", "ring.js", "words.js", "icon.svg", "icon-192.png", "manifest.webmanifest"];
 
 self.addEventListener("install", (event) => {
   event.waitUntil(caches.open(SHELL).then((cache) => cache.addAll(FILES)));

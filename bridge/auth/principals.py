@@ -2,14 +2,16 @@
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qs
 
+from contract.forwarded import Headers
+
 Kind = Literal["open", "app", "caller", "operator", "network"]
 Role = Literal["caller", "operator"]
-Headers = Iterable[tuple[bytes, bytes]]
 
 USERS: frozenset[Kind] = frozenset({"open", "caller", "network", "app"})
 CALLERS: frozenset[Kind] = frozenset({"open", "caller", "network"})
@@ -32,6 +34,9 @@ DOORS: Mapping[str, frozenset[Kind]] = {
 """Every endpoint but the free ones, and who may use it."""
 
 MAX_FIELDS = 100
+_TOKEN = re.compile(r"e[w-z0-9_-][A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
+"""Three parts in base64url, of which the first begins as a JSON object does."""
+_KEY_BEGINS = "sarvis_"
 _FREE = frozenset({"/livez"})
 _FREE_BELOW = "/app"
 """The page: files without secrets, which must be there before anybody can log in."""
@@ -81,25 +86,44 @@ def may_enter(principal: Principal, path: str) -> bool:
 
 
 def credential_of(headers: Headers, query: bytes) -> str | None:
-    """Token or key of a request: Authorization (Bearer, or the password of Basic), X-API-Key, `?token=` or `?key=`."""
+    """The first of `credentials_of`; None where there is none."""
+    return next(iter(credentials_of(headers, query)), None)
+
+
+def credentials_of(headers: Headers, query: bytes) -> list[str]:
+    """All that stands where a credential may, in the order in which it counts.
+
+    Authorization (Bearer, or the password of Basic) and X-API-Key as they come, then `?token=` and `?key=`. An unknown
+    scheme or a damaged one is an empty one: something was shown, and it lets nobody in.
+    """
+    shown = []
     for name, value in headers:
         if name == b"authorization":
-            return _authorization(value.decode("latin-1"))
-        if name == b"x-api-key":
-            return value.decode("latin-1")
-    return _asked(query.decode("latin-1")) if query else None
+            shown.append(_authorization(value.decode("latin-1")))
+        elif name == b"x-api-key":
+            shown.append(value.decode("latin-1").strip())
+    return [*shown, *_asked(query.decode("latin-1"))] if query else shown
 
 
-def _asked(query: str) -> str | None:
+def is_like_a_token(text: str) -> bool:
+    """Has it the form of a JWT? Proxies and libraries put other things where credentials stand."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def is_like_a_credential(text: str) -> bool:
+    """Has it the form of a JWT or of an API key?"""
+    return text.startswith(_KEY_BEGINS) or is_like_a_token(text)
+
+
+def _asked(query: str) -> list[str]:
     try:
         given = parse_qs(query, max_num_fields=MAX_FIELDS)
     except ValueError:
-        return ""
-    return next((given[name][0] for name in ("token", "key") if name in given), None)
+        return [""]
+    return [text for name in ("token", "key") for text in given.get(name, ())]
 
 
 def _authorization(value: str) -> str:
-    """The secret; an unknown scheme or a damaged one is a wrong credential, not an absent one."""
     scheme, _, rest = value.partition(" ")
     if scheme.lower() == "bearer":
         return rest.strip()
@@ -109,8 +133,3 @@ def _authorization(value: str) -> str:
         except (binascii.Error, UnicodeDecodeError):
             return ""
     return ""
-
-
-def is_forwarded(headers: Headers) -> bool:
-    """Did the request pass a proxy?"""
-    return any(name in {b"forwarded", b"via", b"x-real-ip"} or name.startswith(b"x-forwarded-") for name, _ in headers)

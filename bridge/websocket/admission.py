@@ -9,13 +9,13 @@ from urllib.parse import unquote
 
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from websockets.utils import accept_key
 
 from bridge.app_protocol import SUBPROTOCOL_V2, Mode
 from bridge.auth.doorkeeper import address_of
 from bridge.auth.doors import Refusal
 from bridge.auth.principals import Principal
+from bridge.auth.proxies import Proxies
 from bridge.service import Bridge
 from bridge.websocket.plain import MAX_CLIENT_CHARACTERS
 from contract.guards import Origins
@@ -50,8 +50,7 @@ class Admission:
     def __init__(self, bridge: Bridge, origins: Origins) -> None:
         self._bridge = bridge
         self._origins = origins
-        proxies = bridge.settings.bridge.trusted_proxies
-        self._proxies = ProxyHeadersMiddleware(_nothing, [str(proxy) for proxy in proxies]) if proxies else None
+        self._proxies = Proxies.of(bridge.settings)
 
     def admit(self, scope: Scope) -> Admitted | None:
         """None: the plain way must judge. `scope` is of ASGI, with `raw_path` and without `path`; it is changed."""
@@ -64,15 +63,14 @@ class Admission:
         client = QueryParams(query).get("client") if query else None
         if client is not None and not 1 <= len(client) <= MAX_CLIENT_CHARACTERS:
             return None
-        principal = self._who(scope, [name for name in subprotocols if name != SUBPROTOCOL_V2])
+        principal = self._who(scope, subprotocols)
         if principal is None or not principal.speaks_for(uid):
             return None
         mode: Mode = "v2" if SUBPROTOCOL_V2 in subprotocols else "legacy"
         return Admitted(uid, mode, principal, client, _handshake(accept, mode))
 
-    def _who(self, scope: Scope, tokens: list[str]) -> Principal | None:
-        if self._proxies is not None:
-            _finish(self._proxies, scope)
+    def _who(self, scope: Scope, subprotocols: list[str]) -> Principal | None:
+        self._proxies.take_over(scope)
         if self._origins.refusal(scope) is not None:
             return None
         doors = self._bridge.doors
@@ -80,7 +78,7 @@ class Admission:
             doors.count(address_of(scope))
         except Refusal:
             return None
-        return doors.app_at_once(scope["headers"], scope["query_string"], tokens)
+        return doors.app_at_once(scope["headers"], scope["query_string"], subprotocols)
 
 
 def _uid(raw_path: bytes) -> str | None:
@@ -123,18 +121,3 @@ def _handshake(accept: str, mode: Mode) -> bytes:
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Accept: {accept}\r\n{chosen}\r\n"
     ).encode()
-
-
-async def _nothing(*_: object) -> None:
-    """An ASGI application."""
-
-
-def _finish(middleware: ProxyHeadersMiddleware, scope: Scope) -> None:
-    """Let the middleware change the scope; it waits for nothing, so that one step is all of it."""
-    coroutine = middleware(scope, None, None)  # type: ignore[arg-type]
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        return
-    coroutine.close()
-    raise RuntimeError("the proxies' middleware waits for something")

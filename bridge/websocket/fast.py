@@ -120,6 +120,12 @@ class FastConnection(asyncio.Protocol):
         """Answer the request with `handshake`, and greet, once the ledger knows that the app is here."""
         self._server.connections.add(self)
         self._house.wheel.add(self)
+        returns = self._house.bridge.returns(self.uid, self.mode, self._client)
+        if returns is not None:
+            self._welcome(handshake, [])
+            self._house.bridge.join_again(self, self._client, returns)
+            self._go_on()
+            return
 
         def known(answer: list[dict[str, str]] | StoreError) -> None:
             if not self._closing:
@@ -222,17 +228,21 @@ class FastConnection(asyncio.Protocol):
             self._transport.write(handshake)
             self.close(CloseCode.DRAIN, "the ledger cannot be written")
         else:
-            # In one write: the app reads it at once, and it costs half.
-            self._transport.write(handshake + _text(established(bridge, self, answer).encode()))
-            self._joined = True
-            if self.principal.expires_at is not None:
-                left_s = max(self.principal.expires_at - bridge.clock.utc_now().timestamp(), 0.0)
-                self._expiry = self._house.loop.call_later(
-                    left_s, self.close, CloseCode.UNAUTHORISED, "the token has expired"
-                )
+            self._welcome(handshake, answer)
             bridge.join(self, self._client)
-            log.debug("app_connected", uid=self.uid, mode=self.mode)
         self._go_on()
+
+    def _welcome(self, handshake: bytes, sessions: list[dict[str, str]]) -> None:
+        bridge = self._house.bridge
+        # In one write: the app reads it at once, and it costs half.
+        self._transport.write(handshake + _text(established(bridge, self, sessions).encode()))
+        self._joined = True
+        if self.principal.expires_at is not None:
+            left_s = max(self.principal.expires_at - bridge.clock.utc_now().timestamp(), 0.0)
+            self._expiry = self._house.loop.call_later(
+                left_s, self.close, CloseCode.UNAUTHORISED, "the token has expired"
+            )
+        log.debug("app_connected", uid=self.uid, mode=self.mode)
 
     def _go_on(self) -> None:
         """What was waited for has happened: obey what came meanwhile."""

@@ -53,13 +53,18 @@ async def _serve(bridge: Bridge, websocket: WebSocket, uid: str) -> None:
     mode: Mode = "v2" if SUBPROTOCOL_V2 in websocket.scope["subprotocols"] else "legacy"
     await websocket.accept(SUBPROTOCOL_V2 if mode == "v2" else None)
     connection = PlainConnection(websocket, uid, mode, principal)
-    try:
-        sessions = await bridge.sessions.connected(uid)
-    except StoreError:
-        await refuse(websocket, CloseCode.DRAIN, "the ledger cannot be written")
-        return
-    connection.send(established(bridge, connection, sessions))
-    bridge.join(connection, client)
+    returns = bridge.returns(uid, mode, client)
+    if returns is not None:
+        connection.send(established(bridge, connection, []))
+        bridge.join_again(connection, client, returns)
+    else:
+        try:
+            sessions = await bridge.sessions.connected(uid)
+        except StoreError:
+            await refuse(websocket, CloseCode.DRAIN, "the ledger cannot be written")
+            return
+        connection.send(established(bridge, connection, sessions))
+        bridge.join(connection, client)
     log.debug("app_connected", uid=uid, mode=mode)
 
     budget = Budget(*amount_of(bridge.settings.limits.frames))
@@ -98,11 +103,7 @@ async def _who(bridge: Bridge, websocket: WebSocket, uid: str) -> Principal:
     scope = websocket.scope
     address = address_of(scope)
     bridge.doors.count(address)
-    tokens = [name for name in scope["subprotocols"] if name != SUBPROTOCOL_V2]
-    if tokens and bridge.doors.required:
-        principal = await bridge.doors.check(address, tokens[0])
-    else:
-        principal = await bridge.doors.who(address, scope["headers"], scope["query_string"])
+    principal = await bridge.doors.who(address, scope["headers"], scope["query_string"], scope["subprotocols"])
     if principal.kind not in {"open", "app"}:
         raise Refusal(FORBIDDEN, "a token is needed, see `sarvis token app`")
     if not principal.speaks_for(uid):

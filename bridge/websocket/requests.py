@@ -64,6 +64,8 @@ async def _carry_out(
         match request:
             case Heartbeat():
                 expires_in_s = await bridge.sessions.heartbeat(connection.uid)
+                if expires_in_s is None and await bridge.heard_again(connection):
+                    expires_in_s = bridge.settings.bridge.heartbeat_timeout_s
                 if expires_in_s is not None:
                     _acknowledge(bridge, connection, request, expires_in_s)
             case LoginRequest(device_id):

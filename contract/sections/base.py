@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MAX_RATE = 10_000_000
 _HOST = r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?"
+MAPPED_BITS = 96
+"""Of an IPv6 address, before the IPv4 address that was mapped into it."""
 PERIODS_S = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
 """In which a rate may be written."""
 
@@ -65,8 +67,15 @@ def is_loopback(host: str) -> bool:
 
 
 def networks(texts: Iterable[str]) -> list[IPv4Network | IPv6Network]:
-    """The networks that settings name."""
-    return [ip_network(text) for text in texts]
+    """The networks that settings name; IPv4 that was mapped into IPv6 as IPv4."""
+    return [_unmapped(ip_network(text)) for text in texts]
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < MAPPED_BITS:
+        return network
+    return IPv4Network((mapped, network.prefixlen - MAPPED_BITS))
 
 
 def together(one: Path | None, other: Path | None, names: str) -> None:

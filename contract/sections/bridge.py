@@ -8,12 +8,15 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from contract.messages import DeviceId
+from contract.origins import OPAQUE, origin_of
 from contract.sections.base import HostName, Network, Port, Rate, Section, together
 
 SQLITE = "sqlite:///"
 _NAME = r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"
 CONTACT = rf"^(mailto:[^\s@]+@{_NAME}|https://{_NAME})$"
 """Nothing behind the host: push services are not agreed on more."""
+BARE_ORIGIN = r"[^/]+://[^/?#]*/?"
+"""A slash behind it is what people copy from an address bar."""
 PUSH_SERVICE = r"[a-z0-9-]+(\.[a-z0-9-]+)+|https?://[a-z0-9.-]+(:[0-9]{1,5})?"
 
 
@@ -28,10 +31,20 @@ class AuthSettings(Section):
     @classmethod
     def _are_origins(cls, origins: list[str]) -> list[str]:
         for origin in origins:
-            parts = urlsplit(origin)
-            if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
-                raise ValueError(f"{origin!r} is no origin; write https://app.example or http://192.168.0.2:8080")
+            if origin_of(origin) is None or (urlsplit(origin).scheme and not re.fullmatch(BARE_ORIGIN, origin.strip())):
+                raise ValueError(
+                    f"{origin!r} is no origin; write a scheme and a host without a path, as https://app.example, "
+                    f"http://192.168.0.2:8080 or capacitor://localhost; the log says which one was refused"
+                )
         return origins
+
+    @model_validator(mode="after")
+    def _lets_no_page_in_that_any_site_can_make(self) -> Self:
+        if self.mode == "open" and any(origin.strip() == OPAQUE for origin in self.origins):
+            raise ValueError(
+                "auth.origins: 'null' needs auth.mode = required: any site can make a page that has no origin"
+            )
+        return self
 
 
 class PushSettings(Section):

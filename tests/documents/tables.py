@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, cast, get_args, get_type_hints
 
@@ -28,7 +29,9 @@ from bridge.app_protocol import (
     close_reason,
     parse,
 )
-from bridge.auth.principals import EVERYBODY, Headers, Principal, credential_of
+from bridge.auth.doors import Doors
+from bridge.auth.principals import EVERYBODY
+from bridge.auth.tokens import issue
 from bridge.cli import PING_INTERVAL_S, PING_TIMEOUT_S
 from bridge.rows import Missed, Session, SessionEnd
 from bridge.service import Bridge
@@ -37,6 +40,7 @@ from bridge.wakes import AGAIN_S, MISSED_PER_USER
 from bridge.websocket import plain, requests
 from bridge.websocket.connection import MAX_UNSENT_BYTES
 from bridge.websocket.plain_connection import PlainConnection
+from contract.forwarded import Headers
 from contract.messages import DEVICE_ID_PATTERN, UID_MAX_CHARACTERS, Wake
 from contract.sections.app import AppSettings
 from contract.sections.base import Section
@@ -392,26 +396,26 @@ def reasons() -> str:
 def tokens() -> str:
     """How a token may be given; each way is tried."""
     for way, (subprotocols, headers, query, _) in TOKENS.items():
-        assert asyncio.run(_shown(subprotocols, headers, query)) == "TOKEN", way
+        assert asyncio.run(_comes_in(subprotocols, headers, query)), way
     return table(["the token as", "for"], [[way, who] for way, (*_, who) in TOKENS.items()])
 
 
-async def _shown(subprotocols: Sequence[str], headers: Headers, query: bytes) -> str | None:
-    """The credential that the bridge finds in a handshake."""
-    shown: list[str | None] = []
-
-    async def check(_address: str | None, credential: str | None) -> Principal:
-        shown.append(credential)
-        return EVERYBODY
-
-    async def who(address: str | None, headers: Headers, query: bytes) -> Principal:
-        return await check(address, credential_of(headers, query))
-
-    doors = SimpleNamespace(required=True, count=lambda _address: None, check=check, who=who)
-    scope = {"subprotocols": subprotocols, "headers": headers, "query_string": query}
-    bridge, websocket = SimpleNamespace(doors=doors), SimpleNamespace(scope=scope)
-    await plain._who(cast("Bridge", bridge), cast("WebSocket", websocket), "alice")
-    return shown[0]
+async def _comes_in(subprotocols: Sequence[str], headers: Headers, query: bytes) -> bool:
+    """Does an app that puts its token there, where TOKEN stands, come in?"""
+    clock = ManualClock()
+    with TemporaryDirectory() as folder:
+        auth = {"mode": "required", "key_file": f"{folder}/keys"}
+        doors = Doors(Settings.model_validate({"auth": auth}), MemoryStore(), clock)
+        doors.open()
+        token = issue(doors.signing_keys[0], "alice", now=clock.utc_now().timestamp(), valid_s=60)
+        scope = {
+            "client": ("127.0.0.1", 1),
+            "subprotocols": [name.replace("TOKEN", token) for name in subprotocols],
+            "headers": [(name, value.replace(b"TOKEN", token.encode())) for name, value in headers],
+            "query_string": query.replace(b"TOKEN", token.encode()),
+        }
+        bridge, websocket = SimpleNamespace(doors=doors), SimpleNamespace(scope=scope)
+        return (await plain._who(cast("Bridge", bridge), cast("WebSocket", websocket), "alice")).uid == "alice"
 
 
 def deadline() -> str:

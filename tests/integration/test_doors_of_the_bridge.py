@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
-from websockets.typing import Subprotocol
+from websockets.typing import Origin, Subprotocol
 
 from bridge.app import create_app
 from bridge.auth import tokens
@@ -330,6 +330,49 @@ def test_new_signing_keys_need_no_restart_and_dropped_ones_send_their_apps_away(
         assert rejected_with(house, uid, old)[0] == 4503
 
 
+@pytest.mark.parametrize("way", ["fast", "plain"])
+def test_native_libraries_come_in_whatever_they_send_besides_the_token(tmp_path: Path, way: str) -> None:
+    """Their own origin, their own subprotocols, in any order; a proxy's Authorization beside all that."""
+    with House(tmp_path, SARVIS_BRIDGE__WEBSOCKET=way, SARVIS_AUTH__ORIGINS='["capacitor://localhost"]') as house:
+        uid = unique("user")
+        token, port = house.token(uid), house.bridge.port
+
+        def answer(query: str = "", *offered: str, origin: str | None = None, **headers: str) -> tuple[str, str | None]:
+            with connect(
+                f"ws://{HOST}:{port}/ws/app/{uid}/{query}",
+                subprotocols=[Subprotocol(name) for name in offered] or None,
+                origin=Origin(origin) if origin else None,
+                additional_headers=headers,
+                proxy=None,
+            ) as app:
+                return json.loads(app.recv())["type"], app.subprotocol
+
+        came = "connection_established"
+        for origin in (f"ws://{HOST}", f"wss://{HOST}:{port}", f"http://{HOST}:{port}", "capacitor://localhost"):
+            assert answer("", "sarvis.v2", token, origin=origin) == (came, "sarvis.v2")
+        for offered in (
+            [token, "sarvis.v2"],
+            ["graphql-ws", "sarvis.v2", "chat", token],
+            ["sarvis.v1", token, "sarvis.v2"],
+        ):
+            assert answer("", *offered) == (came, "sarvis.v2")
+        basic = "Basic " + base64.b64encode(b"proxy:password").decode()
+        for offered in (["mqtt"], ["json", "graphql-transport-ws"], []):
+            assert answer(f"?token={token}", *offered, Authorization=basic) == (came, None)
+            assert answer(f"?key=junk&token=junk&token={token}", *offered) == (came, None)
+            assert answer("", *offered, Authorization=f"Bearer {token}") == (came, None)
+            assert answer("?token=junk", *offered, **{"X-API-Key": token, "Authorization": basic}) == (came, None)
+        for origin in (f"http://{HOST}:1", "wss://evil.example", "ionic://localhost", "file://", "null"):
+            with pytest.raises(InvalidStatus):
+                answer("", "sarvis.v2", token, origin=origin)
+        told = wait_for(
+            "refusals in the log",
+            lambda: [line for line in house.bridge.sarvis.events() if line.get("event") == "page_refused"][4:],
+        )
+        assert (told[0]["origin"], told[0]["host"]) == ("null", f"{HOST}:{port}")
+        assert rejected_with(house, uid, "graphql-ws")[0] == 4503
+
+
 # --- browsers, proxies, addresses ---
 
 
@@ -347,7 +390,11 @@ def test_a_page_of_another_origin_gets_nowhere(tmp_path: Path) -> None:
             with connect(address, origin=origin, subprotocols=offered, proxy=None) as app:  # type: ignore[arg-type]
                 assert json.loads(app.recv())["type"] == "connection_established"
         asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
-        for origin, status in (("https://app.example", 200), ("https://evil.example", 400)):
+        for origin, status in (
+            ("https://APP.example:443", 200),
+            ("https://app.example", 200),
+            ("https://evil.example", 400),
+        ):
             url = house.bridge.url + TRIGGER
             answer = house.bridge.http.request("OPTIONS", url, headers={"origin": origin, **asked})
             assert answer.status_code == status, "a browser asks before it sends a credential"

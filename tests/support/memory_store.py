@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from bridge.rows import (
+    LEAVING,
     ApiKey,
     Audit,
     Change,
@@ -134,6 +135,7 @@ class MemoryStore:
             list(tables.promises.values()),
             list(tables.missed),
             tuple(tables.subscriptions),
+            [line for line in reversed(tables.audit) if line.event in {"ended", "left"} and line.reason in LEAVING],
         )
 
     async def api_keys(self) -> list[ApiKey]:

@@ -7,7 +7,7 @@ import pytest
 from bridge.auth.api_keys import make
 from bridge.auth.doors import Doors, Refusal
 from bridge.auth.principals import Principal
-from bridge.auth.tokens import issue
+from bridge.auth.tokens import SigningKey, issue
 from contract.sections.bridge import AuthSettings, BridgeSettings, LegacySettings, LimitsSettings
 from contract.settings import Settings
 from tests.support.clock import ManualClock
@@ -123,6 +123,53 @@ async def test_whoever_hides_behind_a_proxy_is_in_no_legacy_network(tmp_path: Pa
     )
     # uvicorn has replaced the address by that of the client if the peer is that proxy.
     assert (await trusting.enter(TRIGGER, more=((b"x-forwarded-for", b"192.0.2.9"),))).kind == "network"
+
+
+async def test_what_others_put_where_credentials_stand_hides_none(house: House) -> None:
+    """A proxy's own Basic, an identity-aware proxy's own token, a library's own subprotocol."""
+    token, key = house.token("alice"), house.caller.text
+    foreign = issue(SigningKey("other", b"x" * 32), "alice", now=house.clock.utc_now().timestamp(), valid_s=60)
+    for junk in (b"Basic cHJveHk6cGFzc3dvcmQ=", b"Negotiate abc", b"Bearer opaque", f"Bearer {foreign}".encode()):
+        headers = [(b"authorization", junk)]
+        for query in (f"key={key}", f"key=junk&key={key}", f"token={foreign}&key={key}"):
+            assert (await house.doors.who(HOME, headers, query.encode())).kind == "caller"
+        assert (await house.doors.who(HOME, [*headers, (b"x-api-key", key.encode())], b"")).kind == "caller"
+        for offered in (["chat", "sarvis.v2", token], [token, "sarvis.v2"], ["sarvis.v1", foreign, token, "mqtt"]):
+            assert (await house.doors.who(HOME, headers, b"", offered)).uid == "alice"
+        assert (await house.doors.who(HOME, headers, f"token={token}".encode(), ["graphql-ws"])).uid == "alice"
+        assert (await house.doors.who(HOME, headers, f"key={key}".encode(), ["mqtt", token])).uid == "alice"
+
+
+async def test_a_subprotocol_that_is_no_token_is_no_credential_and_no_attempt_with_one(tmp_path: Path) -> None:
+    house = House(tmp_path, legacy=LegacySettings(allow_networks=["192.0.2.0/28"]))
+    assert (await house.doors.who(HOME, [], b"", ["graphql-ws", "sarvis.v1"])).kind == "network"
+    with pytest.raises(Refusal, match="neither a token nor an API key"):
+        await house.doors.who(HOME, [(b"authorization", b"Bearer opaque")], b"", ["chat"])
+
+
+async def test_only_so_many_credentials_of_one_request_are_tried(house: House) -> None:
+    wrong = house.token("alice")[:-3] + "abc"
+    assert (await house.doors.who(HOME, [], b"", [wrong] * 7 + [house.token("alice")])).uid == "alice"
+    with pytest.raises(Refusal):
+        await house.doors.who(HOME, [], b"", [wrong] * 8 + [house.token("alice")])
+
+
+async def test_an_open_bridge_lets_in_what_a_proxy_hands_on_for_its_own_machine(tmp_path: Path) -> None:
+    house = House(tmp_path, mode="open")
+    for own in ((b"x-forwarded-for", b"127.0.0.1"), (b"forwarded", b'for="[::1]:4711"'), (b"x-real-ip", b"::1")):
+        assert (await house.enter("/metrics", address="127.0.0.1", more=(own, (b"x-forwarded-proto", b"http")))).kind
+    for other in (
+        (b"x-forwarded-for", b"203.0.113.1, 127.0.0.1"),
+        (b"x-forwarded-for", b"127.0.0.1, unknown"),
+        (b"forwarded", b"for=203.0.113.1, for=127.0.0.1"),
+        (b"forwarded", b"for=_hidden"),
+        (b"x-forwarded-proto", b"https"),
+        (b"via", b"1.1 squid"),
+        (b"x-real-ip", b"203.0.113.1"),
+    ):
+        refusal = await house.refused("/metrics", address="127.0.0.1", more=((b"x-forwarded-for", b"::1"), other)[-1:])
+        assert refusal.status == 403
+        assert house.doors.app_at_once([other], b"", []) is None
 
 
 async def test_an_open_bridge_refuses_what_came_through_a_proxy(tmp_path: Path) -> None:

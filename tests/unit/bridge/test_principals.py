@@ -2,7 +2,18 @@ import base64
 
 import pytest
 
-from bridge.auth.principals import DOORS, EVERYBODY, Kind, Principal, credential_of, is_forwarded, may_enter
+from bridge.auth.principals import (
+    DOORS,
+    EVERYBODY,
+    Kind,
+    Principal,
+    credential_of,
+    credentials_of,
+    is_like_a_credential,
+    is_like_a_token,
+    may_enter,
+)
+from contract.forwarded import is_forwarded
 
 APP = Principal("app", "alice", "alice", devices=frozenset({"jetson"}))
 
@@ -52,6 +63,32 @@ def test_a_damaged_credential_is_a_wrong_one_and_not_an_absent_one(
 def test_a_request_that_passed_a_proxy_is_recognised(name: bytes) -> None:
     assert is_forwarded([(b"host", b"x"), (name, b"1")])
     assert not is_forwarded([(b"host", b"x")])
+
+
+def test_all_places_are_looked_at_in_order() -> None:
+    headers = [(b"x-api-key", b" key "), (b"authorization", basic("proxy:password")), (b"authorization", b"Bearer t")]
+    assert credentials_of(headers, b"key=k1&token=t1&token=t2") == ["key", "password", "t", "t1", "t2", "k1"]
+    assert credentials_of([], b"") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_token"),
+    [
+        ("eyJhbGciOiJIUzI1NiJ9.eyJ1aWQiOiJhIn0.c2lnbmF0dXJl", True),
+        ("eyJhbGciOiJub25lIn0.eyJ1aWQiOiJhIn0.", True),
+        ("graphql-ws", False),
+        ("v12.stomp", False),
+        ("sarvis.v2", False),
+        ("com.example.chat", False),
+        ("echo.example.chat", False),
+        ("soap", False),
+        ("mqtt", False),
+        ("", False),
+    ],
+)
+def test_a_token_is_told_from_a_subprotocol_by_its_form(text: str, is_token: bool) -> None:
+    assert is_like_a_token(text) is is_token
+    assert is_like_a_credential(text) is is_token
 
 
 def test_every_kind_enters_its_own_doors_only() -> None:

@@ -132,6 +132,9 @@ def test_a_relative_path_in_a_file_starts_at_the_files_folder(tmp_path: Path) ->
         ({"legacy__allow_networks": ["10.0.0.1/8"]}, "legacy.allow_networks.0"),
         ({"limits__failures": "0/minute"}, "60/minute"),
         ({"limits__failures": "many"}, "60/minute"),
+        ({"auth__origins": ["https://app.example/page"]}, "without a path"),
+        ({"auth__origins": ["*"]}, "is no origin"),
+        ({"auth__origins": ["null"]}, "needs auth.mode = required"),
         ({"auth__origins": ["app.example"]}, "is no origin"),
         ({"auth__mode": "closed"}, "auth.mode"),
         ({"app__ca_file": "ca.crt"}, "wss://"),
@@ -164,3 +167,9 @@ def test_a_secret_in_a_setting_is_not_repeated_by_its_error(monkeypatch: pytest.
     with pytest.raises(SettingsError) as refused:
         load(mqtt__password_file="b")
     assert "s3cret" not in str(refused.value)
+
+
+def test_an_origin_of_any_scheme_can_be_named() -> None:
+    names = ["https://app.example/", "capacitor://localhost", "ionic://localhost", "file://", "app://.", "null"]
+    names += ["chrome-extension://abcdef", "wss://hub.home:8000", "http://[::1]:8080"]
+    assert load(auth__mode="required", auth__origins=names).auth.origins == names

