@@ -135,6 +135,10 @@ class Ears:
         await asyncio.to_thread(self._listener.stop, STOP_S)
         await asyncio.to_thread(self._writer.stop, STOP_S)
 
+    def close(self) -> None:
+        """Release the source, also if nothing was ever listened to; any number of times."""
+        self._source.close()
+
     def _look_at_mute(self, hearer: Hearer) -> bool:
         self._listener.muted = muted = bool(self._mute)
         hearer.mute(muted)

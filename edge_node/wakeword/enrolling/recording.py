@@ -7,8 +7,9 @@ from pathlib import Path
 from contract import files
 from contract.errors import SarvisError, SettingsError, StartError
 from contract.sections.edge import EdgeSettings
-from edge_node.audio import AudioSource, SourceOptions, open_source, read_wav
+from edge_node.audio import AudioSource, SourceOptions, open_source
 from edge_node.microphone import MicrophoneOptions
+from edge_node.soundfiles import read_wav
 from edge_node.state import in_use
 from edge_node.triggers.folder import PRIVATE
 from edge_node.wakeword.enrolling.prompter import Plan, Prompter, check_count, unfit

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from contract.errors import SettingsError
 from contract.sections.edge import EdgeSettings
-from edge_node.audio import read_wav
+from edge_node.soundfiles import read_wav
 from edge_node.state import in_use
 from edge_node.triggers.folder import Label, TriggerFolder
 from edge_node.wakeword.adopting import Learned, voice_path

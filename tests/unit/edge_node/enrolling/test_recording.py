@@ -7,7 +7,8 @@ import pytest
 
 from contract.errors import SettingsError, StartError
 from contract.sections.edge import EdgeSettings
-from edge_node.audio import PacedSource, read_wav
+from edge_node.audio import PacedSource
+from edge_node.soundfiles import read_wav
 from edge_node.state import StateFile
 from edge_node.wakeword.enrolling.prompter import Plan
 from edge_node.wakeword.enrolling.recording import Recorded, StoppedError, keep, open_ears, read, record
