@@ -82,7 +82,7 @@ class ProgramRecorder:
         if status is not None:
             told = f"the program '{self._name}' {how_it_ended(status)}"
         elif self._thread.is_alive():
-            told = f"the program '{self._name}' runs, and writes nothing"
+            told = f"the program '{self._name}' runs, and writes nothing: is its microphone plugged in?"
         else:
             told = f"the program '{self._name}' has closed its output, and runs"
         if said := last_line(self._said):
