@@ -47,7 +47,9 @@ def score(
     """
     with _errors():
         learned = Learned.load(voice, model) if voice is not None else None
-        Head(model)
+        fit = Head(model).fit
+        if str(fit):
+            typer.echo(f"{model}: {fit}", err=True)
         wrong = [file for file in files if not _told(file, model, strictness, learned)]
     if wrong:
         raise typer.Exit(2 if len(wrong) == len(files) else 1)
@@ -207,7 +209,7 @@ def score_file(
     gate = Gate(detector.advice.gate(strictness, voice.threshold if voice is not None else None))
     detector.adopt(voice.look if voice is not None else None)
     highest, fired_at_s = 0.0, None
-    options = SourceOptions(pace=False)
+    options = SourceOptions(lead_in_s=detector.head.lead_in_s, pace=False)
     with open_source(f"wav:{file}", options) as frames:
         for number, frame in enumerate(frames, start=1):
             current = detector.feed(frame)
