@@ -38,6 +38,7 @@ _LONGEST_CHUNK = 1 << 24
 _SIZES: dict[Encoding, tuple[int, ...]] = {
     "unsigned": (1,), "signed": (1, 2, 3, 4), "float": (4, 8), "a-law": (1,), "mu-law": (1,)
 }  # fmt: skip
+_AUS: dict[bytes, Order] = {b".snd": ">", b"dns.": "<"}
 _RIFFS: dict[bytes, Order] = {b"RIFF": "<", b"RF64": "<", b"BW64": "<", b"RIFX": ">"}
 
 Steps: TypeAlias = Generator[None, None, bool]
@@ -135,11 +136,12 @@ class SoundStream:
         yield from self._want(24)
         if len(self._buffer) < 24:  # noqa: PLR2004 the length of the header
             return False
-        begins, size, encoding, rate_hz, channels = struct.unpack_from(">5I", self._buffer, 4)
+        order = _AUS[bytes(self._buffer[:4])]
+        begins, size, encoding, rate_hz, channels = struct.unpack_from(f"{order}5I", self._buffer, 4)
         if encoding not in _AU:
             raise SettingsError(f"the sound has an AU header that says encoding {encoding}: {_INSTEAD}")
         kind, width = _AU[encoding]
-        given = self._checked(Format(rate_hz, channels, kind, width, ">"), "AU")
+        given = self._checked(Format(rate_hz, channels, kind, width, order), "AU")
         yield from self._pass_over(begins)
         return (yield from self._samples(given, size if 0 < size < _ENDLESS else None, self._channel))
 
@@ -243,7 +245,7 @@ def _law(name: str) -> Block:
 
 def _is_au(head: bytes) -> bool:
     """Also of raw samples the first four bytes may be these: so the rest must be a header, too."""
-    if len(head) < HEAD_BYTES or head[:4] != b".snd":
+    if len(head) < HEAD_BYTES or head[:4] not in _AUS:
         return False
-    begins, _, encoding = struct.unpack_from(">3I", head, 4)
+    begins, _, encoding = struct.unpack_from(f"{_AUS[head[:4]]}3I", head, 4)
     return bool(24 <= begins <= 1 << 16 and 1 <= encoding <= 31)  # noqa: PLR2004 what AU headers have

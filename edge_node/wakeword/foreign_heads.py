@@ -1,8 +1,8 @@
 """Whose head a file is, what it must be fed with, and why another one does not fit.
 
 openWakeWord's features are those of samples as they come, up to 32768; livekit-wakeword learns from the same features
-of samples up to 1, which are other numbers: a head of one hears next to nothing on the features of the other. A table
-of who makes what: docs/wakeword.md.
+of samples up to 1, which are other numbers: a head of one may hear next to nothing on the features of the other. A
+table of who makes what: docs/wakeword.md.
 """
 
 from collections.abc import Mapping

@@ -54,7 +54,7 @@ def like(samples: npt.NDArray[np.int16], wanted: Floats, within: float) -> bool:
         ("WAVEX", "PCM_16", "FILE"), ("WAVEX", "PCM_24", "FILE"), ("WAVEX", "FLOAT", "FILE"), ("WAV", "PCM_16", "BIG"),
         ("RF64", "PCM_16", "FILE"), ("RF64", "FLOAT", "FILE"), ("AU", "PCM_16", "FILE"), ("AU", "PCM_S8", "FILE"),
         ("AU", "PCM_24", "FILE"), ("AU", "FLOAT", "FILE"), ("AU", "DOUBLE", "FILE"), ("AU", "ULAW", "FILE"),
-        ("AU", "ALAW", "FILE"),
+        ("AU", "ALAW", "FILE"), ("AU", "PCM_16", "LITTLE"), ("AU", "FLOAT", "LITTLE"), ("AU", "PCM_24", "LITTLE"),
     ],
 )  # fmt: skip
 def test_a_header_is_read_in_whatever_pieces_it_comes(
