@@ -1,6 +1,5 @@
 """Where frames come from: a file, standard input, silence, a microphone or a program, all behind `AudioSource`."""
 
-import io
 import os
 import select
 import sys
@@ -15,20 +14,25 @@ from typing import BinaryIO, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
-import soxr
 
 from contract.errors import SettingsError
 from edge_node import microphone, program
-from edge_node.capture import RETURN_S, Capture, Change, Open
+from edge_node.capture import RETURN_S, Capture, Change, Kind, Open
 from edge_node.closable import Closable
 from edge_node.microphone import MicrophoneOptions, open_microphone
 from edge_node.program import ProgramRecorder
+from edge_node.resampling import Framer
+from edge_node.soundfiles import read_wav
+from edge_node.stream import Format, SoundStream
 from edge_node.wakeword.detector import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ, Frame
 
 SOURCES = "wav:FILE, stdin, silence, mic, mic:NAME_OR_INDEX or exec:COMMAND"
+SOURCE_HELP = (
+    "mic, mic:NAME, exec:COMMAND, wav:FILE, stdin or silence; COMMAND and stdin give WAV or AU, or raw sound: "
+    "16 bits little endian, mono, 16000 Hz (or edge.rate_hz)"
+)
 
-_FRAME_BYTES = 2 * FRAME_SAMPLES
+_CHUNK_BYTES = 2 * FRAME_SAMPLES
 _TAIL_S = 1.0
 _CLOSE_CHECK_S = 0.1
 
@@ -60,7 +64,8 @@ class SourceOptions:
         pace: deliver WAV files and silence in real time, a file followed by silence for ever; else as fast as they are
             read, a file followed by 1 s of silence and the end.
         stdin: an open stream with a file descriptor instead of standard input.
-        microphone: how a microphone records; its device is the one that the source names.
+        microphone: how a microphone records; its device is the one that the source names. Of a program and standard
+            input, its rate is that of raw sound, and its channel that of sound with a header.
         return_s: for how long a lost microphone or program may stay away.
         on_change: told, by the thread that iterates, that it was lost, and that it is back.
     """
@@ -76,7 +81,8 @@ class SourceOptions:
 def open_source(spec: str, options: SourceOptions | None = None) -> AudioSource:
     """The source of that name, one of SOURCES; the caller closes it.
 
-    `exec:COMMAND` is a program that writes raw s16le mono at 16 kHz, like `exec:arecord -q -t raw -f S16_LE -r 16000`.
+    `exec:COMMAND` is a program that writes sound, like `exec:arecord -q -t raw -f S16_LE -r 16000`: raw s16le mono at
+    16 kHz unless a header says otherwise, and so is standard input.
     Raises SettingsError for an unknown name or an unusable file, StartError for a microphone or program that is not to
     be had.
     """
@@ -86,7 +92,7 @@ def open_source(spec: str, options: SourceOptions | None = None) -> AudioSource:
         case "wav", ":", file if file:
             return PacedSource(_wav_with_silence(Path(file), options.lead_in_s), pacer, endless=options.pace)
         case "stdin", "", "":
-            return RawSource(options.stdin or sys.stdin.buffer)
+            return StreamSource(options.stdin or sys.stdin.buffer, *_stream(options))
         case "silence", "", "":
             return PacedSource(np.empty(0, np.int16), pacer, endless=True)
         case "mic", "", "":
@@ -94,7 +100,9 @@ def open_source(spec: str, options: SourceOptions | None = None) -> AudioSource:
         case "mic", ":", device if device:
             return _microphone(options, device)
         case "exec", ":", command if command.strip():
-            return _capture(partial(ProgramRecorder, command), program.BLOCK_S, options)
+            rate_hz, channel = _stream(options)
+            start = partial(ProgramRecorder, command, rate_hz=rate_hz, channel=channel)
+            return _capture(start, program.BLOCK_S, options, program.KIND)
     raise SettingsError(f"There is no audio source '{spec}'; there are {SOURCES}")
 
 
@@ -102,8 +110,13 @@ def _microphone(options: SourceOptions, device: str | None) -> Capture:
     return _capture(partial(open_microphone, replace(options.microphone, device=device)), microphone.BLOCK_S, options)
 
 
-def _capture(record: Open, block_s: float, options: SourceOptions) -> Capture:
-    return Capture(record, block_s=block_s, on_change=options.on_change, return_s=options.return_s)
+def _capture(record: Open, block_s: float, options: SourceOptions, kind: Kind | None = None) -> Capture:
+    return Capture(record, block_s=block_s, on_change=options.on_change, return_s=options.return_s, kind=kind)
+
+
+def _stream(options: SourceOptions) -> tuple[int, int]:
+    """The rate of raw sound, and the channel of sound with a header."""
+    return options.microphone.rate_hz or SAMPLE_RATE_HZ, options.microphone.channel
 
 
 class Pacer:
@@ -148,23 +161,32 @@ class PacedSource(Closable):
             yield np.zeros(FRAME_SAMPLES, np.int16)
 
 
-class RawSource(Closable):
-    """Raw s16le mono at 16 kHz from a stream's file descriptor, at the writer's pace; leaves the stream open."""
+class StreamSource(Closable):
+    """Sound from a stream's file descriptor, at the writer's pace; leaves the stream open."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, rate_hz: int = SAMPLE_RATE_HZ, channel: int = 1) -> None:
         super().__init__()
         self._stream = stream
+        self._rate_hz = rate_hz
+        self._channel = channel
 
     def __iter__(self) -> Iterator[Frame]:
-        """See `AudioSource`; a last partial frame is filled up with silence."""
-        buffer = b""
-        while chunk := self._read(_FRAME_BYTES - len(buffer)):
-            buffer += chunk
-            if len(buffer) == _FRAME_BYTES:
-                yield _frame(buffer)
-                buffer = b""
-        if buffer and not self._closed.is_set():
-            yield _frame(buffer)
+        """See `AudioSource`; a last partial frame is filled up with silence. SettingsError if it is no sound."""
+        sound = SoundStream(Format(self._rate_hz), self._channel)
+        framer: Framer | None = None
+        ended = False
+        while not ended:
+            chunk = self._read(_CHUNK_BYTES)
+            ended = not chunk
+            if self._closed.is_set():
+                return
+            samples = sound.finish(fill=True) if ended else sound.feed(chunk)
+            if framer is None and sound.format is not None:
+                framer = Framer(sound.format.rate_hz)
+            if framer is not None:
+                yield from framer.feed(samples)
+        if framer is not None:
+            yield from framer.finish()
 
     def _read(self, size: int) -> bytes:
         """At most `size` bytes; none at the end of the stream or when closed."""
@@ -174,32 +196,6 @@ class RawSource(Closable):
             if select.select([descriptor], [], [], _CLOSE_CHECK_S)[0]:
                 return os.read(descriptor, size)
         return b""
-
-
-def _frame(raw: bytes) -> Frame:
-    return np.frombuffer(raw.ljust(_FRAME_BYTES, b"\0"), "<i2").astype(np.int16)
-
-
-def read_wav(path: Path) -> npt.NDArray[np.int16]:
-    """A whole file as int16 mono at 16 kHz; 16-bit mono at 16 kHz comes through bit by bit.
-
-    SettingsError if it is none.
-    """
-    try:
-        # From memory, because soundfile judges an open file by the ending of its name.
-        content = io.BytesIO(path.read_bytes())
-        channels, rate = soundfile.read(content, dtype="float32", always_2d=True)
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except soundfile.LibsndfileError as error:
-        raise SettingsError(f"{path}: is not a WAV file: {error.error_string}") from error
-    mono = channels.mean(axis=1)
-    if not len(mono) or not np.isfinite(mono).all():
-        raise SettingsError(f"{path}: holds no usable audio")
-    if rate != SAMPLE_RATE_HZ:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE_HZ)
-    samples: npt.NDArray[np.int16] = np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
-    return samples
 
 
 def _wav_with_silence(path: Path, lead_in_s: float) -> npt.NDArray[np.int16]:

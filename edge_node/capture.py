@@ -8,16 +8,17 @@ nothing lives on deaf.
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
-import soxr
 
 from contract.errors import SarvisError, StartError
 from contract.telemetry import get_logger
 from edge_node.closable import Closable
-from edge_node.ring import Piece, Ring
-from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ, Frame
+from edge_node.resampling import Framer
+from edge_node.ring import Block, Piece, Ring
+from edge_node.wakeword.detector import Frame
 
 STALL_S = 5.0
 RETURN_S = 30.0
@@ -25,6 +26,8 @@ RETURN_S = 30.0
 _RING_S = 2.0
 _LOOK_S = 0.25
 _RETRY_S = 1.0
+_FIRST_SOUND_S = 2.0
+"""So long at least whoever was opened again may take to deliver, however soon it must be back."""
 _LONGEST_GAP_S = 10.0
 """A longer gap is filled up to this only: nobody waits for silence."""
 
@@ -41,7 +44,7 @@ class Recorder(Protocol):
     """Something that records into a ring, from a thread of its own."""
 
     rate_hz: int
-    """Of the samples that it puts into the ring."""
+    """Of the samples that it puts into the ring; fixed when the first are there."""
 
     def alive(self) -> bool:
         """False if nothing will come any more."""
@@ -55,12 +58,24 @@ class Recorder(Protocol):
 Open: TypeAlias = Callable[[Ring], Recorder]
 """Starts a recorder; raises StartError if the device cannot be had now."""
 
+Explain: TypeAlias = Callable[[Recorder], str]
+"""Why nothing comes of a recorder any more, as far as that is known; raises SettingsError if it never will."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How people speak of a recorder."""
+
+    name: str = "The microphone"
+    advice: str = "is it plugged in? "
+    explain: Explain = lambda _: "nothing came"
+
 
 class Capture(Closable):
     """An `AudioSource` of a recorder; raises what `open_recorder` raises.
 
     Its iteration raises MicrophoneLostError when nothing came for `stall_s` seconds, or the recorder ended, and for
-    `return_s` seconds it could not be opened again, or could but delivered nothing.
+    `return_s` seconds it could not be opened again, or could but delivered nothing; and what `kind` raises.
 
     Args:
         block_s: about how long the pieces are that the recorder puts into the ring.
@@ -75,9 +90,11 @@ class Capture(Closable):
         on_change: Callable[[Change], None] = lambda _: None,
         stall_s: float = STALL_S,
         return_s: float = RETURN_S,
+        kind: Kind | None = None,
     ) -> None:
         super().__init__()
         self._open = open_recorder
+        self._kind = kind or Kind()
         self._capacity = max(round(_RING_S / block_s), 2)
         self._on_change = on_change
         self._stall_s = stall_s
@@ -110,24 +127,24 @@ class Capture(Closable):
             yield from self._frames()
             if self._closed.is_set():
                 return
+            until = time.monotonic() + self._return_s
+            why = self._why()
+            log.warning("microphone_away", why=why)
             self._on_change("lost")
-            self._fetch_back()
+            self._fetch_back(until, why)
             if self._closed.is_set():
                 return
             self._on_change("back")
 
     def _frames(self) -> Iterator[Frame]:
         """Until the recorder is lost or all is closed. No state of the resampler outlives the device."""
-        resampler = soxr.ResampleStream(self._rate_hz, SAMPLE_RATE_HZ, 1, dtype="int16")
-        pending = np.empty(0, np.int16)
+        framer: Framer | None = None
         while (piece := self._next()) is not None:
-            samples = self._filled(piece)
-            if self._rate_hz != SAMPLE_RATE_HZ:  # even then it would add its dither
-                samples = resampler.resample_chunk(samples)
-            pending = np.concatenate((pending, samples))
-            while len(pending) >= FRAME_SAMPLES:
-                yield pending[:FRAME_SAMPLES]
-                pending = pending[FRAME_SAMPLES:]
+            if framer is None:
+                with self._changing:
+                    self._rate_hz = self._recorder.rate_hz if self._recorder is not None else self._rate_hz
+                framer = Framer(self._rate_hz)
+            yield from framer.feed(self._filled(piece))
 
     def _next(self) -> Piece | None:
         until = time.monotonic() + self._stall_s
@@ -139,17 +156,19 @@ class Capture(Closable):
                 return None
         return None
 
-    def _filled(self, piece: Piece) -> Frame:
+    def _filled(self, piece: Piece) -> Block:
         missing = min(piece.lost, round(_LONGEST_GAP_S * self._rate_hz))
         return np.concatenate((np.zeros(missing, np.int16), piece.samples)) if missing else piece.samples
 
-    def _fetch_back(self) -> None:
-        """Open the device again and see that it delivers; MicrophoneLostError if that takes too long."""
+    def _why(self) -> str:
+        with self._changing:
+            return self._kind.explain(self._recorder) if self._recorder is not None else "it was closed"
+
+    def _fetch_back(self, until: float, why: str) -> None:
+        """Open the device again and see that it delivers; MicrophoneLostError if it has not by then."""
         self._release()
         self._gaps += self._ring.gaps
         self._lost_s += self._ring.lost / self._rate_hz
-        until = time.monotonic() + self._return_s
-        why = f"nothing came for {self._stall_s:g} s"
         while not self._closed.is_set():
             self._ring = Ring(self._capacity)
             try:
@@ -157,27 +176,29 @@ class Capture(Closable):
                     if self._closed.is_set():
                         return
                     self._recorder = self._open(self._ring)
-                self._rate_hz = self._recorder.rate_hz
-                if self._delivers():
+                if self._delivers(until):
                     self.returns += 1
                     return
+                why = self._why()
                 self._release()
             except StartError as error:
                 why = str(error)
             if time.monotonic() >= until:
                 raise MicrophoneLostError(
-                    f"The microphone is gone and did not come back within {self._return_s:g} s: is it plugged in? {why}"
+                    f"{self._kind.name} is gone and did not come back within {self._return_s:g} s: "
+                    f"{self._kind.advice}{why}"
                 )
             log.warning("microphone_away", why=why)
             self._closed.wait(_RETRY_S)
 
-    def _delivers(self) -> bool:
-        until = time.monotonic() + self._stall_s
+    def _delivers(self, by: float) -> bool:
+        now = time.monotonic()
+        until = min(now + self._stall_s, max(by, now + _FIRST_SOUND_S))
         while not self._closed.is_set() and time.monotonic() < until:
             if len(self._ring):
                 return True
             if not self._alive():
-                return False
+                return bool(len(self._ring))
             self._closed.wait(_LOOK_S / 10)
         return self._closed.is_set()
 

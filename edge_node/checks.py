@@ -60,6 +60,8 @@ def _model(settings: EdgeSettings) -> Finding:
         detector.feed(frame)
     share = (time.process_time() - began) / _SPEED_FRAMES / FRAME_S
     found = f"{detector.model} computes what it should, {share:.1%} of a core"
+    if str(detector.head.fit):
+        found += f"; {detector.head.fit}"
     if share > 0.5:  # noqa: PLR2004 half a core
         return Finding(what, "warning", found, "this machine is slow: nothing else should run on it")
     return Finding(what, "fine", found)

@@ -10,6 +10,7 @@ import typer
 from contract.errors import SettingsError
 from contract.settings import load
 from contract.telemetry import configure_logging
+from edge_node.audio import SOURCE_HELP
 from edge_node.events import Events
 from edge_node.serving import serve
 from edge_node.tools_cli import bench, levels
@@ -28,7 +29,7 @@ def edge(
     uid: Annotated[
         str | None, typer.Option(help="log this user in whenever nobody is and the user's app lives")
     ] = None,
-    source: Annotated[str | None, typer.Option(help="mic, mic:NAME, exec:COMMAND, wav:FILE, stdin or silence")] = None,
+    source: Annotated[str | None, typer.Option(help=SOURCE_HELP)] = None,
     mqtt_url: Annotated[str | None, typer.Option(help="the broker, mqtt://HOST:PORT")] = None,
     http_port: Annotated[
         int | None, typer.Option(help="port of the local log-out endpoint; 0 takes a free one")

@@ -25,7 +25,6 @@ from edge_node.triggers.folder import Limits, TriggerFolder
 from edge_node.triggers.keeping import Keeping
 from edge_node.triggers.writer import Writer
 from edge_node.wakeword.adopting import Learned, VoiceWatch, voice_path
-from edge_node.wakeword.detector import Detector
 from edge_node.wakeword.native import NativeDetector
 from edge_node.wakeword.openwakeword import OpenWakeWordDetector
 from edge_node.watchdog import DEAF_S, Watchdog, notifier, watchdog_s
@@ -68,14 +67,17 @@ class Ears:
     """
 
     def __init__(self, edge: EdgeSettings, device_id: str, clock: Clock, open_source: OpenSource) -> None:
-        self.detector: Detector
+        self.detector: NativeDetector | OpenWakeWordDetector
         self.detector = NativeDetector(edge.model) if edge.engine == "native" else OpenWakeWordDetector(edge.model)
         self._advice = advice = self.detector.advice
         self._edge = edge
         self._gate = gate = Gate(advice.gate(edge.strictness, edge.threshold, edge.patience, edge.refractory_s))
         switch = Switch(Pins(), edge.gpio_mute) if edge.gpio_mute is not None else None
         self._mute = Mute(edge.state_dir, device_id, switch)
+        if str(self.detector.head.fit):
+            log.info("head_adapted", model=self.detector.model, to=str(self.detector.head.fit))
         options = SourceOptions(
+            lead_in_s=self.detector.head.lead_in_s,
             microphone=MicrophoneOptions(rate_hz=edge.rate_hz, channel=edge.channel),
             return_s=edge.microphone_return_s,
             on_change=self._changed,
@@ -134,6 +136,10 @@ class Ears:
         self._notify("STOPPING=1")
         await asyncio.to_thread(self._listener.stop, STOP_S)
         await asyncio.to_thread(self._writer.stop, STOP_S)
+
+    def close(self) -> None:
+        """Release the source, also if nothing was ever listened to; any number of times."""
+        self._source.close()
 
     def _look_at_mute(self, hearer: Hearer) -> bool:
         self._listener.muted = muted = bool(self._mute)

@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge_node.ring import Block
 from edge_node.wakeword.detector import Frame
 
 _FULL_SCALE = 32768.0
 FLOOR_DB = -96.0
 _CLIPPED = 32767
+_DITHER = 1
+"""What a program that converts zeros may add to them or take from them."""
+_DITHER_DB = -90.0
 _QUIET_DB, _LOUD_DB = -55.0, -6.0
 
 
@@ -28,6 +32,16 @@ class Level:
     clipped: int
 
 
+def dead(samples: Block) -> bool:
+    """Whether int16 (n,) is no sound at all: zeros, give or take the dither of a conversion.
+
+    A microphone that works hears its own hiss.
+    """
+    if not len(samples):
+        return True
+    return bool(int(np.abs(samples).max()) <= _DITHER and abs(float(samples.mean())) < _DITHER / 2)
+
+
 def level(frame: Frame) -> Level:
     """Of int16 (n,)."""
     samples = frame.astype(np.float64)
@@ -40,7 +54,7 @@ def level(frame: Frame) -> Level:
 
 def advice(levels: list[Level]) -> str:
     """What to do about what was heard, in one sentence."""
-    if not levels or all(one.peak_db <= FLOOR_DB for one in levels):
+    if all(one.peak_db <= _DITHER_DB for one in levels):
         return "nothing but zeros: the microphone is muted, or this is another device's channel"
     if sum(one.clipped for one in levels) > 0:
         return "too loud: samples are cut off; turn the microphone's gain down"

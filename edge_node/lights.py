@@ -3,8 +3,8 @@
 import contextlib
 import shlex
 import shutil
-import subprocess
 import threading
+import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import get_args
 
@@ -12,6 +12,7 @@ from contract.errors import SettingsError
 from contract.sections.edge import EdgeSettings
 from contract.telemetry import get_logger
 from edge_node import sounds
+from edge_node.children import Child, how_it_ended
 from edge_node.events import ConsoleIndicator, Events, Indicator, Light
 from edge_node.gpio import Pins
 
@@ -21,10 +22,15 @@ LIGHTS: tuple[Light, ...] = get_args(Light)
 HAPPENINGS: tuple[Light, ...] = ("wake_sent", "app_answered", "nobody_there")
 """What is heard each time it happens, not only when it is new."""
 _COMMAND_TIMEOUT_S = 5.0
+_LOOK_S = 0.25
+_LAST_LIGHT_S = 1.0
+"""For what runs when the node ends."""
+_MOST_LEFT = 8
+"""So many commands may have left something running."""
 
 
-def open_indicator(settings: EdgeSettings, events: Events) -> Indicator:
-    """All indicators that are set up, as one; SettingsError or StartError if one of them cannot work."""
+def open_indicator(settings: EdgeSettings, events: Events) -> "Indicators":
+    """All indicators that are set up, as one, to be closed; SettingsError or StartError if one cannot work."""
     found: list[Indicator] = [ConsoleIndicator(events)]
     if settings.light_command is not None:
         names = {light: str(light) for light in LIGHTS}
@@ -49,12 +55,19 @@ class Indicators:
         for indicator in self._indicators:
             indicator.show(light)
 
+    def close(self) -> None:
+        """Show no more, and end all programs; takes at most some three seconds."""
+        for indicator in self._indicators:
+            if isinstance(indicator, CommandIndicator):
+                indicator.close()
+
 
 class CommandIndicator:
     """Runs a command at each change, with what stands for the light as its last argument; others are passed over.
 
     While one runs, only the newest light waits. A command that fails, or takes longer than 5 s, is logged and does no
-    harm. Raises SettingsError that names `setting` if the command is none.
+    harm. What it leaves running in the background goes on until `close`. Raises SettingsError that names `setting` if
+    the command is none.
 
     Args:
         arguments: by light.
@@ -76,7 +89,10 @@ class CommandIndicator:
         self._latest: Light | None = None
         self._waiting: Light | None = None
         self._changed = threading.Condition()
-        threading.Thread(target=self._run, name=setting, daemon=True).start()
+        self._closed = threading.Event()
+        self._left: list[Child] = []
+        self._thread = threading.Thread(target=self._run, name=setting, daemon=True)
+        self._thread.start()
 
     def show(self, light: Light) -> None:
         """See `Indicator`."""
@@ -88,21 +104,57 @@ class CommandIndicator:
                 self._waiting = light
                 self._changed.notify()
 
+    def close(self) -> None:
+        """Show no more; what runs may end within a second, then it is ended with all that it started."""
+        with self._changed:
+            self._closed.set()
+            self._changed.notify()
+        self._thread.join(_LAST_LIGHT_S + 2.0)
+
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting is not None)
-                light, self._waiting = self._waiting, None
-            assert light is not None  # noqa: S101 - waited for
+        while (light := self._next()) is not None:
             try:
-                subprocess.run(  # noqa: S603 no shell; the command is a setting
-                    [*self._command, self._arguments[light]],
-                    stdin=subprocess.DEVNULL,
-                    check=True,
-                    timeout=_COMMAND_TIMEOUT_S,
-                )
-            except (OSError, subprocess.SubprocessError) as error:
-                log.warning("command_failed", setting=self._setting, light=light, error=str(error))
+                self._do([*self._command, self._arguments[light]], light)
+            except OSError as error:
+                self._failed(light, str(error))
+        for child in self._left:
+            child.end()
+
+    def _next(self) -> Light | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting is not None or self._closed.is_set())
+            light, self._waiting = self._waiting, None
+            return None if self._closed.is_set() else light
+
+    def _do(self, command: list[str], light: Light) -> None:
+        child = Child(command)
+        status = self._ended(child)
+        if status is None or not child.lives():
+            child.end()
+        else:
+            self._left.append(child)
+            while len(self._left) > _MOST_LEFT:
+                self._left.pop(0).end()
+        self._left = [child for child in self._left if child.lives()]
+        if status is None and not self._closed.is_set():
+            self._failed(light, f"it took longer than {_COMMAND_TIMEOUT_S:g} s, and was ended")
+        elif status:
+            told = f"exit status {status}" if status > 0 else how_it_ended(status)
+            self._failed(light, f"it {told}" if status < 0 else told)
+
+    def _ended(self, child: Child) -> int | None:
+        """Its status; None if it takes too long, or longer than there is time when the node ends."""
+        until = time.monotonic() + _COMMAND_TIMEOUT_S
+        while True:
+            status = child.wait(_LOOK_S)
+            now = time.monotonic()
+            if self._closed.is_set():
+                until = min(until, now + _LAST_LIGHT_S)
+            if status is not None or now >= until:
+                return status
+
+    def _failed(self, light: Light, why: str) -> None:
+        log.warning("command_failed", setting=self._setting, light=light, error=why)
 
 
 class PinIndicator:

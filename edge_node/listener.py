@@ -8,6 +8,7 @@ import numpy as np
 
 from edge_node.audio import AudioSource
 from edge_node.gate import Gate, Trigger
+from edge_node.levels import dead
 from edge_node.metrics import SCORES
 from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ, Detector, Frame
 
@@ -25,8 +26,8 @@ class Listener:
     """Listens in its own thread until the source ends, something fails or `stop` is called; closes the source.
 
     Callbacks run in that thread: `on_trigger` for each trigger; `on_silence` with True when frames have been nothing
-    but zeros for SILENT_S, and with False when that is over; then `on_end` exactly once, with the exception that ended
-    it or None. `on_frame` sees each frame after all that.
+    but zeros (`levels.dead`) for SILENT_S, and with False when that is over; then `on_end` exactly once, with the
+    exception that ended it or None. `on_frame` sees each frame after all that.
 
     Attributes:
         frames: frames heard; times 0.08 s this is the audio clock.
@@ -74,7 +75,7 @@ class Listener:
 
     def _watch_silence(self, frame: Frame) -> None:
         """A microphone that works always hears something, if only its own hiss."""
-        if frame.any():
+        if not dead(frame):
             if self._silent >= _SILENT_FRAMES:
                 self._on_silence(False)
             self._silent = 0

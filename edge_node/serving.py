@@ -12,7 +12,7 @@ import uvicorn
 
 from contract import mqtt
 from contract.clock import SystemClock
-from contract.errors import SarvisError
+from contract.errors import SarvisError, SettingsError
 from contract.http_protocol import IDLE_S, PunctualProtocol, Room
 from contract.sections.base import networks
 from contract.sections.edge import EdgeSettings
@@ -39,17 +39,29 @@ class ListenerFailedError(SarvisError):
 
 
 async def serve(settings: Settings, device_id: str, events: Events, *, open_source: OpenSource = open_source) -> None:
-    """Run the node; raises SettingsError or StartError before it listens, ListenerFailedError when it turns deaf."""
+    """Run the node; raises SettingsError or StartError before it listens, ListenerFailedError when it turns deaf.
+
+    SettingsError, too, when what it listens to turns out to be no sound.
+    """
+    with contextlib.ExitStack() as opened:
+        await _serve(settings, device_id, events, open_source, opened)
+
+
+async def _serve(
+    settings: Settings, device_id: str, events: Events, open_source: OpenSource, opened: contextlib.ExitStack
+) -> None:
     edge = settings.edge
     clock = SystemClock()
     if edge.uplink == "mqtt":
         mqtt.check(settings.mqtt)
     selftest.check()
     ears = Ears(edge, device_id, clock, open_source)
+    opened.callback(ears.close)
     listening = listen("the edge's log-out endpoint", edge.http_host, edge.http_port, option="--http-port")
     state_file = StateFile(edge.state_dir, device_id)
     model = ears.detector.model
     indicator = open_indicator(edge, events)
+    opened.callback(indicator.close)
     node: EdgeNode | HttpNode
     if edge.uplink == "mqtt":
         node = EdgeNode(
@@ -59,7 +71,7 @@ async def serve(settings: Settings, device_id: str, events: Events, *, open_sour
         node = HttpNode(edge, clock=clock, state_file=state_file, events=events, indicator=indicator)
     stopping = asyncio.Event()
     # Before the line that says it listens: whoever reads that may send a signal at once.
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum in _signals():
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
     PunctualProtocol.room = Room.all_there_is()
 
@@ -79,7 +91,7 @@ async def serve(settings: Settings, device_id: str, events: Events, *, open_sour
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if ears.end.done() and ears.end.result() is None:
         await _settle(node.outbox)
-    await ears.stop()
+    await asyncio.gather(ears.stop(), asyncio.to_thread(indicator.close))
     server.should_exit = True
     await asyncio.wait(tasks[:1])
     for task in tasks:
@@ -110,8 +122,16 @@ def endpoint(
     )
 
 
+def _signals() -> list[signal.Signals]:
+    """What ends a node: also the end of its terminal, of which programs in groups of their own do not hear."""
+    hung_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []  # nohup has ignored it
+    return [signal.SIGINT, signal.SIGTERM, *hung_up]
+
+
 def _raise_failure(why_deaf: BaseException | None, results: list[BaseException | None]) -> None:
     """End the process with what ended the node, if it was a fault."""
+    if isinstance(why_deaf, SettingsError):
+        raise why_deaf
     if why_deaf is not None:
         raise ListenerFailedError(f"the node hears nothing any more: {why_deaf}") from why_deaf
     for result in results:

@@ -15,14 +15,14 @@ from rich.live import Live
 from rich.text import Text
 
 from contract.settings import load
-from edge_node.audio import SourceOptions, open_source
+from edge_node.audio import SOURCE_HELP, SourceOptions, open_source
 from edge_node.levels import FLOOR_DB, Level, advice, level
 from edge_node.microphone import MicrophoneOptions
 from edge_node.wakeword import selftest
 from edge_node.wakeword.detector import FRAME_S, FRAME_SAMPLES
 from edge_node.wakeword.native import NativeDetector
 
-_Source = Annotated[str | None, typer.Option(help="mic, mic:NAME, exec:COMMAND, wav:FILE, stdin or silence")]
+_Source = Annotated[str | None, typer.Option(help=SOURCE_HELP)]
 _Config = Annotated[Path | None, typer.Option(help="settings file instead of ./sarvis.toml")]
 _AsJson = Annotated[bool, typer.Option("--json", help="for programs")]
 

@@ -9,14 +9,14 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from contract.errors import SarvisError
+from contract.errors import SarvisError, SettingsError
 from edge_node.audio import SourceOptions, open_source
 from edge_node.gate import Gate
 from edge_node.wakeword.adopting import Learned
 from edge_node.wakeword.detector import FRAME_S
 from edge_node.wakeword.enrolling.cli import enroll, review
 from edge_node.wakeword.grounds import grounds_path
-from edge_node.wakeword.native import NativeDetector, shipped_model_path
+from edge_node.wakeword.native import Head, NativeDetector, shipped_model_path
 
 app = typer.Typer(no_args_is_help=True, help="Teach a node your voice; judge recordings; make a model and measure it.")
 
@@ -33,18 +33,38 @@ _Word = Annotated[str, typer.Option("--word", help="in Hangul, or a TOML file li
 
 @app.command()
 def score(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="WAV files, any rate, any channels")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="WAV, FLAC, Ogg or MP3, any rate, any channels")
+    ],
     model: _Model = None,
     strictness: Annotated[Strictness, typer.Option(help="how sure the model must be to fire")] = "normal",
     voice: Annotated[Path | None, typer.Option(metavar="FILE", help="a voice that `enroll` learned")] = None,
 ) -> None:
-    """Print one JSON line per file: highest score, whether it fires, and at which second of the file."""
+    """Print one JSON line per file: highest score, whether it fires, and at which second of the file.
+
+    What cannot be heard is told on standard error; the others are judged, and the command ends with 1 (2 if there is
+    none).
+    """
     with _errors():
         learned = Learned.load(voice, model) if voice is not None else None
-        for file in files:
-            result = score_file(file, model, strictness, learned)
-            line = {"file": str(file), "score": result.score, "fired": result.at_s is not None, "at_s": result.at_s}
-            typer.echo(json.dumps(line, ensure_ascii=False))
+        fit = Head(model).fit
+        if str(fit):
+            typer.echo(f"{model}: {fit}", err=True)
+        wrong = [file for file in files if not _told(file, model, strictness, learned)]
+    if wrong:
+        raise typer.Exit(2 if len(wrong) == len(files) else 1)
+
+
+def _told(file: Path, model: Path | None, strictness: Strictness, learned: Learned | None) -> bool:
+    """Whether the file could be heard."""
+    try:
+        result = score_file(file, model, strictness, learned)
+    except SettingsError as error:
+        typer.echo(f"error: {error}", err=True)
+        return False
+    line = {"file": str(file), "score": result.score, "fired": result.at_s is not None, "at_s": result.at_s}
+    typer.echo(json.dumps(line, ensure_ascii=False))
+    return True
 
 
 @app.command()
@@ -189,7 +209,7 @@ def score_file(
     gate = Gate(detector.advice.gate(strictness, voice.threshold if voice is not None else None))
     detector.adopt(voice.look if voice is not None else None)
     highest, fired_at_s = 0.0, None
-    options = SourceOptions(pace=False)
+    options = SourceOptions(lead_in_s=detector.head.lead_in_s, pace=False)
     with open_source(f"wav:{file}", options) as frames:
         for number, frame in enumerate(frames, start=1):
             current = detector.feed(frame)

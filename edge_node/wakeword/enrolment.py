@@ -15,6 +15,7 @@ from edge_node.gate import Gate
 from edge_node.wakeword.adopting import Learned
 from edge_node.wakeword.augment import variants
 from edge_node.wakeword.detector import FRAME_S, FRAME_SAMPLES
+from edge_node.wakeword.foreign_heads import Fit
 from edge_node.wakeword.grounds import ASKED_FROM, BEST_FRAMES, Grounds
 from edge_node.wakeword.impression import Impression, Line, peaks, where
 from edge_node.wakeword.incremental import Floats, Numbers
@@ -28,7 +29,6 @@ Samples = npt.NDArray[np.int16]
 FAINTEST, HIGHEST = 0.2, 0.99
 """Below, words are not the model's; above, hardly anything is heard any more."""
 
-_LEAD_SAMPLES = 26 * FRAME_SAMPLES
 _TAIL_SAMPLES = 4 * FRAME_SAMPLES
 
 
@@ -57,7 +57,8 @@ def learn_voice(
         labelled_words=[],
         labelled_others=[],
     )
-    grounds = Grounds.load(model)
+    # A verifier sees the window that most heads see.
+    grounds = Grounds.load(model) if ear.head.fit == Fit() else None
     if grounds is None:
         return _labelled(voice, ear, hard_positives, hard_negatives)
     mind = Mind(ear, grounds, Insight(ear.head.path, grounds.layers))
@@ -165,7 +166,7 @@ def _wakes(learned: Learned, sound: Samples, room: Samples, model: Path | None) 
     detector = NativeDetector(model)
     detector.adopt(learned.look)
     gate = Gate(detector.advice.gate(threshold=learned.threshold))
-    stream = _after_the_room(sound, room)
+    stream = _after_the_room(sound, room, detector.head)
     frames = stream[: len(stream) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
     return sum(gate.feed(detector.feed(frame), at * FRAME_S) is not None for at, frame in enumerate(frames, start=1))
 
@@ -233,16 +234,17 @@ class Ear:
 
     def hears(self, sound: Samples) -> Heard:
         """A sound of its own, int16 (n,), after 2 s of the room: an engine needs them before it can score."""
-        return self._hears(_after_the_room(sound, self.room))
+        return self._hears(_after_the_room(sound, self.room, self.head))
 
     def _hears(self, stream: Samples) -> Heard:
-        mel = mel_rows(stream)
+        mel = mel_rows(stream, self.head.fit.scale)
         embedded = embeddings_of(mel)
         return Heard(np.nan_to_num(scores_of(embedded, self.head, mel)), embedded)
 
     def variants(self, sound: Samples) -> list[Heard]:
         """An utterance as it may sound tomorrow (`augment.py`), each after 2 s of the room."""
-        return [self._hears(one) for one in variants(_after_the_room(sound, self.room), self.room, self.talk)]
+        whole = _after_the_room(sound, self.room, self.head)
+        return [self._hears(one) for one in variants(whole, self.room, self.talk)]
 
     def peak(self, heard: Heard) -> float:
         """The highest of `peaks`."""
@@ -293,6 +295,7 @@ class Mind:
         return self.grounds.along(np.stack([self.insight.of(heard.window(frame)) for heard, frame in places]))
 
 
-def _after_the_room(sound: Samples, room: Samples) -> Samples:
-    lead = np.resize(room, _LEAD_SAMPLES) if len(room) else np.zeros(_LEAD_SAMPLES, np.int16)
+def _after_the_room(sound: Samples, room: Samples, head: Head) -> Samples:
+    count = (head.lead_frames + 2) * FRAME_SAMPLES
+    lead = np.resize(room, count) if len(room) else np.zeros(count, np.int16)
     return np.concatenate((lead, sound, np.zeros(_TAIL_SAMPLES, np.int16)))

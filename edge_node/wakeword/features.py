@@ -3,6 +3,7 @@
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ _DYNAMIC_RANGE_DB = 80.0
 _CARRY_SAMPLES = 480
 
 
-def log_mel(samples: npt.NDArray[np.int16]) -> Floats:
+def log_mel(samples: npt.NDArray[Any]) -> Floats:
     """Mel rows, float32 (n, 32), of one chunk: 512 samples every 160, clamped 80 dB below the chunk's maximum."""
     spans = np.lib.stride_tricks.sliding_window_view(samples, _FFT_SAMPLES)[::_HOP_SAMPLES]
     spectrum = np.fft.rfft(spans * _window())
@@ -33,23 +34,27 @@ def log_mel(samples: npt.NDArray[np.int16]) -> Floats:
 
 
 class MelStream:
-    """Cuts a stream of frames into chunks that overlap by 480 samples, so that no row is missing or double."""
+    """Cuts a stream of frames into chunks that overlap by 480 samples, so that no row is missing or double.
 
-    def __init__(self) -> None:
+    Samples are multiplied with `scale` first; openWakeWord takes them as they are.
+    """
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self._scale = scale
         self._carry: Frame = np.empty(0, np.int16)
 
     def feed(self, frame: Frame) -> Floats:
         """The new mel rows: (8, 32), but (5, 32) for the first frame, which has nothing before it."""
         chunk = np.concatenate((self._carry, frame))
         self._carry = chunk[-_CARRY_SAMPLES:]
-        return log_mel(chunk)
+        return log_mel(chunk if self._scale == 1.0 else chunk * self._scale)
 
 
 class FrameRows:
     """The mel rows of a stream, always 8 for a frame: before the first one's 5 stand 3 that are no audio."""
 
-    def __init__(self) -> None:
-        self._mel = MelStream()
+    def __init__(self, scale: float = 1.0) -> None:
+        self._mel = MelStream(scale)
 
     def feed(self, frame: Frame) -> Floats:
         """The new rows, float32 (8, 32)."""

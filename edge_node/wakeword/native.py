@@ -1,4 +1,4 @@
-"""SARVIS's own engine: openWakeWord's features and any openWakeWord head, on numpy and onnxruntime.
+"""SARVIS's own engine: openWakeWord's features and any head on them that gives one score, on numpy and onnxruntime.
 
 A head that `sarvis wakeword train` made may bring a second stage.
 """
@@ -15,19 +15,20 @@ import numpy as np
 
 from contract.errors import SettingsError
 from edge_node.gate import GateSettings
-from edge_node.wakeword.detector import Frame
+from edge_node.wakeword.detector import FRAME_S, Frame
 from edge_node.wakeword.features import Embedder, FrameRows
-from edge_node.wakeword.incremental import EMBEDDING_SIZE, Floats
-from edge_node.wakeword.runtime import Model, has_shapes, open_model, shapes_of
+from edge_node.wakeword.foreign_heads import HEAD_EMBEDDINGS as HEAD_EMBEDDINGS  # noqa: PLC0414 its users know it here
+from edge_node.wakeword.foreign_heads import open_head
+from edge_node.wakeword.incremental import WARM_UP_FRAMES, Floats
+from edge_node.wakeword.runtime import Model
 from edge_node.wakeword.second_stage import FRAMES, SECOND, SecondStage
 from edge_node.wakeword.verifier import SecondLook
 
-HEAD_EMBEDDINGS = 16
 SHIPPED_MODEL = "ssabiseu.onnx"
 ADVICE = "sarvis.advice"
 """Name of the model's metadata that holds thresholds and patience, as JSON."""
 
-_EXPECTED = f"a wake-word head in ONNX with one input (1, {HEAD_EMBEDDINGS}, {EMBEDDING_SIZE}) and one output (1, 1)"
+_LEAD_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +70,22 @@ class Advice:
 
 
 class NativeDetector:
-    """A `Detector` for one audio stream: its first score comes with the 25th frame, after 2 s; raises as `Head`."""
+    """A `Detector` for one audio stream; raises as `Head`.
+
+    With a head for 16 embeddings its first score comes with the 25th frame, after 2 s.
+
+    Attributes:
+        head: what judges.
+    """
 
     def __init__(self, model_path: Path | None = None) -> None:
-        self._head = Head(model_path)
-        self.model = self._head.name
-        self.advice = self._head.advice
-        self._rows = FrameRows()
+        self.head = Head(model_path)
+        self.model = self.head.name
+        self.advice = self.head.advice
+        self._rows = FrameRows(self.head.fit.scale)
         self._embed = Embedder()
         self._recent: deque[Floats] = deque(maxlen=FRAMES)
-        self._window: deque[Floats] = deque(maxlen=HEAD_EMBEDDINGS)
+        self._window: deque[Floats] = deque(maxlen=self.head.fit.embeddings)
         self._look: SecondLook | None = None
 
     def adopt(self, look: SecondLook | None) -> None:
@@ -92,38 +99,49 @@ class NativeDetector:
         embedding = self._embed.feed(rows)
         if embedding is not None:
             self._window.append(embedding)
-        if len(self._window) < HEAD_EMBEDDINGS:
+        if len(self._window) < self.head.fit.embeddings:
             return None
         window = np.stack(self._window)
-        score = self._head.judge(window, self._recent)
-        return score if self._look is None else self._look.fuse(score, window)
+        judged = self.head.judge(window, self._recent)
+        return judged if self._look is None else self._look.fuse(judged, window)
 
 
 class Head:
-    """What tells the wake word from the last 16 embeddings.
+    """What tells the wake word from the last embeddings.
 
-    Raises SettingsError if `path` (default: the shipped one) is no readable head of the expected shape.
+    Raises SettingsError if `path` (default: the shipped one) is no readable head that fits.
 
     Attributes:
+        fit: how many embeddings, and on whose scale.
         second: what looks again at candidates; None if the model has none.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or shipped_model_path()
         self.name = self.path.stem
-        self._session = _open_head(self.path)
+        self._session, self.fit = open_head(self.path)
         self.advice = _advice(self.path, self._session)
         self.second = _second(self.path, self._session)
         self._input: str = self._session.get_inputs()[0].name
 
+    @property
+    def lead_frames(self) -> int:
+        """So many frames come before the first that has a score."""
+        return WARM_UP_FRAMES + self.fit.embeddings - 2
+
+    @property
+    def lead_in_s(self) -> float:
+        """What must be heard before a word, so that all of it is judged."""
+        return (self.lead_frames + 1) * FRAME_S + _LEAD_S
+
     def score(self, window: Floats) -> float:
-        """0 to 1, of embeddings float32 (16, 96); the head alone."""
-        return float(self._session.run(None, {self._input: window[np.newaxis]})[0][0, 0])
+        """0 to 1, of embeddings float32 (n, 96); the head alone."""
+        return float(self._session.run(None, {self._input: window[np.newaxis]})[0].item())
 
     def judge(self, window: Floats, rows: Sequence[Floats] | Floats) -> float:
         """The whole model's score, 0 to 1, of those embeddings and the rows that `SecondStage.logit` takes."""
-        score = self.score(window)
-        return score if self.second is None else self.second.fuse(score, rows)
+        judged = self.score(window)
+        return judged if self.second is None else self.second.fuse(judged, rows)
 
     def alone(self) -> "Head":
         """The same head without its second stage."""
@@ -135,16 +153,6 @@ class Head:
 def shipped_model_path() -> Path:
     """The model for 싸비스 that is installed with this package; its card stands beside it."""
     return Path(str(files("edge_node.wakeword") / "models" / SHIPPED_MODEL))
-
-
-def _open_head(path: Path) -> Model:
-    try:
-        session = open_model(path)
-    except Exception as error:  # onnxruntime has a dozen unrelated ones for a bad file
-        raise SettingsError(f"{path}: cannot be read as a model; expected {_EXPECTED}") from error
-    if not has_shapes(session, (1, HEAD_EMBEDDINGS, EMBEDDING_SIZE), (1, 1)):
-        raise SettingsError(f"{path}: has inputs and outputs {shapes_of(session)}; expected {_EXPECTED}")
-    return session
 
 
 def _advice(path: Path, session: Model) -> Advice:

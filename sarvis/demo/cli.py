@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from contract.errors import SettingsError, StartError
+from contract.errors import StartError
 from sarvis.demo.processes import DemoFailedError
 from sarvis.demo.story import Story
 
@@ -34,10 +34,8 @@ def demo(
 
 def _length_s(wav: Path) -> float:
     try:
-        import soundfile  # noqa: PLC0415 - only the demo needs the extra [edge]
+        from edge_node.soundfiles import read_wav  # noqa: PLC0415 - only the demo needs the extra [edge]
+        from edge_node.wakeword.detector import SAMPLE_RATE_HZ  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise StartError(f"the demo needs {error.name}, which is not installed: pip install 'sarvis[edge]'") from None
-    try:
-        return float(soundfile.info(str(wav)).duration)
-    except (OSError, RuntimeError) as error:
-        raise SettingsError(f"{wav} cannot be heard: {error}") from None
+    return len(read_wav(wav)) / SAMPLE_RATE_HZ

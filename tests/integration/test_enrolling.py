@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 import soxr
 
-from edge_node.audio import read_wav
+from edge_node.soundfiles import read_wav
 from edge_node.triggers.folder import TriggerFolder
 from edge_node.wav import wav
 from tests.support.ports import free_port

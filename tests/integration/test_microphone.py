@@ -101,6 +101,8 @@ def test_a_sound_server_that_is_gone_for_good_ends_the_listener_with_an_error(
     [
         "parec --raw --format=s16le --rate=16000 --channels=1 --latency-msec=20",
         "arecord -q -D pulse -t raw -f S16_LE -r 16000 -c 1",
+        "arecord -q -D pulse -t wav -f S16_LE -r 44100 -c 2",
+        "parec --file-format=au --format=float32le --rate=48000 --channels=2 --latency-msec=20",
     ],
 )
 def test_a_program_that_records_does_as_well(sound_server: SoundServer, command: str) -> None:

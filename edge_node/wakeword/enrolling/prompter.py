@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from contract.errors import SettingsError
+from edge_node.levels import dead
 from edge_node.wakeword.detector import FRAME_S, Frame
 from edge_node.wakeword.enrolling.takes import OVER_ROOM_DB, Samples, Segmenter, Utterance, Verdict, judge, room_level
 
@@ -149,7 +150,7 @@ class Prompter:
         self._room_db = room_level(self.room)
         self._next("words")
         told = [f"   The room is at {self._room_db:.0f} dB."]
-        if not self.room.any():
+        if all(map(dead, self._room)):
             told = ["   Nothing but zeros came: is the microphone muted, or is this another one?"]
         return [
             *told,

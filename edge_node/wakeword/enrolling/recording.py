@@ -7,8 +7,10 @@ from pathlib import Path
 from contract import files
 from contract.errors import SarvisError, SettingsError, StartError
 from contract.sections.edge import EdgeSettings
-from edge_node.audio import AudioSource, SourceOptions, open_source, read_wav
+from edge_node.audio import AudioSource, SourceOptions, open_source
+from edge_node.levels import dead
 from edge_node.microphone import MicrophoneOptions
+from edge_node.soundfiles import read_wav
 from edge_node.state import in_use
 from edge_node.triggers.folder import PRIVATE
 from edge_node.wakeword.enrolling.prompter import Plan, Prompter, check_count, unfit
@@ -79,19 +81,30 @@ def open_ears(edge: EdgeSettings, device_id: str) -> AudioSource:
 
 
 def read(words: Sequence[Path], speech: Path | None, room: Path | None, say: Say) -> Recorded:
-    """From WAV files; words that are not fit are left out, and it is said why. SettingsError if too few are left."""
+    """From WAV files; words that are not fit, or cannot be read, are left out, and it is said why.
+
+    SettingsError if too few are left, or if there is no room or no speech.
+    """
     if speech is None or room is None:
         raise SettingsError("--wav needs --speech and --room, too: a file of other talk, and one of the room alone")
     check_count(len(words))
-    room_samples = read_wav(room)
+    spoken, room_samples = read_wav(speech), read_wav(room)
+    if dead(room_samples):
+        say(f"{room}: nothing but zeros: was the microphone muted, or was this another one?")
     room_db = room_level(room_samples)
-    taken = [measured(read_wav(file), room_db) for file in words]
+    files, taken = [], []
+    for file in words:
+        try:
+            taken.append(measured(read_wav(file), room_db))
+            files.append(file)
+        except SettingsError as error:
+            say(f"{file} is left out: {str(error).removeprefix(f'{file}: ')}")
     bad = unfit(taken, room_db)
     for place, why in bad.items():
-        say(f"{words[place]} is left out: {why}")
+        say(f"{files[place]} is left out: {why}")
     fit = [one.samples for place, one in enumerate(taken) if place not in bad]
     check_count(len(fit))
-    return Recorded(fit, read_wav(speech), room_samples)
+    return Recorded(fit, spoken, room_samples)
 
 
 def keep(recorded: Recorded, folder: Path) -> None:

@@ -2,11 +2,11 @@
 
 import shlex
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from contract.errors import SettingsError
+from edge_node.children import Child, how_it_ended
 from edge_node.triggers.folder import Kept, Label, TriggerFolder
 
 PLAYERS = ("paplay", "aplay -q", "pw-play")
@@ -91,11 +91,18 @@ def play_with(command: str | None, say: Say) -> Callable[[Path], None]:
             say(f"{error}: {file}")
             return
         try:
-            done = subprocess.run([*words, str(file)], check=False, timeout=_PLAY_S, stdin=subprocess.DEVNULL)  # noqa: S603
-        except (OSError, subprocess.TimeoutExpired) as error:
+            child = Child([*words, str(file)])
+        except OSError as error:
             say(f"{words[0]} did not play it: {error}")
             return
-        if done.returncode:
-            say(f"{words[0]} did not play it (it ended with {done.returncode})")
+        try:
+            status = child.wait(_PLAY_S)
+        finally:
+            child.end()
+        if status is None:
+            say(f"{words[0]} did not play it: it took longer than {_PLAY_S:g} s, and was ended")
+        elif status:
+            how = f"ended with {status}" if status > 0 else how_it_ended(status)
+            say(f"{words[0]} did not play it (it {how})")
 
     return play

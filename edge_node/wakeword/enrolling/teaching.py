@@ -7,7 +7,8 @@ from pathlib import Path
 
 from contract.errors import SettingsError
 from contract.sections.edge import EdgeSettings
-from edge_node.audio import read_wav
+from contract.telemetry import get_logger
+from edge_node.soundfiles import read_wav
 from edge_node.state import in_use
 from edge_node.triggers.folder import Label, TriggerFolder
 from edge_node.wakeword.adopting import Learned, voice_path
@@ -18,6 +19,8 @@ from edge_node.wakeword.native import Head
 from edge_node.wakeword.voice import Voice
 
 _NORMAL_95 = 1.96
+
+log = get_logger("teaching")
 
 
 def check(edge: EdgeSettings, device_id: str) -> None:
@@ -140,11 +143,18 @@ def likely(hits: int, tries: int) -> tuple[float, float]:
 
 
 def labelled(folder: TriggerFolder, label: Label) -> list[Samples]:
-    """The sound of all that has this label, the oldest first."""
+    """The sound of all that has this label, the oldest first; what cannot be read is logged, and left out."""
     try:
-        return [read_wav(folder.path / kept.name) for kept in folder.all() if kept.label == label]
+        wanted = [folder.path / kept.name for kept in folder.all() if kept.label == label]
     except OSError as error:
         raise _unusable(folder.path, error) from error
+    found = []
+    for file in wanted:
+        try:
+            found.append(read_wav(file))
+        except SettingsError as error:
+            log.warning("label_left_out", why=str(error))
+    return found
 
 
 def _stored(voice: Voice, edge: EdgeSettings, device_id: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from contract.errors import SettingsError
+from edge_node.wakeword.foreign_heads import Fit
 from edge_node.wakeword.incremental import EMBEDDING_SIZE, MEL_BINS, ROWS_PER_FRAME
 from edge_node.wakeword.native import HEAD_EMBEDDINGS, Head
 from edge_node.wakeword.second_stage import FRAMES, SecondStage
@@ -85,15 +86,34 @@ def named(model: Path, beside: Sequence[Path]) -> dict[str, Head]:
 
     SettingsError if one of them is no model, or if two would have the same name.
     """
-    head = Head(model)
+    heads, wrong = {}, []
+    for path in (model, *beside):
+        try:
+            heads[path] = ordinary(path)
+        except SettingsError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise SettingsError("\nerror: ".join(wrong))
+    head = heads[model]
     found = {THIS: head} | ({ALONE: head.alone()} if head.second else {})
     for path in beside:
-        other = Head(path)
+        other = heads[path]
         name = other.name.replace("-", " ")
         if name in found:
             raise SettingsError(f"{path}: another model is named {name!r} already; rename the file")
         found[name] = other
     return found
+
+
+def ordinary(path: Path) -> Head:
+    """A head on openWakeWord's scale, for 16 embeddings: others cannot be measured with what was cached.
+
+    SettingsError if it is none.
+    """
+    head = Head(path)
+    if head.fit != Fit():
+        raise SettingsError(f"{path}: has learned from {head.fit}: only `sarvis wakeword score` judges that")
+    return head
 
 
 def compare(models: Mapping[str, Head], hearing: Hearing, clips: Sequence[Clip], cache: Path) -> Comparison | None:

@@ -17,6 +17,7 @@ from contract.errors import SettingsError
 from edge_node import audio
 from edge_node.audio import AudioSource, PacedSource, Pacer, SourceOptions, open_source
 from edge_node.gate import Gate
+from edge_node.microphone import MicrophoneOptions
 from edge_node.wakeword.detector import FRAME_S, FRAME_SAMPLES, Frame
 from edge_node.wakeword.native import NativeDetector
 
@@ -195,6 +196,37 @@ class TestStdin:
         path.write_bytes(bytes(3 * 2 * FRAME_SAMPLES))
         with path.open("rb") as file:
             assert len(read(open_source("stdin", SourceOptions(stdin=file)))) == 3
+
+    @pytest.mark.parametrize(("rate_hz", "subtype"), [(48_000, "FLOAT"), (44_100, "PCM_24"), (16_000, "PCM_16")])
+    def test_a_wav_file_on_standard_input_is_heard_as_its_header_says(
+        self, tmp_path: Path, rate_hz: int, subtype: str
+    ) -> None:
+        samples, rate = soundfile.read(CLIP, dtype="float32")
+        there = np.concatenate((np.zeros(rate_hz * 5 // 2, np.float32), soxr.resample(samples, rate, rate_hz)))
+        path = tmp_path / "there.wav"
+        soundfile.write(path, np.stack((there, 0.3 * there), axis=1), rate_hz, subtype=subtype)
+        with path.open("rb") as file:
+            frames = read(open_source("stdin", SourceOptions(stdin=file)))
+        detector = NativeDetector()
+        gate = Gate(detector.advice.gate())
+        triggers = [gate.feed(detector.feed(frame), number * FRAME_S) for number, frame in enumerate(frames, start=1)]
+        assert sum(trigger is not None for trigger in triggers) == 1
+        assert abs(len(frames) * FRAME_S - len(there) / rate_hz) < FRAME_S + 0.001
+
+    def test_raw_sound_at_another_rate_is_heard_when_the_settings_say_so(self, tmp_path: Path) -> None:
+        path = tmp_path / "raw"
+        path.write_bytes(np.full(48_000, 1000, "<i2").tobytes())
+        with path.open("rb") as file:
+            options = SourceOptions(stdin=file, microphone=MicrophoneOptions(rate_hz=48_000))
+            heard = np.concatenate(read(open_source("stdin", options)))
+        assert abs(len(heard) - 16_000) < FRAME_SAMPLES
+        assert abs(int(heard[8_000]) - 1000) <= 1
+
+    def test_what_is_no_sound_on_standard_input_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "there.ogg"
+        soundfile.write(path, np.zeros(16_000), 16_000, format="OGG", subtype="VORBIS")
+        with path.open("rb") as file, pytest.raises(SettingsError, match="Ogg"):
+            read(open_source("stdin", SourceOptions(stdin=file)))
 
     def test_it_is_standard_input_unless_told_otherwise(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "raw"

@@ -7,10 +7,11 @@ import numpy as np
 
 from contract.clock import SystemClock
 from contract.sections.edge import EdgeSettings
-from edge_node.audio import AudioSource, PacedSource, SourceOptions, read_wav
+from edge_node.audio import AudioSource, PacedSource, SourceOptions
 from edge_node.ears import Ears
 from edge_node.events import Alarm
 from edge_node.gate import Trigger
+from edge_node.soundfiles import read_wav
 from edge_node.triggers.folder import TriggerFolder
 from edge_node.wakeword.adopting import voice_path
 from edge_node.wakeword.voice import Voice, model_sha256

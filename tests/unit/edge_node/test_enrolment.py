@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from contract.errors import SettingsError
-from edge_node.audio import read_wav
+from edge_node.soundfiles import read_wav
 from edge_node.wakeword.adopting import Learned
 from edge_node.wakeword.augment import variants
 from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ

@@ -1,6 +1,7 @@
 """Lamps, pins and switches; Jetson.GPIO is played by a module that remembers."""
 
 import io
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from edge_node.events import Events, Light
 from edge_node.gpio import Pins
 from edge_node.lights import LIGHTS, CommandIndicator, open_indicator
 from edge_node.mute import Mute, Switch
+from tests.support.running import running
 from tests.support.waiting import wait_for
 
 NAMES = {light: str(light) for light in LIGHTS}
@@ -158,6 +160,33 @@ def test_a_command_that_fails_is_logged_and_run_again_for_the_next_light(
         wait_for(light, partial(said, log, light))
     wait_for("the warnings", lambda: len(warned) == len(lights))
     assert all("exit status 1" in warning for warning in warned)
+
+
+@pytest.mark.parametrize("script", ["{sleep}", "{sleep} | {sleep}", "trap '' TERM; {sleep}; :", "{sleep} & exit 0"])
+def test_when_the_node_ends_so_does_what_a_command_has_started(tmp_path: Path, script: str) -> None:
+    words = f"sleep 38{os.getpid()}.{abs(hash(script)) % 10**6}"
+    lamp = tmp_path / "lamp"
+    lamp.write_text(f"#!/bin/sh\n{script.format(sleep=words)}\n")
+    lamp.chmod(0o755)
+    lights = open_indicator(settings(light_command=str(lamp), state_dir=tmp_path), events())
+    lights.show("active")
+    wait_for("the command", lambda: running(words))
+    lights.close()
+    assert not running(words)
+    lights.show("standby")
+
+
+def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_node.lights._COMMAND_TIMEOUT_S", 0.2)
+    warned: list[str] = []
+    monkeypatch.setattr("edge_node.lights.log.warning", lambda _event, **told: warned.append(str(told)))
+    words = f"sleep 39{os.getpid()}.5"
+    lights = CommandIndicator("edge.light_command", f"""sh -c "trap '' TERM; {words} | {words}; :" """, NAMES)
+    lights.show("active")
+    wait_for("the warning", lambda: warned)
+    assert "longer than 0.2 s" in warned[0]
+    assert not running(words)
+    lights.close()
 
 
 @pytest.mark.parametrize("line", ["no-such-program-anywhere", "  ", "'unfinished"])

@@ -10,6 +10,7 @@ import pytest
 from edge_node.audio import AudioSource, SourceOptions, open_source
 from edge_node.gate import Gate, Trigger
 from edge_node.listener import Listener
+from edge_node.resampling import Framer
 from edge_node.wakeword.detector import FRAME_SAMPLES, Detector, Frame
 from edge_node.wakeword.native import NativeDetector
 
@@ -170,6 +171,21 @@ def test_half_a_minute_of_nothing_but_zeros_is_reported_once_and_so_is_its_end()
     listener.start()
     assert ended.wait(TIMEOUT_S)
     assert told == [(1 + 374 + 1 + 375, True), (1 + 374 + 1 + 501, False)]
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 44_100, 48_000])
+def test_a_muted_microphone_at_any_rate_is_noticed(rate_hz: int) -> None:
+    seconds = np.zeros(31 * rate_hz, np.int16)
+    framer = Framer(rate_hz)
+    frames = [frame for at in range(0, len(seconds), 960) for frame in framer.feed(seconds[at : at + 960])]
+    told: list[bool] = []
+    ended = threading.Event()
+    source = Frames(0)
+    source.__class__ = type("Given", (Frames,), {"__iter__": lambda _: iter(frames)})
+    script = Script([None] * len(frames))
+    Listener(source, script, Gate(), lambda _: None, lambda _: ended.set(), told.append).start()
+    assert ended.wait(TIMEOUT_S)
+    assert told == [True]
 
 
 def test_a_muted_listener_gives_its_detector_nothing_but_silence() -> None:

@@ -1,19 +1,27 @@
 """Programs as microphones: real processes."""
 
+import os
+import re
+import signal
 import sys
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
-from contract.errors import StartError
+from contract.errors import SettingsError, StartError
 from edge_node.audio import SourceOptions, open_source
-from edge_node.capture import Capture, Change
+from edge_node.capture import Capture, Change, MicrophoneLostError
+from edge_node.microphone import MicrophoneOptions
 from edge_node.program import ProgramRecorder
 from edge_node.ring import Ring
 from edge_node.wakeword.detector import FRAME_SAMPLES
+from tests.support.running import running
+from tests.support.waiting import wait_for
 
 TIMEOUT_S = 20.0
 
@@ -88,3 +96,116 @@ def test_half_a_sample_at_the_end_is_no_sample(tmp_path: Path) -> None:
     assert piece is not None
     assert piece.samples.tolist() == [1]
     recorder.close()
+
+
+def ended_with(source: str) -> str:
+    """What is told when this program gives no sound."""
+    with open_source(source, SourceOptions(return_s=0.0)) as frames, pytest.raises(MicrophoneLostError) as lost:
+        list(frames)
+    return str(lost.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("sys.exit(3)", "ended with status 3"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "was ended by SIGSEGV"),
+        (
+            "os.write(2, b'first\\naudio open error: Device or resource busy\\n')\nsys.exit(1)",
+            "status 1.*resource busy$",
+        ),
+        ("os.write(2, b'y' * 200000 + b'\\nlast\\n')\nsys.exit(1)", "last line: last$"),
+        ("os.close(1)\nos.close(2)\ntime.sleep(60)", "closed its output"),
+        ("sys.exit(0)", "ended with status 0 and wrote nothing"),
+    ],
+)
+def test_a_program_that_gives_no_sound_is_told_with_its_end_and_its_last_line(
+    tmp_path: Path, code: str, told: str
+) -> None:
+    message = ended_with(program(tmp_path, code))
+    assert re.search(told, message), message
+    assert "plugged in" not in message
+
+
+def test_a_command_for_a_shell_is_told_that_there_is_none() -> None:
+    assert "exec:sh -c" in ended_with("exec:cat /nowhere | sox - -")
+
+
+def test_what_a_program_says_is_passed_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ended_with(program(tmp_path, "os.write(2, b'overrun!!!\\n')"))
+    assert "overrun!!!" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda _: "exec:no-such-program-anywhere", "there is no program no-such-program-anywhere"),
+        (lambda folder: f"exec:{folder}/nothing", "there is no file"),
+        (lambda _: "exec:~/record.sh", "~ is not expanded"),
+        (lambda folder: f"exec:{folder}", "chmod"),
+        (lambda folder: script(folder, "#!/no/such/interpreter\n", 0o755), "first line.*#!"),
+        (lambda folder: script(folder, "#!/bin/sh\n", 0o644), "chmod"),
+        (lambda folder: script(folder, "arecord\n", 0o755), "begins with #!"),
+        (lambda _: "exec:no-such rtsp://me:secret@camera", r"\*\*\*@camera"),
+    ],
+)
+def test_why_a_program_cannot_be_started_is_told(tmp_path: Path, make: Callable[[Path], str], told: str) -> None:
+    with pytest.raises(StartError, match=told) as refused:
+        open_source(make(tmp_path))
+    assert "secret" not in str(refused.value)
+
+
+def script(folder: Path, content: str, mode: int) -> str:
+    path = folder / "rec.sh"
+    path.write_text(content)
+    path.chmod(mode)
+    return f"exec:{path}"
+
+
+def test_a_pipeline_that_falls_silent_and_will_not_end_is_ended_as_a_whole() -> None:
+    words = f"sleep 37{os.getpid()}.5"
+    command = f"""sh -c "trap '' TERM; (printf '%2560s' x; {words}; :) | (trap '' TERM; cat; :)" """
+    ring = Ring(100)
+    recorder = ProgramRecorder(command, ring)
+    assert ring.get(TIMEOUT_S) is not None, "it has begun"
+    began = time.monotonic()
+    recorder.close()
+    assert time.monotonic() - began < TIMEOUT_S
+    assert not recorder.alive()
+    assert not running(words)
+
+
+def test_a_pipe_that_somebody_else_holds_is_waited_for_by_nobody(tmp_path: Path) -> None:
+    """Whoever has left the group and its environment cannot be found; the thread that reads ends all the same."""
+    code = write("[1]") + (
+        "import subprocess\nother = subprocess.Popen(['sleep', '60'], start_new_session=True, env={})\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(other.pid))\n"
+    )
+    ring = Ring(100)
+    recorder = ProgramRecorder(command(program(tmp_path, code)), ring)
+    wait_for("its child", lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    pid = int((tmp_path / "pid").read_text())
+    try:
+        recorder.close()
+        assert not recorder.alive()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_program_that_writes_wav_is_heard_as_its_header_says(tmp_path: Path) -> None:
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, np.full((48_000, 2), [0.25, 0.5]), 48_000, subtype="FLOAT")
+    source = f"exec:sh -c \"cat '{path}'; sleep 60\""
+    with open_source(source, SourceOptions(microphone=MicrophoneOptions(channel=2))) as frames:
+        heard = np.concatenate(list(islice(frames, 11)))
+        assert isinstance(frames, Capture)
+        assert frames.gaps == 0
+    assert np.abs(heard[3000:] - 16_384).max() <= 2
+
+
+def test_a_program_that_writes_no_sound_ends_the_node_at_once_and_says_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "there.flac"
+    soundfile.write(path, np.zeros(16_000), 16_000)
+    with open_source(f"exec:sh -c \"cat '{path}'; sleep 60\"") as frames, pytest.raises(SettingsError) as refused:
+        list(frames)
+    assert re.search("'sh'.*FLAC.*ffmpeg", str(refused.value))

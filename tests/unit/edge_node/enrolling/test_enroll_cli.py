@@ -7,7 +7,7 @@ import soxr
 from typer.testing import CliRunner, Result
 
 from contract.errors import SarvisError
-from edge_node.audio import read_wav
+from edge_node.soundfiles import read_wav
 from edge_node.state import StateFile
 from edge_node.triggers.folder import Kept, TriggerFolder
 from edge_node.wakeword.cli import app

@@ -132,3 +132,10 @@ def test_what_is_recorded_is_what_was_said() -> None:
     teacher.is_at_the_words()
     teacher.hears(WORD)
     assert np.abs(teacher.prompter.words[0].astype(int)).max() == np.abs(WORD.astype(int)).max()
+
+
+def test_a_muted_microphone_is_noticed_also_through_a_program_that_adds_dither() -> None:
+    teacher = Teacher()
+    teacher.types()
+    dither = np.random.default_rng(1).integers(-1, 2, len(silence(2.0))).astype(np.int16)
+    assert any("Nothing but zeros came" in line for line in teacher.hears(dither))

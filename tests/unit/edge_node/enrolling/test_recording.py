@@ -1,13 +1,16 @@
+import contextlib
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from contract.errors import SettingsError, StartError
 from contract.sections.edge import EdgeSettings
-from edge_node.audio import PacedSource, read_wav
+from edge_node.audio import PacedSource
+from edge_node.soundfiles import read_wav
 from edge_node.state import StateFile
 from edge_node.wakeword.enrolling.prompter import Plan
 from edge_node.wakeword.enrolling.recording import Recorded, StoppedError, keep, open_ears, read, record
@@ -141,3 +144,28 @@ def test_a_microphone_that_the_node_holds_says_what_to_do(tmp_path: Path) -> Non
     with pytest.raises(StartError) as alone:
         open_ears(edge, "jetson")
     assert "systemctl" not in str(alone.value)
+
+
+def test_words_that_cannot_be_read_are_left_out_and_all_of_them_are_told(
+    tmp_path: Path, others: tuple[Path, Path]
+) -> None:
+    words = files(tmp_path, 13)
+    words[2].write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
+    words[5].unlink()
+    upside_down = np.stack((WORD, -WORD), axis=1)
+    soundfile.write(words[7], upside_down, 16_000)
+    told: list[str] = []
+    assert len(read(words, *others, told.append).words) == 10
+    assert [line.partition(" is left out: ")[0] for line in told] == [str(words[at]) for at in (2, 5, 7)]
+    assert "MP4" in told[0]
+    assert "ffmpeg" in told[0]
+    assert "channels cancel each other" in told[2]
+
+
+def test_a_room_of_nothing_but_zeros_is_told(tmp_path: Path, others: tuple[Path, Path]) -> None:
+    speech, room = others
+    room.write_bytes(wav(silence(2.0)))
+    told: list[str] = []
+    with contextlib.suppress(SettingsError):  # beside such a room these words are no single words
+        read(files(tmp_path, 10), speech, room, told.append)
+    assert any("nothing but zeros" in line for line in told)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_node.audio import read_wav
+from edge_node.soundfiles import read_wav
 from edge_node.wakeword.enrolling.takes import Segmenter, Utterance, Verdict, judge, measured, room_level
 from tests.unit.edge_node.enrolling.sounds import Samples, frames, noise, said, silence, tone
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_node.audio import read_wav
+from edge_node.soundfiles import read_wav
 from edge_node.triggers.folder import Kept, Limits, TriggerFolder
 from edge_node.triggers.mining import Find, Kind
 
