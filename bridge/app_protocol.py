@@ -174,13 +174,10 @@ class Frames:
         received_at: str,
         clock_ms: int,
     ) -> str:
-        """The wake word was heard.
+        """The wake word was heard; `received_at` is when that came here.
 
-        Args:
-            age_ms: of the wake, at this moment.
-            received_at: when the wake came; `timestamp` is this moment.
-            clock_ms: this moment on a clock that never goes back: by the difference to the next frame's, an app knows
-                how long this frame was under way.
+        `timestamp` and `clock_ms` are of this moment, by the wall clock and by one that never goes back; `age_ms` is
+        the wake's age now.
         """
         documented = f'{{"type":"voice_command","command":{encode_basestring(command)},"timestamp":"{timestamp}"'
         if not self._v2:

@@ -229,9 +229,7 @@ class Server:
     async def greet(self, socket: ServerConnection, interval_s: float = 30.0) -> None:
         frames = Frames("v2")
         await socket.send(
-            frames.established(
-                "alice", THEN, clock_ms=1, interval_s=interval_s, timeout_s=60, sessions=[], missed=[]
-            )
+            frames.established("alice", THEN, clock_ms=1, interval_s=interval_s, timeout_s=60, sessions=[], missed=[])
         )
 
     @asynccontextmanager

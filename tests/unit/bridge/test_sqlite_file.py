@@ -66,7 +66,8 @@ def test_a_ledger_of_before_pushes_is_kept_and_grows(path: Path) -> None:
 
 
 def test_a_missed_wake_of_before_is_kept_without_a_date_of_receipt(path: Path) -> None:
-    old, new = Missed("w1", "alice", "wake_up", "jetson", "now"), Missed("w2", "bob", "wake_up", "jetson", "now", "2026")
+    old = Missed("w1", "alice", "wake_up", "jetson", "now")
+    new = Missed("w2", "bob", "wake_up", "jetson", "now", "2026")
     keep(path, [old])
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("ALTER TABLE missed DROP COLUMN received_at")
