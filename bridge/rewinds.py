@@ -1,6 +1,5 @@
 """Which devices run with an older copy of their state: a restored card, a snapshot, a root that forgets. No I/O."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 SURE_AFTER_S = 1.0
@@ -20,7 +19,7 @@ class Rewinds:
     """Remembers who was told that its reports are older than what is known, until a report is believed again."""
 
     def __init__(self) -> None:
-        self._told: OrderedDict[str, _Told] = OrderedDict()
+        self._told: dict[str, _Told] = {}
 
     def older(self, device_id: str, known_boot: int, now: float) -> bool:
         """Its report was older, and it is told so; True the first time that this can be no message that was late."""
@@ -28,7 +27,7 @@ class Rewinds:
         if told is None:
             self._told[device_id] = _Told(known_boot, now)
             if len(self._told) > MAX_DEVICES:
-                self._told.popitem(last=False)
+                del self._told[next(iter(self._told))]
             return False
         became_sure = not told.sure and now - told.since >= SURE_AFTER_S
         told.sure |= became_sure
