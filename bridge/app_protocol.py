@@ -16,6 +16,7 @@ SUBPROTOCOL_V2 = "sarvis.v2"
 MAX_FRAME_BYTES = 16 * 1024
 MAX_REASON_BYTES = 123
 MAX_ID_CHARACTERS = 64
+MARK = "\ufeff"
 _DEVICE_ID = re.compile(DEVICE_ID_PATTERN)
 
 Mode = Literal["legacy", "v2"]
@@ -75,10 +76,13 @@ Request = Heartbeat | WakeAck | LoginRequest | LogoutRequest | Refused
 
 
 def parse(mode: Mode, frame: str | bytes) -> Request:
-    """Understand one frame of an app; whatever it holds, the result is a request, never an exception."""
-    message = _decoded(frame) if isinstance(frame, str) else None
+    """Understand one frame of an app; whatever it holds, the result is a request, never an exception.
+
+    Many a library sends bytes as a binary frame where its user thinks of a text: what is in it counts.
+    """
+    message = _decoded(frame)
     if not isinstance(message, dict):
-        return Refused("bad_json", "a message is a text frame that holds a JSON object")
+        return Refused("bad_json", "a message is a frame that holds a JSON object")
     match message.get("type"):
         case "ack" if mode == "v2":
             return _wake_ack(message.get("id"))
@@ -92,13 +96,14 @@ def parse(mode: Mode, frame: str | bytes) -> Request:
             return Refused("unknown_type", "type: no message of this name")
 
 
-def _decoded(frame: str) -> Any:
+def _decoded(frame: str | bytes) -> Any:
     try:
         return decode(frame)
-    except (MsgspecError, RecursionError):
+    except (MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        return json.loads(frame)  # takes some more, half a surrogate for one, as the documented server did
+        # Takes some more: half a surrogate for one, as the documented server did, and the mark before UTF-8.
+        return json.loads(frame.removeprefix(MARK) if isinstance(frame, str) else frame)
     except (ValueError, RecursionError):
         return None
 

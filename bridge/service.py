@@ -11,7 +11,7 @@ from prometheus_client import Counter, Gauge
 
 from bridge.app_protocol import CloseCode
 from bridge.auth.doors import Doors
-from bridge.auth.rates import Budgets
+from bridge.auth.rates import Budget, Budgets, amount_of
 from bridge.hub import Hub
 from bridge.poster import Poster
 from bridge.pushing import Pushing
@@ -45,6 +45,8 @@ MAX_WAITING_REPORTS = 10_000
 REPORTS_AT_ONCE = 100
 LOOK_AT_KEYS_S = 1.0
 TELL_OF_FLOODS_EVERY_S = 10.0
+TOLD_OF_MISUNDERSTOOD = "10/minute"
+"""Sockets, in the log."""
 
 CONNECTIONS = Gauge("sarvis_app_connections", "Apps' sockets that are open", registry=REGISTRY)
 RUNNING = Gauge("sarvis_sessions", "Sessions that run", registry=REGISTRY)
@@ -89,6 +91,7 @@ class Bridge:
         )
         self._device_budgets = Budgets(settings.limits.device)
         self._flood_told_at = float("-inf")
+        self._misunderstood = Budget(*amount_of(TOLD_OF_MISUNDERSTOOD))
         self._removed: set[str] = set()
         self._poster = Poster(self._posted)
         self.sessions = Sessions(
@@ -177,6 +180,10 @@ class Bridge:
         self.relay.connected(connection)
         if self.draining:
             connection.close(CloseCode.DRAIN, "the server restarts")
+
+    def may_tell_of_misunderstood(self) -> bool:
+        """May the log tell of one more socket whose messages are not understood?"""
+        return self._misunderstood.spend(self.clock.monotonic())
 
     def leave(self, connection: AppConnection) -> None:
         """The socket is gone."""

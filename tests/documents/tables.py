@@ -91,7 +91,7 @@ WHEN: Mapping[str, str] = {
 """By the type of a frame."""
 
 ERRORS: Mapping[str, str] = {
-    "bad_json": "the frame is no text, no JSON, or no JSON object",
+    "bad_json": "the frame holds no JSON, or no JSON object",
     "unknown_type": "there is no message of this `type`",
     "bad_field": "a key is missing or has no valid value; `message` names it",
     "not_stored": "the ledger cannot be written now; nothing was done",
