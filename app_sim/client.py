@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
-from app_sim.conversation import Conversation, Ending
+from app_sim.conversation import ESTABLISH_S, Conversation, Ending
 from app_sim.dialogue import Dialogue, Heard, SeenIds, encode
 from app_sim.events import AppEvent, EventHandler, EventKind
 from app_sim.reconnect import LOGGED_OUT, Reconnect, Retry, Stop, meaning, retry_after_s
@@ -113,14 +113,20 @@ class AppClient:
 
     async def _live_once(self) -> Retry | Stop:
         self._emit("connecting", detail=self.address)
+        began = self._clock.monotonic()
         socket = await self._open()
         if not isinstance(socket, ClientConnection):
             return socket
         dialogue = Dialogue(
-            v2=socket.subprotocol == SUBPROTOCOL and not self.legacy, seen=self._seen, interval_s=self._interval_s
+            v2=socket.subprotocol == SUBPROTOCOL and not self.legacy,
+            seen=self._seen,
+            interval_s=self._interval_s,
+            asked_at=began,
         )
+        left_s = max(began + ESTABLISH_S - self._clock.monotonic(), 0.0)
+        conversation = Conversation(socket, dialogue, self._wishes, self._clock, self._hear, establish_s=left_s)
         try:
-            ending = await Conversation(socket, dialogue, self._wishes, self._clock, self._hear).run()
+            ending = await conversation.run()
         except asyncio.CancelledError:
             self._emit("closed", code=socket.close_code, detail="this app quits")
             raise
@@ -163,6 +169,7 @@ class AppClient:
             subprotocols=offered,
             compression=None,
             max_size=MAX_FRAME_BYTES,
+            open_timeout=ESTABLISH_S,
             close_timeout=CLOSE_TIMEOUT_S,
             proxy=None,
         )
@@ -191,7 +198,7 @@ class AppClient:
             case "logout_ack" if self._logout_wanted:
                 self._wishes.settle("logout")
                 self._logged_out = True
-        self._emit(heard.kind, message=heard.message, detail=heard.detail)
+        self._emit(heard.kind, message=heard.message, detail=heard.detail, missed=heard.missed)
 
     def _emit(
         self,
@@ -201,8 +208,9 @@ class AppClient:
         detail: str | None = None,
         code: int | None = None,
         delay_s: float | None = None,
+        missed: list[dict[str, Any]] | None = None,
     ) -> None:
-        self._on_event(AppEvent(kind, self._clock.utc_now().timestamp(), message, detail, code, delay_s))
+        self._on_event(AppEvent(kind, self._clock.utc_now().timestamp(), message, detail, code, delay_s, missed))
 
 
 def address(url: str, uid: str, client: str | None = None) -> str:

@@ -15,7 +15,7 @@ from contract.clock import Clock
 from contract.telemetry import get_logger
 
 ESTABLISH_S = 10.0
-"""How long the server may take for its `connection_established`."""
+"""How long an attempt to connect may take, from the name to the server's `connection_established`."""
 
 log = get_logger("app")
 
@@ -39,18 +39,21 @@ class Conversation:
         wishes: Wishes,
         clock: Clock,
         on_heard: Callable[[Heard], None],
+        establish_s: float = ESTABLISH_S,
     ) -> None:
+        """`establish_s`: how long `connection_established` may still take."""
         self._socket = socket
         self._dialogue = dialogue
         self._wishes = wishes
         self._clock = clock
         self._on_heard = on_heard
+        self._establish_s = establish_s
         self._established = asyncio.Event()
+        self._lives_since = clock.monotonic()
         self._gave_up: str | None = None
 
     async def run(self) -> Ending:
         """Live until the connection ends; when cancelled, the socket is closed with 1000 first."""
-        started = self._clock.monotonic()
         try:
             async with asyncio.TaskGroup() as tasks:
                 helpers = [
@@ -62,7 +65,8 @@ class Conversation:
                     helper.cancel()
         finally:
             await self._socket.close()
-        lived_s = self._clock.monotonic() - started
+        # A server that takes connections and never greets is no better than one that is away.
+        lived_s = self._clock.monotonic() - self._lives_since if self._established.is_set() else 0.0
         if self._gave_up is not None:
             return Ending(None, self._gave_up, lived_s)
         return Ending(self._socket.close_code or ABNORMAL, self._socket.close_reason or "", lived_s)
@@ -70,8 +74,10 @@ class Conversation:
     async def _read(self) -> None:
         with suppress(ConnectionClosed):
             while True:
-                heard = self._dialogue.hear(await self._socket.recv())
+                frame = await self._socket.recv()
+                heard = self._dialogue.hear(frame, self._clock.monotonic())
                 if heard.kind == "connected":
+                    self._lives_since = self._clock.monotonic()
                     self._established.set()
                 self._on_heard(heard)
                 if heard.answer is not None:
@@ -81,7 +87,7 @@ class Conversation:
     async def _beat(self) -> None:
         with suppress(ConnectionClosed):
             try:
-                async with asyncio.timeout(ESTABLISH_S):
+                async with asyncio.timeout(self._establish_s):
                     await self._established.wait()
             except TimeoutError:
                 self._gave_up = "the server sent no connection_established"

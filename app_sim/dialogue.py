@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app_sim.ages import Ages, clock_of
 from app_sim.events import EventKind
 
 DEFAULT_INTERVAL_S = 30.0
@@ -20,12 +21,17 @@ _REMEMBERED_IDS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a frame from the server was, and the frame to answer it with, if any."""
+    """What a frame from the server was, and the frame to answer it with, if any.
+
+    Attributes:
+        missed: of a `connected`, the missed wakes for which this app has not rung.
+    """
 
     kind: EventKind
     message: dict[str, Any] | None = None
     detail: str | None = None
     answer: str | None = None
+    missed: list[dict[str, Any]] | None = None
 
 
 class SeenIds:
@@ -43,21 +49,29 @@ class SeenIds:
             self._ids.popitem(last=False)
         return not known
 
+    def __contains__(self, known_id: object) -> bool:
+        return known_id in self._ids
+
 
 class Dialogue:
-    """One connection, with `sarvis.v2` or exactly as the first guide documents it."""
+    """One connection, with `sarvis.v2` or exactly as the first guide documents it.
 
-    def __init__(self, *, v2: bool, seen: SeenIds, interval_s: float | None = None) -> None:
+    Args:
+        asked_at: when the attempt to connect began, in the monotonic seconds of `now` below.
+    """
+
+    def __init__(self, *, v2: bool, seen: SeenIds, interval_s: float | None = None, asked_at: float = 0.0) -> None:
         self.v2 = v2
         self.established = False
         self.interval_s = interval_s or DEFAULT_INTERVAL_S
         self._follow_server = v2 and interval_s is None
         self._seen = seen
-        self._sent = 0
+        self._asked_at = asked_at
+        self._ages = Ages()
         self._unanswered = 0
         self._waiting_since = 0.0
 
-    def hear(self, frame: str | bytes) -> Heard:
+    def hear(self, frame: str | bytes, now: float) -> Heard:
         """Take a frame from the server; whatever it is, nothing is raised."""
         message = _decode(frame)
         if message is None:
@@ -66,12 +80,14 @@ class Dialogue:
             case "connection_established" if not self.established:
                 self.established = True
                 self._take_interval(message)
-                return Heard("connected", message)
+                self._ages.answered(clock_of(self._asked_at), message)
+                return Heard("connected", message, missed=self._missed(message))
             case "heartbeat_ack":
                 self._unanswered = 0
+                self._ages.answered(message.get("seq"), message)
                 return Heard("message", message)
             case "voice_command" if isinstance(message.get("command"), str):
-                return self._ring(message)
+                return self._ring(message, now)
             case "connection_established" | "login_ack" | "logout_ack" | "session_began" | "session_ended" | "error":
                 return Heard("message", message)
         return Heard("unknown", message, "a message that this app does not know")
@@ -88,17 +104,25 @@ class Dialogue:
         if self._unanswered == 0:
             self._waiting_since = now
         self._unanswered += 1
-        self._sent += 1
-        return encode({"type": "heartbeat", "seq": self._sent} if self.v2 else {"type": "heartbeat"})
+        return encode({"type": "heartbeat", "seq": clock_of(now)} if self.v2 else {"type": "heartbeat"})
 
-    def _ring(self, message: dict[str, Any]) -> Heard:
+    def _ring(self, message: dict[str, Any], now: float) -> Heard:
         command_id = message.get("id")
         if not self.v2 or not isinstance(command_id, str):
             return Heard("voice_command", message)
+        if self._ages.is_over(message, now):
+            return Heard("message", message, "over")
         answer = encode({"type": "ack", "id": command_id})
         if self._seen.add(command_id):
             return Heard("voice_command", message, answer=answer)
         return Heard("message", message, "duplicate", answer)
+
+    def _missed(self, message: dict[str, Any]) -> list[dict[str, Any]] | None:
+        """A confirmation that came too late leaves a wake among the missed for which this app rang."""
+        missed = message.get("missed")
+        if not self.v2 or not isinstance(missed, list):
+            return None
+        return [wake for wake in missed if isinstance(wake, dict) and wake.get("id") not in self._seen]
 
     def _take_interval(self, message: dict[str, Any]) -> None:
         wanted = message.get("heartbeat_interval_s")

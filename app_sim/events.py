@@ -12,12 +12,14 @@ class AppEvent:
     """One moment of an app's life.
 
     Attributes:
-        kind: `voice_command` is one that rings; a duplicate of it is a `message`. `unknown` is ignored by the app.
+        kind: `voice_command` is one that rings; a duplicate of it, or one that is over, is a `message`. `unknown` is
+            ignored by the app.
         at: seconds since 1970, of this machine.
         message: the server's message, as it came.
         detail: one line for people.
         code: the WebSocket close code, or the HTTP status of a refusal; None when there was none.
         delay_s: until the next try.
+        missed: of a `connected`, the wakes that nobody took while the user was away.
     """
 
     kind: EventKind
@@ -26,6 +28,7 @@ class AppEvent:
     detail: str | None = None
     code: int | None = None
     delay_s: float | None = None
+    missed: list[dict[str, Any]] | None = None
 
 
 EventHandler = Callable[[AppEvent], None]

@@ -70,9 +70,9 @@ def _words(event: AppEvent) -> str:
     message: dict[str, Any] = event.message or {}
     match event.kind:
         case "connected":
-            missed = message.get("missed")
-            count = f", {len(missed)} missed while away" if isinstance(missed, list) and missed else ""
-            return f"connected as {message.get('connection_uuid')}{count}"
+            missed = event.missed or []
+            count = f", {len(missed)} missed while away" if missed else ""
+            return f"connected as {message.get('connection_uuid')}{count}{''.join(map(_missed, missed))}"
         case "voice_command":
             origin = f" (from {message['device_id']})" if "device_id" in message else ""
             return f"RING: {message.get('command')}{origin}"
@@ -83,6 +83,15 @@ def _words(event: AppEvent) -> str:
         case "message":
             return " ".join(str(part) for part in (message.get("type"), event.detail, _answer(message)) if part)
     return f"{event.kind}: {event.detail}"
+
+
+def _missed(wake: dict[str, Any]) -> str:
+    """By the date of the bridge: the clock of a device may stand in 1970."""
+    try:
+        at = f" {datetime.fromisoformat(str(wake.get('received_at'))).astimezone():%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        at = ""
+    return f"; missed{at}: {wake.get('command')} (from {wake.get('device_id')})"
 
 
 def _answer(message: dict[str, Any]) -> str:

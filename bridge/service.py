@@ -13,7 +13,7 @@ from prometheus_client import Counter, Gauge
 
 from bridge.app_protocol import CloseCode, Mode
 from bridge.auth.doors import Doors
-from bridge.auth.rates import Budgets
+from bridge.auth.rates import Budget, Budgets, amount_of
 from bridge.hub import Hub
 from bridge.poster import Poster
 from bridge.pushing import Pushing
@@ -48,6 +48,8 @@ MAX_WAITING_REPORTS = 10_000
 REPORTS_AT_ONCE = 100
 LOOK_AT_KEYS_S = 1.0
 TELL_OF_FLOODS_EVERY_S = 10.0
+TOLD_OF_MISUNDERSTOOD = "10/minute"
+"""Sockets, in the log."""
 
 CONNECTIONS = Gauge("sarvis_app_connections", "Apps' sockets that are open", registry=REGISTRY)
 RUNNING = Gauge("sarvis_sessions", "Sessions that run", registry=REGISTRY)
@@ -93,6 +95,7 @@ class Bridge:
         )
         self._device_budgets = Budgets(settings.limits.device)
         self._flood_told_at = float("-inf")
+        self._misunderstood = Budget(*amount_of(TOLD_OF_MISUNDERSTOOD))
         self._removed: set[str] = set()
         self._poster = Poster(self._posted)
         self.sessions = Sessions(
@@ -206,6 +209,10 @@ class Bridge:
         if self._returns.does_beat_count(connection, self.clock.monotonic()):
             await self.sessions.connected(connection.uid)
         return self._returns.is_back(connection)
+
+    def may_tell_of_misunderstood(self) -> bool:
+        """May the log tell of one more socket whose messages are not understood?"""
+        return self._misunderstood.spend(self.clock.monotonic())
 
     def leave(self, connection: AppConnection) -> None:
         """The socket is gone."""

@@ -19,6 +19,8 @@ class AppConnection(Protocol):
     mode: Mode
     principal: Principal
     frames: Frames
+    misunderstood: bool
+    """Something that it sent was not understood, and the log tells so."""
 
     def send(self, frame: str) -> bool:
         """Queue a frame; False when the socket is closing. One that reads too slowly is closed with 4001."""

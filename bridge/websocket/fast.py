@@ -87,6 +87,7 @@ class FastConnection(asyncio.Protocol):
         "_transport",
         "_window_ends",
         "frames",
+        "misunderstood",
         "mode",
         "principal",
         "silence",
@@ -99,6 +100,7 @@ class FastConnection(asyncio.Protocol):
         self.mode = admitted.mode
         self.principal = admitted.principal
         self.frames = FRAMES[admitted.mode]
+        self.misunderstood = False
         self.silence = 0
         self.slot = 0
         self._house = house

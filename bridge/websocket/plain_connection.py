@@ -26,6 +26,7 @@ class PlainConnection:
         self.mode = mode
         self.principal = principal
         self.frames = Frames(mode)
+        self.misunderstood = False
         self._websocket = websocket
         self._unsent: deque[str] = deque()
         self._unsent_bytes = 0

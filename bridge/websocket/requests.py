@@ -1,7 +1,7 @@
 """What a frame of an app makes the bridge do, whichever way its socket is served."""
 
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from bridge.app_protocol import Heartbeat, LoginRequest, LogoutRequest, Refused, WakeAck, parse
 from bridge.rows import Missed
@@ -9,8 +9,18 @@ from bridge.service import Bridge
 from bridge.sessions import DeviceBehindError, NoSuchDeviceError, describe
 from bridge.store import StoreError
 from bridge.websocket.connection import AppConnection
-from contract.clock import iso
+from contract.clock import clock_ms, iso
 from contract.messages import LEGACY_DEVICE
+from contract.telemetry import Tally, get_logger
+
+IGNORED = Tally(
+    "sarvis_app_messages_ignored",
+    "Messages of apps that were not understood",
+    "code",
+    get_args(get_type_hints(Refused)["code"]),
+)
+
+log = get_logger("websocket")
 
 
 def established(bridge: Bridge, connection: AppConnection, sessions: list[dict[str, str]]) -> str:
@@ -19,6 +29,7 @@ def established(bridge: Bridge, connection: AppConnection, sessions: list[dict[s
     return connection.frames.established(
         connection.uid,
         iso(bridge.clock.utc_now()),
+        clock_ms=clock_ms(bridge.clock),
         interval_s=settings.heartbeat_interval_s,
         timeout_s=settings.heartbeat_timeout_s,
         sessions=sessions,
@@ -38,23 +49,44 @@ def obey(bridge: Bridge, connection: AppConnection, frame: str | bytes) -> Corou
         _acknowledge(bridge, connection, request, bridge.settings.bridge.heartbeat_timeout_s)
         return None
     if isinstance(request, Refused):
+        _note(bridge, connection, request, "binary" if isinstance(frame, bytes) else "text")
         _complain(bridge, connection, request.code, request.message)
         return None
     return _carry_out(bridge, connection, request)
 
 
+def _note(bridge: Bridge, connection: AppConnection, request: Refused, kind: str) -> None:
+    """Counted always; told once for each socket, and of all sockets only so often."""
+    IGNORED.counts[request.code] += 1
+    if not connection.misunderstood and bridge.may_tell_of_misunderstood():
+        connection.misunderstood = True
+        log.warning(
+            "app_message_ignored",
+            uid=connection.uid,
+            mode=connection.mode,
+            frame=kind,
+            code=request.code,
+            reason=request.message,
+            advice="told once for each socket; see sarvis_app_messages_ignored_total",
+        )
+
+
 def describe_missed(missed: Missed) -> dict[str, str]:
     """A wake that nobody took, as apps see it."""
-    return {
+    told = {
         "id": missed.id,
         "command": missed.command,
         "device_id": missed.device_id,
         "timestamp": missed.timestamp,
     }
+    return told if missed.received_at is None else {**told, "received_at": missed.received_at}
 
 
 def _acknowledge(bridge: Bridge, connection: AppConnection, request: Heartbeat, expires_in_s: float) -> None:
-    connection.send(connection.frames.heartbeat_ack(bridge.stamps.now(), seq=request.seq, expires_in_s=expires_in_s))
+    frame = connection.frames.heartbeat_ack(
+        bridge.stamps.now(), seq=request.seq, expires_in_s=expires_in_s, clock_ms=clock_ms(bridge.clock)
+    )
+    connection.send(frame)
 
 
 async def _carry_out(

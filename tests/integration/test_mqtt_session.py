@@ -293,6 +293,30 @@ async def test_its_last_will_appears_when_the_connection_dies(broker: Broker) ->
             await session.connected(2)
 
 
+async def test_a_connection_that_is_renewed_leaves_no_last_will_and_has_a_new_one(broker: Broker) -> None:
+    with Mqtt(broker.port) as other:
+        async with Session(broker.url) as session:
+            await session.connected()
+            wills = iter(["the second", "at the end"])
+            session.mqtt.last_will = lambda: Outgoing(
+                BRIDGE_STATUS, session.owner, BridgeStatus(state="offline", version=next(wills))
+            )
+            session.mqtt.renew()
+            session.mqtt.renew()
+            await session.connected(2)
+            client = session.mqtt._client
+            assert client is not None
+            sock = client.socket()
+            assert isinstance(sock, socket.socket)
+            sock.shutdown(socket.SHUT_RDWR)
+            topic = f"bridges/{session.owner}/status"
+            will = await asyncio.to_thread(other.message, topic)
+            assert will["version"] == "the second"
+            assert len(other.messages(topic)) == 1
+            await session.connected(3)
+            session.mqtt.last_will = None
+
+
 async def test_it_says_farewell_when_it_is_cancelled(broker: Broker) -> None:
     with Mqtt(broker.port) as other:
         async with Session(broker.url) as session:

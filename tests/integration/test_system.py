@@ -20,7 +20,7 @@ SHORT_PREFIX = "sarvis/short"
 SHORT_TIMEOUT_S = 3.0
 BIRTH_SPREAD_S = 10.0
 HEARD_KEYS = {"type", "command", "timestamp"}
-V2_KEYS = HEARD_KEYS | {"id", "device_id", "ttl_ms"}
+V2_KEYS = HEARD_KEYS | {"id", "device_id", "ttl_ms", "age_ms", "received_at", "clock_ms"}
 
 
 @pytest.fixture(scope="module")

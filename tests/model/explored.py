@@ -128,6 +128,17 @@ class Explored(World):
         self.ended_before_a_wipe |= {entry.session_id for entry in self.disk.ended}
         super().edge_is_wiped()
 
+    def card_is_restored(self) -> None:
+        self._forget()
+        super().card_is_restored()
+
+    def machine_is_set_back(self) -> None:
+        self._forget()
+        super().machine_is_set_back()
+
+    def _forget(self) -> None:
+        self.ended_before_a_wipe |= self.over | {entry.session_id for entry in self.disk.ended}
+
     def someone_logs_out_beside_the_device(self) -> None:
         if self.edge.state.held is not None:
             self.log_out_beside_the_device(self.edge.state.held.uid)
@@ -204,6 +215,9 @@ STEPS = (
     Step("five calm seconds", lambda w: w.calm_seconds()),
     Step("edge restarts", lambda w: w.edge_restarts(), 1),
     Step("edge is wiped", lambda w: w.edge_is_wiped(), 1),
+    Step("edge is copied", lambda w: w.edge_is_copied(), 1),
+    Step("card is restored", lambda w: w.card_is_restored(), 0, lambda w: w.image is not None),
+    Step("machine is set back", lambda w: w.machine_is_set_back(), 0, lambda w: w.image is not None),
     Step("edge dies before its next write", _doom("before"), 1, lambda w: w.edge_dies is None),
     Step("edge dies after its next write", _doom("after"), 1, lambda w: w.edge_dies is None),
     Step("edge's disk fills", _disk(full=True), 1, lambda w: not w.edge_disk_is_full),
@@ -228,6 +242,7 @@ WITHIN_ONE_MOMENT = (
             ("deliver", "lose", "double", "alice connects", "alice logs out", "bob logs in", "log-out")
         )
         or step.name.startswith(("edge restarts", "edge is wiped", "edge dies", "bridge restarts", "bridge dies"))
+        or step.name in {"card is restored", "machine is set back"}
     ),
 )
 ALPHABETS: dict[str, tuple[Step, ...]] = {
@@ -246,8 +261,16 @@ PREFIXES: dict[str, tuple[str, ...]] = {
     "her renewal is under way": (*ALICE_IS_IN, "until the next hello", "deliver up 0"),
     "hellos in vain": ("past the deadline", "alice connects", "deliver up 2"),
     "log-out in vain": (*ALICE_IS_IN, "alice logs out", "past the deadline", "five seconds", *(("lose down 0",) * 3)),
+    "old card": (*ALICE_IS_IN, "edge is copied", *(("edge restarts", "five calm seconds") * 3), "card is restored"),
+    "old card again and again": (
+        *ALICE_IS_IN, "edge is copied", *(("edge restarts", "five calm seconds") * 2),
+        *(("card is restored", "five calm seconds") * 2), "card is restored",
+    ),
+    "set back to before her log-out": (
+        *ALICE_IS_IN, "edge is copied", "alice logs out", "five calm seconds", "machine is set back",
+    ),
     "old back-up": (*ALICE_IS_IN, "back-up", *(TWO_MORE * 5), "restore"),
-}
+}  # fmt: skip
 
 
 def carry_out(world: Explored, step: Step) -> None:

@@ -108,6 +108,10 @@ def _lost_history_believed() -> AbstractContextManager[object]:
     return patch.object(Desk, "_take_lost_history", lambda _self, _report: None)
 
 
+def _nobody_is_told_what_is_known() -> AbstractContextManager[object]:
+    return patch.object(Desk, "_tell_what_is_known", lambda _self, _report: None)
+
+
 GUARDS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "outbox": _ending_writes_no_row,
     "B2-settle": _not_held_settles,
@@ -120,4 +124,5 @@ GUARDS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "hello-reconcile": _hello_brings_no_log_outs,
     "E1-order": _acknowledged_before_the_write,
     "B3-lost-history": _lost_history_believed,
+    "B7-behind": _nobody_is_told_what_is_known,
 }

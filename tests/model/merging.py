@@ -14,12 +14,15 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from bridge.rows import Device
-from contract.messages import Report
+from contract.messages import Login, Report
+from edge_node.session import EdgeState
 from tests.model.explored import MONOTONIC_FROM, SERVICE_FROM, Explored
-from tests.model.world import DEVICE, STEP_S
+from tests.model.world import DEVICE, STEP_S, Image
 from tests.support.memory_store import Tables
 
 FORGOTTEN_S = 200.0
+MOST_STARTS = 5
+"""More of them are in no trace."""
 
 V = TypeVar("V")
 
@@ -74,7 +77,7 @@ def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
 
 # Nobody compares these, or they follow from what is looked at.
 _LEFT_OUT = {
-    "Login": {"id", "issued_at", "v", "action"},
+    "Login": {"id", "issued_at", "v", "action", "boot", "seq"},
     "Logout": {"id", "issued_at", "v", "action"},
     "Hello": {"v", "version", "model", "boot", "seq"},
     "Ack": {"id", "boot", "seq"},
@@ -84,6 +87,7 @@ _LEFT_OUT = {
     "Deadlines": {"_heap", "_entry"},
     "Outbox": {"_heap"},
     "_Seen": {"boot"},
+    "_Told": {"boot"},
     "EdgeSession": {"_seq", "_nonce_at", "_lease_ends"},
     "Sessions": {"_store", "_settings", "_clock", "_one", "_legacy_url", "_announce", "_desks", "_arrivals"},
     "Promises": {"_people", "_store", "_clock"},
@@ -116,6 +120,8 @@ class _Print:
             self.of(edge._nonce_at) if edge._nonce is not None else None,
             self.of(edge._lease_ends) if edge.state.held is not None else None,
             self.rank(edge.state.install_id, edge.state.boot, edge._seq),
+            self._behind(edge.state),
+            None if world.image is None else self._image(world.image),
             world.edge_dies,
             world.edge_disk_is_full,
             world.kill_bridge_at,
@@ -176,6 +182,8 @@ class _Print:
             print_.append(generation - self._generation)
         if isinstance(value, Device | Report):
             print_.append(self.rank(value.install_id, value.boot, value.seq))
+        if isinstance(value, Login) and value.boot is not None and value.seq is not None:
+            print_.append(self.rank(value.re, value.boot, value.seq))
         return [kind.__name__, *print_]
 
     def _name(self, known: str) -> str:
@@ -205,6 +213,20 @@ class _Print:
         sessions = [session for key, session in tables.sessions.items() if session.ended and key in self._names]
         return sorted((self._names[session.session_id], session.uid, session.ended) for session in sessions)
 
+    def _image(self, image: Image) -> Any:
+        edge = image.edge
+        return [
+            self.of([image.disk, edge, edge._lease_ends, edge._nonce_at if edge._nonce is not None else None]),
+            self._known(image.over),
+            [self.rank(*one) for one in _said_by(image)],
+            self._behind(image.disk),
+        ]
+
+    def _behind(self, state: EdgeState) -> int:
+        """How many starts it takes until its boot is beyond what was ever said."""
+        most = max((boot for install_id, boot, _ in self._spoken if install_id == state.install_id), default=0)
+        return min(most - state.boot, MOST_STARTS)
+
     def _owed(self, uid: str) -> Any:
         owed = self._world.owed[uid]
         world = self._world
@@ -218,6 +240,13 @@ class _Print:
         edge = world.edge
         spoken: set[tuple[str | None, int, int]] = {(edge.state.install_id, edge.state.boot, edge._seq)}
         spoken |= {(report.install_id, report.boot, report.seq) for report in world.up}
+        spoken |= {
+            (login.re, login.boot, login.seq)
+            for login in world.down
+            if isinstance(login, Login) and login.boot is not None and login.seq is not None
+        }
+        if world.image is not None:
+            spoken |= {*_said_by(world.image)}
         for tables in (world.store.tables, world.backup):
             if tables is not None:
                 spoken |= {(row.install_id, row.boot, row.seq) for row in tables.devices.values()}
@@ -229,6 +258,12 @@ class _Print:
 
     def rank(self, install_id: str | None, boot: int, seq: int) -> int:
         return self._spoken[install_id, boot, seq]
+
+
+def _said_by(image: Image) -> list[tuple[str | None, int, int]]:
+    """What a device that is set back to it has said last: as a card, in its next boot, or as a machine."""
+    install_id = image.disk.install_id
+    return [(install_id, image.disk.boot + 1, 0), (install_id, image.edge.state.boot, image.edge._seq)]
 
 
 def _names(value: Any) -> list[str]:

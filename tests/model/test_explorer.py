@@ -51,6 +51,7 @@ CASES = {
         Bound(PREFIXES["her log-out is under way"], 3, 1, alphabet="moment", leaf_every=0),
         "a log-out is lost",
     ),
+    "B7-behind": (Bound(PREFIXES["old card"], 1, 0, leaf_every=1), "device and ledger disagree"),
     "B3-lost-history": (Bound(PREFIXES["old back-up"], 3, 0, leaf_every=0), "an ended session runs again"),
 }
 

@@ -83,6 +83,18 @@ class Histories(RuleBasedStateMachine):
     def edge_is_wiped(self) -> None:
         self.world.edge_is_wiped()
 
+    @rule()
+    def edge_is_copied(self) -> None:
+        self.world.edge_is_copied()
+
+    @rule()
+    def card_is_restored(self) -> None:
+        self.world.card_is_restored()
+
+    @rule()
+    def machine_is_set_back(self) -> None:
+        self.world.machine_is_set_back()
+
     @rule(full=st.booleans())
     def edge_disk_is_full(self, full: bool) -> None:
         self.world.edge_disk_is_full = full

@@ -242,6 +242,96 @@ def test_two_answers_to_one_hello_count_once() -> None:
     assert world.edge.active_uid == "alice"
 
 
+def lives_on(world: World, starts: int = 3) -> None:
+    for _ in range(starts):
+        world.edge_restarts()
+        world.a_calm_second()
+
+
+def two_calm_seconds(world: World) -> None:
+    """One in which it is told, one in which it says hello with its new number."""
+    world.a_calm_second()
+    world.a_calm_second()
+
+
+def test_a_card_restored_from_its_image_is_in_use_at_its_first_start_and_at_each_further_one() -> None:
+    world = logged_in()
+    world.edge_is_copied()
+    lives_on(world)
+    for _ in range(3):
+        world.card_is_restored()
+        assert world.edge.active_uid is None
+        two_calm_seconds(world)
+        assert world.edge.active_uid == "alice"
+        lives_on(world, 1)
+        assert world.edge.active_uid == "alice"
+
+
+def test_a_log_out_after_the_image_ends_the_restored_session_and_is_confirmed() -> None:
+    world = logged_in()
+    world.edge_is_copied()
+    lives_on(world)
+    world.log_out("alice")
+    world.a_calm_second()
+    assert world.disk.held is None
+    for _ in range(3):
+        world.card_is_restored()
+        assert world.disk.held is not None
+        two_calm_seconds(world)
+        assert world.disk.held is None
+        assert not world.store.tables.pending
+
+
+def test_a_machine_that_is_set_back_within_a_boot_goes_beyond_and_ends_what_is_over() -> None:
+    world = logged_in()
+    world.edge_is_copied()
+    world.time_passes(5)
+    world.edge.connected(world.clock.monotonic())
+    world.a_calm_second()
+    world.log_out("alice")
+    world.a_calm_second()
+    boot = world.disk.boot
+    world.machine_is_set_back()
+    assert in_use_by(world) == "alice", "it does not know better yet"
+    two_calm_seconds(world)
+    assert in_use_by(world) is None
+    assert world.disk.boot == boot + 1
+
+
+@pytest.mark.parametrize("late_by", ["the same boot", "an earlier boot"])
+def test_a_message_that_was_late_changes_nothing_on_either_side(late_by: str) -> None:
+    world = logged_in()
+    world.edge.connected(world.clock.monotonic())
+    world.time_passes(1)
+    late = world.up.pop()
+    if late_by == "an earlier boot":
+        world.edge_restarts()
+    world.edge.connected(world.clock.monotonic())
+    world.a_calm_second()
+    device, disk = world.store.tables.devices[DEVICE], world.disk
+    for _ in range(3):
+        world.at_bridge(late)
+        world.deliver_everything()
+    assert world.store.tables.devices[DEVICE] == device
+    assert world.disk == disk
+    assert in_use_by(world) == "alice"
+
+
+def test_what_was_said_before_the_card_was_restored_is_never_believed_again() -> None:
+    world = logged_in()
+    world.edge_is_copied()
+    lives_on(world)
+    world.edge.connected(world.clock.monotonic())
+    world.time_passes(1)
+    before = world.up.pop()
+    world.card_is_restored()
+    two_calm_seconds(world)
+    device = world.store.tables.devices[DEVICE]
+    assert (before.boot, before.seq) < (device.boot, device.seq)
+    world.at_bridge(before)
+    assert world.store.tables.devices[DEVICE] == device
+
+
 def test_a_late_last_will_stops_no_repetition() -> None:
     world = logged_in()
     world.sessions.device_status(DEVICE, DeviceStatus(state="online", boot=2))

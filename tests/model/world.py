@@ -4,12 +4,13 @@ Beside them a plain model of what people are owed, in real seconds.
 """
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
 from bridge.rows import Session
-from bridge.sessions import Sessions
+from bridge.sessions import DeviceBehindError, Sessions
 from bridge.store import StoreError
 from contract.messages import Ack, Hello, Login, Logout, Message
 from contract.sections.bridge import BridgeSettings
@@ -30,6 +31,15 @@ SETTINGS = BridgeSettings(
     expiry_spread_s=0,
 )
 M = TypeVar("M")
+
+
+@dataclass
+class Image:
+    """A copy of the device: what its card holds and, of a machine that was saved whole, its memory."""
+
+    disk: EdgeState
+    edge: EdgeSession
+    over: set[str]
 
 
 class Killed(Exception):  # noqa: N818 - an event
@@ -67,6 +77,7 @@ class World:
         self.restored = False
         self.backup: Tables | None = None
         self.edge_disk_is_full = False
+        self.image: Image | None = None
         self.claim = claim
         self.disk = EdgeState("install")
         self.sessions = self._start_bridge()
@@ -124,10 +135,10 @@ class World:
             assert self.restored, "no operator was here"
 
     def ask(self, coroutine: Any) -> Any:
-        """The bridge's answer; None when it was killed over it or could not store it."""
+        """The bridge's answer; None when it was killed over it, could not store it, or the device would not hear it."""
         try:
             return run(coroutine)
-        except StoreError:
+        except (StoreError, DeviceBehindError):
             return None
         except Killed:
             self.bridge_restarts()
@@ -230,6 +241,27 @@ class World:
         self.over.clear()
         self.edge_restarts()
 
+    def edge_is_copied(self) -> None:
+        """Its card, and its memory as a saved virtual machine has it."""
+        self.image = Image(self.disk, copy(self.edge), set(self.over))
+
+    def card_is_restored(self) -> None:
+        """It starts from the copy, as often as one likes: what it ended since then counts as never done."""
+        if self.image is not None:
+            self.disk = self.image.disk
+            self.over = set(self.image.over)
+            self.edge_restarts()
+
+    def machine_is_set_back(self) -> None:
+        """The same, and it goes on where the copy was made; its connection is another one."""
+        if self.image is not None:
+            self.disk = self.image.disk
+            self.over = set(self.image.over)
+            self.edge = copy(self.image.edge)
+            self.edge.disconnected()
+            self.edge.connected(self.clock.monotonic())
+            self._carry_out(self.edge.tick(self.clock.monotonic()))
+
     def a_message_passes(self, queue: list[M], deliver: Callable[[M], None], chance: Random) -> None:
         """Any one of those under way, in any order; it may be lost or doubled."""
         if not queue:
@@ -274,6 +306,9 @@ class World:
             before = self.disk.held
             self.disk = decision.save
             self.edge.stored()
+            if decision.renumbered:
+                self.edge.disconnected()
+                self.edge.connected(self.clock.monotonic())
             if before is not None and (self.disk.held is None or self.disk.held.session_id != before.session_id):
                 assert before.session_id not in self.over, "executed twice"
                 self.over.add(before.session_id)

@@ -174,17 +174,33 @@ def test_a_wrong_frame_disturbs_no_other_socket_of_the_user(bridge: Bridge) -> N
     "data",
     [
         frame(BINARY, heartbeat(1)),
-        frame(BINARY),
-        frame(BINARY, b"\xff\x00"),
+        frame(BINARY, b"\xef\xbb\xbf" + heartbeat(1)),
+        frame(TEXT, b"\xef\xbb\xbf" + heartbeat(1)),
         frame(BINARY, heartbeat(1)[:9], fin=False) + frame(PING) + frame(CONTINUATION, heartbeat(1)[9:]),
     ],
 )
-def test_a_binary_message_is_no_message(bridge: Bridge, data: bytes) -> None:
+def test_a_message_in_a_binary_frame_or_with_a_byte_order_mark_counts_as_any_other(bridge: Bridge, data: bytes) -> None:
     with App(bridge.port) as app:
         app.say(data)
         app.lives(2)
-        assert [error["code"] for error in app.told("error")] == ["bad_json"]
+        assert app.told("error") == []
+        assert app.acked == [1, 2]
+    with App(bridge.port, subprotocol=None) as legacy:
+        legacy.say(data)
+        legacy.until("an answer", lambda: legacy.told("heartbeat_ack"))
+        assert legacy.code == NEVER
+
+
+@pytest.mark.parametrize("data", [frame(BINARY), frame(BINARY, b"\xff\x00"), frame(BINARY, b"[]"), frame(TEXT, b"hi")])
+def test_what_holds_no_message_is_counted(bridge: Bridge, data: bytes) -> None:
+    ignored = 'sarvis_app_messages_ignored_total{code="bad_json"}'
+    before = bridge.metric(ignored)
+    with App(bridge.port) as app:
+        app.say(data * 3)
+        app.lives(2)
+        assert [error["code"] for error in app.told("error")] == ["bad_json"] * 3
         assert app.acked == [2]
+        assert bridge.metric(ignored) == before + 3
     with App(bridge.port, subprotocol=None) as legacy:
         legacy.say(data + frame(TEXT, heartbeat(2)))
         legacy.until("an answer", lambda: legacy.told("heartbeat_ack"))

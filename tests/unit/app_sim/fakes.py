@@ -122,7 +122,7 @@ class WatchedApp:
         self.events: list[AppEvent] = []
         self._news = asyncio.Event()
         self.client = AppClient(
-            url, uid, on_event=self._note, clock=SystemClock(), **{"random": lambda: 0.01, **options}
+            url, uid, on_event=self._note, **{"clock": SystemClock(), "random": lambda: 0.01, **options}
         )
         self._life: asyncio.Task[Stop] | None = None
 

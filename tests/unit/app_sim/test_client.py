@@ -5,9 +5,10 @@ from http import HTTPStatus
 
 import pytest
 
-from app_sim import conversation, dialogue
+from app_sim import client, dialogue
 from app_sim.client import address
 from contract.errors import SettingsError
+from tests.support.clock import ManualClock
 from tests.unit.app_sim.fakes import Visit, WatchedApp, serving
 
 COMMAND = {"type": "voice_command", "command": "싸비스", "timestamp": "2026-11-01T00:00:00+00:00"}
@@ -31,7 +32,8 @@ async def test_connecting_offers_v2_and_sends_a_heartbeat_at_once() -> None:
         assert connected.message is not None
         assert connected.message["heartbeat_interval_s"] == 3600
         async with asyncio.timeout(5):
-            assert await frames.get() == '{"type":"heartbeat","seq":1}'
+            first = json.loads(await frames.get())
+        assert (first["type"], isinstance(first["seq"], int)) == ("heartbeat", True)
         assert server.requests[0].headers["Sec-WebSocket-Protocol"] == "sarvis.v2"
         assert "Sec-WebSocket-Extensions" not in server.requests[0].headers
 
@@ -184,7 +186,7 @@ async def test_a_server_behind_a_proxy_that_answers_no_heartbeat_is_left(monkeyp
 
 
 async def test_a_server_that_never_says_hello_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "ESTABLISH_S", 0.1)
+    monkeypatch.setattr(client, "ESTABLISH_S", 0.5)
 
     async def mute(visit: Visit) -> None:
         await visit.socket.wait_closed()
@@ -192,6 +194,45 @@ async def test_a_server_that_never_says_hello_is_left(monkeypatch: pytest.Monkey
     async with serving(mute, welcome_and_stay) as server, WatchedApp(server.url) as app:
         await app.until("connected")
         assert len(app.of("closed")) == 1
+
+
+async def test_a_server_that_takes_the_connection_and_says_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ESTABLISH_S", 0.2)
+
+    async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(nothing, "127.0.0.1", 0)
+    async with server, WatchedApp(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}") as app:
+        await app.until("retry", 2)
+        assert "timed out" in (app.of("retry")[0].detail or "")
+
+
+async def test_the_upgrade_and_the_greeting_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ESTABLISH_S", 1000.0)
+    clock = ManualClock()
+
+    async def mute(visit: Visit) -> None:
+        await visit.socket.wait_closed()
+
+    async with serving(mute) as server, WatchedApp(server.url, clock=clock, token=lambda: clock.advance(999.9)) as app:
+        await app.until("closed")
+        assert app.of("closed")[0].detail == "the server sent no connection_established"
+
+
+async def test_a_server_that_never_greets_is_tried_ever_more_rarely_however_long_it_holds_the_connection() -> None:
+    clock = ManualClock()
+
+    async def no_greeting(visit: Visit) -> None:
+        clock.advance(20)
+        await visit.socket.close()
+
+    options = {"clock": clock, "random": lambda: 0.1}
+    async with serving(no_greeting) as server, WatchedApp(server.url, **options) as app:
+        await app.until("retry", 3)
+        delays = [event.delay_s or 0.0 for event in app.of("retry")]
+        assert delays[:3] == pytest.approx([0.05, 0.1, 0.2])
 
 
 @pytest.mark.parametrize("code", [4500, 4501, 4502, 4503, 4504, 4505])

@@ -3,6 +3,7 @@ import json
 import os
 import sys
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ from app_sim.terminal import json_line, listen, obey, pretty_line
 from contract.clock import SystemClock
 
 AT = 1_700_000_000.5
+RECEIVED = datetime(2026, 1, 1, 9, tzinfo=UTC)
+HERE = RECEIVED.astimezone()
+MISSED = {"command": "가", "device_id": "d", "timestamp": "1970-01-01", "received_at": RECEIVED.isoformat()}
 
 
 def words(kind: EventKind, **fields: Any) -> str:
@@ -48,8 +52,12 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
 @pytest.mark.parametrize(
     ("kind", "fields", "told"),
     [
-        ("connected", {"message": {"connection_uuid": "김", "missed": [1, 2]}}, "connected as 김, 2 missed while away"),
-        ("connected", {"message": {"connection_uuid": "u", "missed": 7}}, "connected as u"),
+        (
+            "connected",
+            {"message": {"connection_uuid": "김"}, "missed": [MISSED, {**MISSED, "received_at": None}]},
+            f"connected as 김, 2 missed while away; missed {HERE:%Y-%m-%d %H:%M:%S}: 가 (from d); missed: 가 (from d)",
+        ),
+        ("connected", {"message": {"connection_uuid": "u"}, "missed": []}, "connected as u"),
         ("closed", {"code": 4000, "detail": "draining"}, "closed (4000): draining"),
         ("closed", {"detail": "silent"}, "closed (given up): silent"),
         ("retry", {"delay_s": 1.26, "detail": "lost"}, "trying again in 1.3 s: lost"),

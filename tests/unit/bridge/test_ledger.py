@@ -1,4 +1,5 @@
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -277,6 +278,43 @@ def test_a_removed_device_is_logged_out_and_claims_nothing_any_more() -> None:
     it.remove(give_up=True)
     assert it.pending == {}
     assert kinds(it) == ["ended", "removed", "superseded"]
+
+
+def test_a_report_older_than_what_is_known_changes_nothing_and_is_told_what_is_known() -> None:
+    device = Device("jetson", "i", boot=7, seq=4, generation=3)
+    for older in ({"boot": 6, "seq": 90}, {"boot": 7, "seq": 3}):
+        it = desk(device, active=SESSION, pending=[ROW])
+        it.answer(report(**older, ended=[EndedSession(session_id="s1", reason="done")], uid="bob"), "n", Townsfolk())
+        assert (it.device, it.active, it.changes, list(it.pending)) == (device, SESSION, [], ["s1"])
+        assert it.is_behind
+        (told,) = it.answers
+        assert isinstance(told, Login)
+        assert (told.re, told.boot, told.seq, told.session_id, told.uid) == ("i", 7, 4, None, "bob")
+
+
+@pytest.mark.parametrize("newer", [{"boot": 7, "seq": 4}, {"boot": 8, "seq": 0}, {"install_id": "wiped", "boot": 1}])
+def test_a_report_that_is_not_older_is_told_no_numbers(newer: dict[str, Any]) -> None:
+    it = desk(Device("jetson", "i", boot=7, seq=4), active=SESSION)
+    it.answer(report(**newer), "n", Townsfolk(alice=60))
+    assert not it.is_behind
+    assert [(type(answer), answer.boot) for answer in it.answers if isinstance(answer, Login)] == [(Login, None)]
+
+
+def test_of_log_outs_that_wait_the_oldest_makes_room() -> None:
+    rows = [PendingLogout(f"c{n}", f"old{n}", "jetson", "alice", n, "app", "then") for n in range(MAX_WAITING)]
+    it = desk(active=SESSION, pending=rows)
+    it.open("bob", "app")
+    assert len(it.pending) == MAX_WAITING
+    assert "old0" not in it.pending
+    assert list(it.pending)[-1] == "s1"
+    assert kinds(it) == ["ended", "superseded", "opened"]
+
+
+def test_a_device_that_still_holds_a_session_whose_log_out_made_room_is_told_again() -> None:
+    ended = replace(SESSION, ended="app")
+    it = desk(Device("jetson"), known=[ended])
+    answers = hello(it, Townsfolk(), session_id="s1", uid="alice")
+    assert [(type(answer), answer.session_id) for answer in answers] == [(Logout, "s1")]
 
 
 def test_a_device_that_invents_sessions_fills_no_disk() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bridge import sessions
 from bridge.ledger import MAX_WAITING
 from bridge.rows import Device, PushSubscription, Session
 from bridge.sessions import DeviceBehindError, NoSuchDeviceError, Sessions
@@ -291,14 +292,58 @@ def test_a_removed_device_is_logged_out_and_nobody_logs_in_there_again() -> None
 
 def test_users_who_take_turns_on_a_device_that_is_away_fill_no_disk() -> None:
     town = Town()
-    for number in range(MAX_WAITING + 1):
-        run(town.sessions.login(f"user-{number % 2}", "jetson", "app"))
-    with pytest.raises(DeviceBehindError, match="has not confirmed"):
-        run(town.sessions.login("user-1", "jetson", "app"))
-    assert town.sessions.waiting == MAX_WAITING
+    for number in range(2 * MAX_WAITING):
+        assert run(town.sessions.login(f"user-{number % 2}", "jetson", "app")).uid == f"user-{number % 2}"
+    assert town.sessions.waiting == len(town.store.tables.pending) == MAX_WAITING
     ended = [EndedSession(session_id=row.session_id, reason="done") for row in town.store.tables.pending.values()]
-    town.hello(ended=[entry.model_dump() for entry in ended[:8]])
-    assert run(town.sessions.login("user-0", "jetson", "app")).uid == "user-0"
+    town.hello(ended=[entry.model_dump() for entry in ended[-8:]])
+    assert town.sessions.waiting == MAX_WAITING - 8
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What the log is warned of."""
+    told: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(sessions.log, "warning", lambda event, **more: told.append((event, more)))
+    return told
+
+
+def test_a_device_that_does_not_go_beyond_is_named_once_and_nobody_is_told_of_a_log_in_there(
+    warnings: list[tuple[str, dict[str, Any]]],
+) -> None:
+    town = Town()
+    town.hello(boot=200)
+    for _ in range(4):
+        (told,) = town.hello(boot=3, claim_uid="alice")
+        assert isinstance(told, Login)
+        assert (told.boot, told.re, told.session_id) == (200, "i", None)
+        town.live(2)
+    with pytest.raises(DeviceBehindError, match="jetson runs with an older copy of its state"):
+        run(town.sessions.login("alice", "jetson", "app"))
+    ((event, more),) = warnings
+    assert (event, more["device_id"], more["boot"], more["known_boot"]) == ("device_behind", "jetson", 3, 200)
+    town.hello(boot=201)
+    assert run(town.sessions.login("alice", "jetson", "app")).uid == "alice"
+
+
+def test_a_device_that_has_gone_beyond_is_named_once(warnings: list[tuple[str, dict[str, Any]]]) -> None:
+    town = Town()
+    for boot in (200, 3, 201, 201):
+        town.hello(boot=boot)
+    assert [(event, more["device_id"]) for event, more in warnings] == [("device_state_went_back", "jetson")]
+
+
+def test_a_late_report_says_nothing_of_where_its_device_is() -> None:
+    town = Town()
+    town.hello(boot=2)
+    town.hello(boot=1)
+    town.sessions.device_status("jetson", DeviceStatus(state="offline", boot=2))
+    run(town.sessions.login("alice", "jetson", "app"))
+    run(town.sessions.logout("alice", "app"))
+    town.live(11)
+    town.take()
+    town.live(70)
+    assert town.take() == [], "nothing is repeated for a device whose last will came"
 
 
 @pytest.mark.parametrize("reason", ["app", "http", "operator"])

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from contract.messages import MAX_REPORTED, Login, Logout
-from edge_node.session import ENDED_KEPT, EdgeSession, EdgeState, Held
+from contract.messages import MAX_COUNT, MAX_REPORTED, Login, Logout
+from edge_node.session import ENDED_KEPT, Decision, EdgeSession, EdgeState, Held
 
 LEASE_S = 3720.0
 
@@ -44,6 +44,56 @@ def test_it_starts_in_standby_and_claims_its_configured_user() -> None:
     assert (it.active_uid, it.mode) == (None, "standby")
     hello = it.hello(0, version="v", model="m")
     assert (hello.claim_uid, hello.session_id, hello.boot) == ("alice", None, 1)
+
+
+def told(boot: int, seq: int, install_id: str = "i") -> Login:
+    return Login(id="m", uid="-", re=install_id, boot=boot, seq=seq)
+
+
+def test_numbers_that_this_run_has_not_said_are_gone_beyond_and_stored() -> None:
+    held = Held("s1", "alice", LEASE_S)
+    it = edge(EdgeState("i", boot=3, generation=2, held=held))
+    it.connected(0)
+    say_hello(it, 0)
+    decision = it.login(told(200, 7), 1)
+    assert decision.renumbered
+    assert decision.save == EdgeState("i", boot=201, generation=2, held=held)
+    assert it.active_uid is None, "a number is no grant"
+    assert it.login(told(200, 7), 2) == Decision()
+    assert it.hello(2, version="v", model="m").boot == 201
+
+
+def test_a_machine_that_was_set_back_within_a_boot_goes_beyond_and_its_session_runs_on() -> None:
+    it = logged_in()
+    assert it.login(told(1, 60), 1).renumbered
+    assert it.active_uid == "alice"
+    assert it.state.boot == 2
+
+
+@pytest.mark.parametrize("numbers", [told(1, 1), told(1, 2), told(0, 90), told(200, 1, "another")])
+def test_numbers_that_this_run_has_said_itself_are_no_news(numbers: Login) -> None:
+    it = edge()
+    it.connected(0)
+    say_hello(it, 0)
+    nonce = say_hello(it, 1)
+    assert it.login(numbers, 1) == Decision()
+    assert it.state.boot == 1
+    assert it.login(grant(nonce), 1).began == "alice"
+
+
+def test_beyond_the_greatest_number_begins_another_installation() -> None:
+    it = edge()
+    decision = it.login(told(MAX_COUNT, 1), 0)
+    assert decision.save is not None
+    assert (decision.save.install_id != "i", decision.save.boot) == (True, 1)
+    assert it.hello(0, version="v", model="m").encode()
+
+
+def test_a_number_that_could_not_be_stored_is_not_so() -> None:
+    it = edge()
+    it.login(told(200, 7), 1)
+    it.suspend()
+    assert it.state.boot == 1
 
 
 def test_a_grant_that_answers_the_hello_logs_in_and_is_stored() -> None:
