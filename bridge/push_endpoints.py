@@ -43,7 +43,7 @@ class SubscribeBody(BaseModel):
 
 
 class UnsubscribeBody(BaseModel):
-    """Do not ring this phone any more."""
+    """Do not ring this phone any more, whoever subscribed it."""
 
     uid: Uid
     endpoint: Endpoint
