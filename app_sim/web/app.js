@@ -14,7 +14,7 @@ const store = {
   forget: (name) => localStorage.removeItem(`sarvis.${name}`),
 };
 
-const NOBODY = { phase: "connecting", sessions: [], call: null, notice: null, leaves_at: null };
+const NOBODY = { phase: "connecting", sessions: [], call: null, notice: null, leaves_at: null, pushes: null };
 const SENT_AWAY_TO_LOGIN = [4501, 4503];
 
 let language = store.get("language") ?? (navigator.language.startsWith("ko") ? "ko" : "en");
@@ -23,7 +23,6 @@ let user = store.get("user");
 let state = { ...NOBODY };
 let connection = null; // only in the tab that leads
 let release = null;
-let publicKey = null;
 
 // One tab holds the socket and rings; the others show what it knows, and one of them takes over when it is closed.
 
@@ -60,7 +59,6 @@ function enter() {
   const lead = () => new Promise((over) => { release = over; connect(); });
   navigator.locks ? navigator.locks.request("sarvis", () => (user ? lead() : undefined)) : lead();
   if (!connection) tabs.postMessage({ newcomer: true });
-  offerPush();
 }
 
 function leave(notice = null) {
@@ -71,6 +69,8 @@ function leave(notice = null) {
   state = { ...NOBODY, notice };
   render();
   $("token").value = "";
+  push.leave(() => store.get("user") === null);
+  ring.end();
 }
 
 function connect() {
@@ -100,6 +100,7 @@ const heard = {
   connection_established(message) {
     remember(message.missed.map((wake) => ({ id: wake.id, device: wake.device_id, at: wake.timestamp, missed: true })));
     change({ sessions: message.sessions, leaves_at: Date.now() + message.heartbeat_timeout_s * 1000 });
+    agreeOnPushes();
   },
   heartbeat_ack(message) {
     change({ leaves_at: Date.now() + message.expires_in_s * 1000 });
@@ -145,14 +146,17 @@ const actions = {
     connection.send({ type: "login", device_id: device });
   },
   seen() {
+    ring.end([state.call?.id]);
     change({ call: null });
+  },
+  pushes(wished) {
+    agreeOnPushes(wished);
   },
   again() {
     change({ notice: null });
     connection.start();
   },
   async logout() {
-    await push.unsubscribe(user.uid, user.token).catch(() => null);
     if (connection.send({ type: "logout" })) return; // 4501 does the rest
     const headers = { "content-type": "application/json" };
     if (user.token) headers.authorization = `Bearer ${user.token}`;
@@ -193,19 +197,15 @@ async function askToNotify() {
   render();
 }
 
-async function offerPush() {
-  publicKey = user && (await push.key(user.token));
-  $("push").setAttribute("aria-pressed", String((await push.subscription()) !== null));
-  render();
-}
+const isHere = (one) => store.get("user")?.uid === one.uid;
 
-async function togglePush() {
-  const on = $("push").getAttribute("aria-pressed") === "true";
-  const done = on
-    ? push.unsubscribe(user.uid, user.token).then(() => true)
-    : push.subscribe(user.uid, user.token, publicKey);
-  if (!(await done.catch(() => false))) change({ notice: "push_failed" });
-  await offerPush();
+// Browser, bridge and the person's wish; said by the tab that leads.
+async function agreeOnPushes(wished = null) {
+  const given = user && connection && [user, store, isHere];
+  const pushes = given && (await (wished === null ? push.agree(...given) : push.wish(...given, wished)));
+  if (!connection) return;
+  const notice = wished && !pushes?.on ? "push_failed" : state.notice;
+  change(pushes ? { pushes, notice } : { notice });
 }
 
 // What a person sees
@@ -282,7 +282,8 @@ function renderHome() {
   $("no-calls").hidden = list.length > 0;
   const may = globalThis.Notification?.permission;
   $("notify").hidden = may !== "default";
-  $("push").hidden = !publicKey || may !== "granted";
+  $("push").hidden = !state.pushes?.offered || may !== "granted";
+  $("push").setAttribute("aria-pressed", String(state.pushes?.on === true));
   tell("ring-state", { granted: say.notify_on, denied: say.notify_denied, default: "" }[may] ?? say.notify_none);
 }
 
@@ -296,7 +297,7 @@ $("call-seen").addEventListener("click", () => { ring.unlock(); want("seen"); })
 $("connect").addEventListener("click", () => { ring.unlock(); want("again"); });
 $("logout").addEventListener("click", () => want("logout"));
 $("notify").addEventListener("click", askToNotify);
-$("push").addEventListener("click", togglePush);
+$("push").addEventListener("click", () => want("pushes", !state.pushes?.on));
 $("try").addEventListener("click", () => { ring.unlock(); ring.vibrate(); ring.sound(); });
 $("language").addEventListener("click", () => {
   language = language === "ko" ? "en" : "ko";
@@ -306,7 +307,12 @@ $("language").addEventListener("click", () => {
 });
 
 // Phones freeze what is not seen; a network comes and goes.
-const awake = () => document.visibilityState === "visible" && connection?.wake();
+function awake() {
+  if (document.visibilityState !== "visible") return;
+  connection?.wake();
+  // Somebody may have been in the browser's settings.
+  if (state.phase === "open") agreeOnPushes();
+}
 document.addEventListener("visibilitychange", awake);
 document.addEventListener("resume", awake);
 addEventListener("pageshow", awake);
@@ -314,6 +320,7 @@ addEventListener("online", () => { connection?.wake(); render(); });
 addEventListener("offline", render);
 addEventListener("pointerdown", ring.unlock, { once: true });
 setInterval(render, 15_000);
+push.watchPermission(() => { render(); agreeOnPushes(); });
 
 // A link with the token, from whoever runs the system: #token=... is never sent to a server.
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
