@@ -131,12 +131,13 @@ class Frames:
         uid: str,
         timestamp: str,
         *,
+        clock_ms: int,
         interval_s: float,
         timeout_s: float,
         sessions: list[dict[str, str]],
         missed: list[dict[str, str]],
     ) -> str:
-        """The first frame of every connection."""
+        """The first frame of every connection; `clock_ms` as in `voice_command`."""
         return self._frame(
             {
                 "type": "connection_established",
@@ -148,25 +149,41 @@ class Frames:
             heartbeat_interval_s=interval_s,
             heartbeat_timeout_s=timeout_s,
             missed=missed,
+            clock_ms=clock_ms,
         )
 
     # The next two are written by hand: most of what a bridge says.
 
-    def heartbeat_ack(self, timestamp: str, *, seq: int | None, expires_in_s: float) -> str:
-        """The heartbeat counted."""
+    def heartbeat_ack(self, timestamp: str, *, seq: int | None, expires_in_s: float, clock_ms: int) -> str:
+        """The heartbeat counted; `clock_ms` as in `voice_command`."""
         documented = f'{{"type":"heartbeat_ack","timestamp":"{timestamp}","status":"active"'
         if not self._v2:
             return documented + "}"
-        if seq is None:
-            return f'{documented},"expires_in_s":{expires_in_s!r}}}'
-        return f'{documented},"seq":{seq},"expires_in_s":{expires_in_s!r}}}'
+        rest = f'"expires_in_s":{expires_in_s!r},"clock_ms":{clock_ms}}}'
+        return f"{documented},{rest}" if seq is None else f'{documented},"seq":{seq},{rest}'
 
-    def voice_command(self, command: str, timestamp: str, *, wake_id: str, device_id: str, ttl_ms: int) -> str:
-        """The wake word was heard."""
+    def voice_command(
+        self,
+        command: str,
+        timestamp: str,
+        *,
+        wake_id: str,
+        device_id: str,
+        ttl_ms: int,
+        age_ms: int,
+        received_at: str,
+        clock_ms: int,
+    ) -> str:
+        """The wake word was heard; `received_at` is when that came here.
+
+        `timestamp` and `clock_ms` are of this moment, by the wall clock and by one that never goes back; `age_ms` is
+        the wake's age now.
+        """
         documented = f'{{"type":"voice_command","command":{encode_basestring(command)},"timestamp":"{timestamp}"'
         if not self._v2:
             return documented + "}"
-        return f'{documented},"id":{encode_basestring(wake_id)},"device_id":"{device_id}","ttl_ms":{ttl_ms}}}'
+        named = f'"id":{encode_basestring(wake_id)},"device_id":"{device_id}","ttl_ms":{ttl_ms}'
+        return f'{documented},{named},"age_ms":{age_ms},"received_at":"{received_at}","clock_ms":{clock_ms}}}'
 
     def login_ack(self, timestamp: str, session: dict[str, str]) -> str:
         """The session is in the ledger."""

@@ -15,7 +15,10 @@ Answer = Login | Logout
 
 MAX_WAITING = 64
 """Log-outs that may wait for one device: whoever logs in and out there, or a device that invents sessions, makes one
-each time."""
+each time. The oldest makes room: a device that still holds its session reports that, and is told again (B3)."""
+
+NO_USER = "-"
+"""Stands where a message must name a user and there is none."""
 
 
 class People(Protocol):
@@ -58,6 +61,8 @@ class Desk:
     changes: list[Change] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     adopted: Session | None = None
+    is_behind: bool = False
+    """The report was older than what is known: nothing of it was believed."""
 
     def open(self, uid: str, reason: str) -> Session:
         """Log a user in; whoever is in is replaced (B1). The same user stays in the same session."""
@@ -93,9 +98,11 @@ class Desk:
 
     def answer(self, report: Report, nonce: str | None, people: People) -> None:
         """Bring ledger and device together (B3); `nonce` is that of a hello, None for an ack."""
-        if self._is_older(report):
-            return
         self.answers.clear()
+        self.is_behind = self._is_older(report)
+        if self.is_behind:
+            self._tell_what_is_known(report)
+            return
         claim = report.claim_uid if self._may_have(report.claim_uid) else None
         self._save_device(
             install_id=report.install_id,
@@ -117,6 +124,19 @@ class Desk:
     def _is_older(self, report: Report) -> bool:
         same_install = self.device.install_id == report.install_id
         return same_install and (report.boot, report.seq) < (self.device.boot, self.device.seq)
+
+    def _tell_what_is_known(self, report: Report) -> None:
+        """B7: a message that was late, or a device whose state went back; it can tell which, and go beyond."""
+        self._say(
+            Login(
+                id=self.new_id(),
+                uid=report.uid or report.claim_uid or self.device.claim_uid or NO_USER,
+                re=report.install_id,
+                boot=self.device.boot,
+                seq=self.device.seq,
+                issued_at=self.issued_at,
+            )
+        )
 
     def _take_ended(self, report: Report, people: People) -> None:
         """B2 and B3: what the device says it ended is ended, and settles its row; nothing else does."""
@@ -156,7 +176,7 @@ class Desk:
         elif (known is not None or self.active is None) and report.session_id not in self.pending:
             reason = "operator" if known is None else _log_out_reason(known.ended)
             row = self._waiting(report.session_id, report.uid, reason)
-            if self.is_behind:
+            if len(self.pending) >= MAX_WAITING:
                 self._say(row.command())  # as long as the device holds it, each of its reports brings this again
             else:
                 self._queue(row)
@@ -177,11 +197,6 @@ class Desk:
                 )
             )
 
-    @property
-    def is_behind(self) -> bool:
-        """Do as many log-outs wait for the device as may?"""
-        return len(self.pending) >= MAX_WAITING
-
     def _waiting(self, session_id: str, uid: str, reason: LogoutReason) -> PendingLogout:
         return PendingLogout(
             self.new_id(),
@@ -196,6 +211,8 @@ class Desk:
         )
 
     def _queue(self, row: PendingLogout) -> None:
+        while len(self.pending) >= MAX_WAITING:
+            self._settle(next(iter(self.pending.values())), "superseded", "too many log-outs wait for the device")
         self.changes.append(row)
         self.pending[row.session_id] = row
         self._say(row.command())

@@ -18,6 +18,9 @@ from contract.telemetry import REGISTRY, Tally, get_logger
 FIRST = ("sent", "expired", "user_not_connected", "rejected")
 WAKES = Tally("sarvis_wakes", "Wakes by their first fate", "status", FIRST).counts
 ACKED = Tally("sarvis_wakes_acked", "Wakes that an app confirmed").counts
+LATE_ACKS = Counter(
+    "sarvis_wakes_acked_late_total", "Confirmations that came after the end of their wake", registry=REGISTRY
+)
 PUSHED = Counter("sarvis_wakes_pushed_total", "Wakes that a push service took for a phone", registry=REGISTRY)
 
 log = get_logger("relay")
@@ -77,9 +80,12 @@ class Relay:
         return fate.status == "sent"
 
     def acked(self, uid: str, wake_id: str) -> None:
-        """An app of this user rang for the wake; the first one counts."""
+        """An app of this user rang for the wake; the first one counts, and none after the wake's end."""
         fate = self._wakes.known(wake_id)
         if fate is None or fate.wake.uid != uid or fate.status not in {"sent", "pushed"}:
+            return
+        if fate.expires_at <= self._clock.monotonic():
+            LATE_ACKS.inc()  # whoever rings now rings for what is over: it is missed
             return
         self._wakes.settled(fate)
         self._change(fate, "acked")
@@ -132,7 +138,8 @@ class Relay:
 
     def _begin(self, device_id: str, wake: Wake | QuickWake) -> Fate:
         now = self._clock.monotonic()
-        fate = Fate(wake, device_id, "user_not_connected", now, now + (wake.ttl_ms - wake.age_ms) / 1000)
+        expires_at = now + (wake.ttl_ms - wake.age_ms) / 1000
+        fate = Fate(wake, device_id, "user_not_connected", now, expires_at, self._stamps.now())
         if wake.age_ms >= wake.ttl_ms:
             fate.status = "expired"
         elif device_id != LEGACY_DEVICE and not self._may_ring(device_id, wake.uid):
@@ -153,6 +160,7 @@ class Relay:
     def _deliver(self, fate: Fate, sockets: Iterable[AppConnection]) -> int:
         """Queue the frame at each socket; how many took it."""
         wake = fate.wake
+        now = self._clock.monotonic()
         taken = 0
         frames: dict[str, str] = {}
         for socket in sockets:
@@ -160,7 +168,14 @@ class Relay:
             frame = frames.get(mode)
             if frame is None:
                 frame = frames[mode] = FRAMES[mode].voice_command(
-                    wake.command, self._stamps.now(), wake_id=wake.id, device_id=fate.device_id, ttl_ms=wake.ttl_ms
+                    wake.command,
+                    self._stamps.now(),
+                    wake_id=wake.id,
+                    device_id=fate.device_id,
+                    ttl_ms=wake.ttl_ms,
+                    age_ms=wake.age_ms + int((now - fate.received_at) * 1000),
+                    received_at=fate.received_on,
+                    clock_ms=int(now * 1000),
                 )
             if socket.send(frame):
                 taken += 1

@@ -124,13 +124,19 @@ class ServiceSeconds:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """A wake that nobody took, for the list at the user's next connection."""
+    """A wake that nobody took, for the list at the user's next connection.
+
+    Attributes:
+        timestamp: what its device said, whose clock may be wrong.
+        received_at: when this bridge received it; None if it was stored by a version that did not note it.
+    """
 
     id: str
     uid: str
     command: str
     device_id: str
     timestamp: str
+    received_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ MISSED = Table(
     Column("command", String),
     Column("device_id", String),
     Column("timestamp", String),
+    Column("received_at", String),
 )
 PUSH_SUBSCRIPTIONS = Table(
     "push_subscriptions",

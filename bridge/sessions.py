@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
+from prometheus_client import Counter
+
 from bridge.announcer import Announcer
 from bridge.arrivals import Arrivals
 from bridge.connecting import Connecting
@@ -13,16 +15,22 @@ from bridge.outbox import Outbox
 from bridge.people import People
 from bridge.presence import Presence
 from bridge.promises import Promises
+from bridge.rewinds import Rewinds
 from bridge.rows import AuditEvent, Change, Departed, PendingLogout, Promise, Session, Unsubscribed
 from bridge.store import Loaded, Store, StoreError, Transaction
 from contract.clock import Clock, iso
 from contract.errors import SarvisError
 from contract.messages import Ack, DeviceStatus, Hello, LogoutReason, Message, new_id
 from contract.sections.bridge import BridgeSettings
-from contract.telemetry import get_logger
+from contract.telemetry import REGISTRY, get_logger
 from contract.topics import Topic
 
 DUE_AT_ONCE = 100
+BEHIND = "runs with an older copy of its state; update the software on it, or delete its state file there"
+
+BEHIND_REPORTS = Counter(
+    "sarvis_reports_behind_total", "Reports that were older than what is known of their device", registry=REGISTRY
+)
 
 log = get_logger("sessions")
 
@@ -40,14 +48,14 @@ class NoSuchDeviceError(SarvisError):
 
 
 class DeviceBehindError(SarvisError):
-    """Too many log-outs wait for the device: nobody can log in there before it has confirmed some.
+    """The device runs with an older copy of its state and does not go beyond: it would not hear of a log-in.
 
     Attributes:
         device_id: its name.
     """
 
     def __init__(self, device_id: str) -> None:
-        super().__init__(f"{device_id} has not confirmed its last log-outs; try again when it is online")
+        super().__init__(f"{device_id} {BEHIND}")
         self.device_id = device_id
 
 
@@ -97,6 +105,7 @@ class Sessions:
         self._post_over = post_over
         self._legacy_url = legacy_url
         self._presence = Presence(settings.offline_grace_s)
+        self._rewinds = Rewinds()
         self._outbox = Outbox()
         self._holders = Holders()
         self._promises = Promises(self.people, store, clock)
@@ -224,8 +233,8 @@ class Sessions:
             for promise in promises.values():
                 self._lives(promise.uid, promise)
             self._announce.decided(desks)
-        for device_id, report in reports:
-            self._there(device_id, report.boot)
+        for desk, (_, report) in zip(desks, reports, strict=True):
+            self._place(desk, report)
 
     async def report(self, device_id: str, report: Hello | Ack) -> None:
         """One device said where it stands."""
@@ -292,6 +301,26 @@ class Sessions:
                 await self._end(due, "heartbeat_timeout")
         return bool(due)
 
+    def _place(self, desk: Desk, report: Hello | Ack) -> None:
+        """Where a report stands among those of its device; one that is late says nothing of where the device is."""
+        device = desk.device
+        if desk.is_behind:
+            BEHIND_REPORTS.inc()
+            now = self._clock.monotonic()
+            if isinstance(report, Hello) and self._rewinds.older(device.device_id, device.boot, now):
+                log.warning(
+                    "device_behind", device_id=device.device_id, boot=report.boot, known_boot=device.boot, advice=BEHIND
+                )
+            return
+        if self._rewinds.believed(device.device_id, report.boot):
+            log.warning(
+                "device_state_went_back",
+                device_id=device.device_id,
+                boot=report.boot,
+                advice="it had an older copy of its state (a restored card, a snapshot) and has gone beyond",
+            )
+        self._there(device.device_id, report.boot)
+
     def _there(self, device_id: str, boot: int) -> None:
         self._presence.seen(device_id, boot)
         self._outbox.awake(device_id, self._clock.monotonic())
@@ -302,7 +331,7 @@ class Sessions:
             desk = await self._desks.read(transaction, device_id)
             if desk.device.state == "removed" or (self._desks.strict and desk.device.state == "new"):
                 raise NoSuchDeviceError(device_id)
-            if desk.is_behind:
+            if self._rewinds.stuck(device_id):
                 raise DeviceBehindError(device_id)
             session = desk.open(uid, how)
             rows = self._outbox.posted_of(uid)

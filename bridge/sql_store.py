@@ -215,7 +215,7 @@ async def _load(connection: AsyncConnection) -> Loaded:
         sessions=[session_of(row) for row in sessions],
         pending=[pending_of(row) for row in pending],
         promises=[Promise(row.uid, row.until_s, row.floored) for row in promises],
-        missed=[Missed(row.id, row.uid, row.command, row.device_id, row.timestamp) for row in missed],
+        missed=[Missed(row.id, row.uid, row.command, row.device_id, row.timestamp, row.received_at) for row in missed],
         subscriptions=tuple(PushSubscription(row.uid, row.endpoint, row.p256dh, row.auth) for row in subscribed),
     )
 

@@ -27,6 +27,9 @@ class Fate:
     status: OutcomeStatus
     received_at: float
     expires_at: float
+    received_on: str = ""
+    """The date of `received_at`, for people."""
+
     latency_ms: float = 0.0
     again_at: float = 0.0
     taken: bool = False
@@ -130,7 +133,7 @@ class Wakes:
 
     def _miss(self, fate: Fate) -> None:
         wake = fate.wake
-        missed = Missed(wake.id, wake.uid, wake.command, fate.device_id, wake.timestamp)
+        missed = Missed(wake.id, wake.uid, wake.command, fate.device_id, wake.timestamp, fate.received_on)
         self._remember_missed(missed)
         self.unsaved.append(missed)
 

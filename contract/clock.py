@@ -48,6 +48,11 @@ class Stamps:
         return self._text
 
 
+def clock_ms(clock: Clock) -> int:
+    """Whole milliseconds of `Clock.monotonic`, for messages: only the difference of two of them says something."""
+    return int(clock.monotonic() * 1000)
+
+
 def iso(moment: datetime) -> str:
     """ISO 8601 with offset, the only form of time stamps on the wire."""
     return moment.isoformat()

@@ -28,7 +28,8 @@ DeviceId = Annotated[str, StringConstraints(pattern=DEVICE_ID_PATTERN)]
 Uid = Annotated[str, AfterValidator(check_uid)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
 Text = Annotated[str, StringConstraints(max_length=1024)]
-Count = Annotated[int, Field(ge=0, le=2**53)]
+MAX_COUNT = 2**53
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 """A counter that every JSON reader can hold."""
 MAX_REPORTED = 2**52
 Reported = Annotated[int, Field(ge=0, le=MAX_REPORTED)]
@@ -152,15 +153,21 @@ class Ack(Report):
 
 
 class Login(Message):
-    """Grants or renews a session; without `re` it only asks the edge to say hello."""
+    """Grants or renews a session; without `re` it only asks the edge to say hello.
+
+    With `boot` and `seq` it grants nothing: they are the newest that the bridge has heard of the installation `re`,
+    and the report that it answers was older. An edge that has not said them itself has lost some of its state.
+    """
 
     id: Id
     uid: Uid
     action: Literal["login"] = "login"
     session_id: Id | None = None
     generation: Count = 0
-    lease_s: float | None = None
+    lease_s: Annotated[float, Field(allow_inf_nan=False)] | None = None
     re: Id | None = None
+    boot: Count | None = None
+    seq: Count | None = None
     issued_at: Text = ""
 
 

@@ -187,6 +187,12 @@ class MqttSession:
             MQTT_UNSENT.inc()
         return sent
 
+    def renew(self) -> None:
+        """Connect anew, with a last will of this moment; what was said before goes out first."""
+        if self._client is not None and self.connected:
+            # Not inside of a callback of paho's.
+            asyncio.get_running_loop().call_soon(self._client.disconnect)
+
     async def run(self) -> None:
         """Stay connected until cancelled; never raises for what the broker, the network or a file on disk does."""
         reason = why_not()

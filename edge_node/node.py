@@ -219,6 +219,9 @@ class EdgeNode:
         if not self._keeper.keep(decision):
             self._show_session()
             return False
+        if decision.renumbered:
+            log.warning("state_went_back", boot=self._session.state.boot, advice="an older copy of the state was used")
+            self._mqtt.renew()
         if decision.ended is not None or decision.began is not None:
             self._show_session()
             self._publish_status()

@@ -6,9 +6,24 @@ then reports (E1). Times are monotonic seconds of a clock that counts a machine'
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
-from contract.messages import MAX_REPORTED, Ack, AckStatus, EndedSession, EndReason, Hello, Login, Logout
+from pydantic import Field
+
+from contract.messages import (
+    MAX_COUNT,
+    MAX_REPORTED,
+    Ack,
+    AckStatus,
+    Count,
+    EndedSession,
+    EndReason,
+    Hello,
+    Id,
+    Login,
+    Logout,
+    Uid,
+)
 
 ENDED_KEPT = 8
 HELLO_EVERY_S = 300.0
@@ -22,20 +37,20 @@ BIRTH_SPREAD_S = 10.0
 class Held:
     """The session this device runs."""
 
-    session_id: str
-    uid: str
-    lease_s: float
+    session_id: Id
+    uid: Uid
+    lease_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeState:
-    """What survives a restart."""
+    """What survives a restart; its types say what a message can hold."""
 
-    install_id: str
-    boot: int = 0
-    generation: int = 0
+    install_id: Id
+    boot: Annotated[int, Field(ge=0, lt=MAX_COUNT)] = 0
+    generation: Count = 0
     held: Held | None = None
-    ended: tuple[EndedSession, ...] = ()
+    ended: Annotated[tuple[EndedSession, ...], Field(max_length=ENDED_KEPT)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +64,8 @@ class Decision:
     """Why a session ended."""
     ack: tuple[str, AckStatus] | None = None
     """Answer the command of this id with this status."""
+    renumbered: bool = False
+    """The boot is another one: the last will must say it, too."""
 
 
 class EdgeSession:
@@ -134,7 +151,9 @@ class EdgeSession:
     # What happens
 
     def login(self, login: Login, now: float) -> Decision:
-        """A grant or a renewal (E2), or a poke."""
+        """A grant or a renewal (E2), a poke, or what the bridge has heard (E6)."""
+        if login.boot is not None:
+            return self._go_beyond(login.re, login.boot, login.seq or 0)
         if login.re is None:
             self._hello_by(now)
             return Decision()
@@ -167,6 +186,19 @@ class EdgeSession:
             began=None if was_active else login.uid,
             ended="replaced" if begins and held is not None else None,
         )
+
+    def _go_beyond(self, install_id: str | None, boot: int, seq: int) -> Decision:
+        """E6: what was said in the name of this installation, and not by this run, was said by a later state of it.
+
+        Otherwise one of our own messages was late, which is no news.
+        """
+        if install_id != self.state.install_id or (boot, seq) <= (self.state.boot, self._seq):
+            return Decision()
+        if boot + 1 < MAX_COUNT:
+            self.state = replace(self.state, boot=boot + 1)
+        else:
+            self.state = replace(self.state, install_id=self._new_id(), boot=1)  # no number is beyond that
+        return Decision(save=self.state, renumbered=True)
 
     def _is_late(self, login: Login) -> bool:
         """An answer to an older hello that tells nothing new: a newer hello is on its way, or was answered alike.

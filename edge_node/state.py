@@ -10,13 +10,16 @@ from typing import IO
 from pydantic import TypeAdapter, ValidationError
 
 from contract.errors import StartError
-from contract.messages import new_id
+from contract.messages import first_fault, new_id
 from contract.telemetry import get_logger
 from edge_node.session import EdgeState
 
 log = get_logger("state")
 
 _ADAPTER = TypeAdapter(EdgeState)
+MAX_BYTES = 64 * 1024
+MAX_KEPT = 100
+"""Of the files that were set aside."""
 
 
 def in_use(folder: Path, device_id: str) -> bool:
@@ -80,12 +83,19 @@ class StateFile:
 
     def _load(self) -> EdgeState:
         try:
-            return _ADAPTER.validate_json(self._path.read_bytes())
+            with self._path.open("rb") as file:
+                return _ADAPTER.validate_json(file.read(MAX_BYTES), strict=True)
         except FileNotFoundError:
             return EdgeState(install_id=new_id())
-        except ValidationError:
+        except ValidationError as error:
             # To the bridge this is a new installation: a wiped edge. The file is kept for a human.
-            kept = self._path.with_suffix(".damaged")
+            kept = self._free_name()
             self._path.replace(kept)
-            log.error("state_damaged", kept=str(kept))
+            log.error("state_damaged", fault=first_fault(error), kept=str(kept))
             return EdgeState(install_id=new_id())
+
+    def _free_name(self) -> Path:
+        """Where no file that was set aside before is lost; of very many the last one."""
+        names = [".damaged", *(f".damaged-{number}" for number in range(2, MAX_KEPT + 1))]
+        paths = [self._path.with_suffix(name) for name in names]
+        return next((path for path in paths if not path.exists()), paths[-1])

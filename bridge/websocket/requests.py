@@ -9,7 +9,7 @@ from bridge.service import Bridge
 from bridge.sessions import DeviceBehindError, NoSuchDeviceError, describe
 from bridge.store import StoreError
 from bridge.websocket.connection import AppConnection
-from contract.clock import iso
+from contract.clock import clock_ms, iso
 from contract.messages import LEGACY_DEVICE
 
 
@@ -19,6 +19,7 @@ def established(bridge: Bridge, connection: AppConnection, sessions: list[dict[s
     return connection.frames.established(
         connection.uid,
         iso(bridge.clock.utc_now()),
+        clock_ms=clock_ms(bridge.clock),
         interval_s=settings.heartbeat_interval_s,
         timeout_s=settings.heartbeat_timeout_s,
         sessions=sessions,
@@ -45,16 +46,20 @@ def obey(bridge: Bridge, connection: AppConnection, frame: str | bytes) -> Corou
 
 def describe_missed(missed: Missed) -> dict[str, str]:
     """A wake that nobody took, as apps see it."""
-    return {
+    told = {
         "id": missed.id,
         "command": missed.command,
         "device_id": missed.device_id,
         "timestamp": missed.timestamp,
     }
+    return told if missed.received_at is None else {**told, "received_at": missed.received_at}
 
 
 def _acknowledge(bridge: Bridge, connection: AppConnection, request: Heartbeat, expires_in_s: float) -> None:
-    connection.send(connection.frames.heartbeat_ack(bridge.stamps.now(), seq=request.seq, expires_in_s=expires_in_s))
+    frame = connection.frames.heartbeat_ack(
+        bridge.stamps.now(), seq=request.seq, expires_in_s=expires_in_s, clock_ms=clock_ms(bridge.clock)
+    )
+    connection.send(frame)
 
 
 async def _carry_out(

@@ -51,6 +51,7 @@ _PART = re.compile(r"(<!-- made from the code: ([\w-]+) -->\n).*?(<!-- end -->)"
 
 NOT_SENT = "not sent"
 THEN = "2026-01-01T09:00:00+00:00"
+RECEIVED = "2026-01-01T08:59:59.760000+00:00"
 WAKE_ID = "5b1f0c1e8a6d4e0f9c3a7b2d4e6f8a90"
 SAMPLES: Mapping[str, Any] = {
     "uid": "alice",
@@ -60,13 +61,16 @@ SAMPLES: Mapping[str, Any] = {
     "expires_in_s": BridgeSettings().heartbeat_timeout_s,
     "sessions": [describe(Session("c4d1", "kitchen", "alice", 1))],
     "session": describe(Session("c4d1", "kitchen", "alice", 1)),
-    "missed": [requests.describe_missed(Missed("9a07", "alice", "wake_up", "kitchen", THEN))],
+    "missed": [requests.describe_missed(Missed("9a07", "alice", "wake_up", "kitchen", THEN, RECEIVED))],
     "seq": 7,
     "command": "wake_up",
     "wake_id": WAKE_ID,
     "id": WAKE_ID,
     "device_id": "kitchen",
     "ttl_ms": Wake.model_fields["ttl_ms"].default,
+    "age_ms": 240,
+    "received_at": RECEIVED,
+    "clock_ms": 86_400_000,
     "reason": "app",
     "code": "no_such_device",
     "message": "device_id: there is no device kitchen; an operator adds it with `sarvis device add`",

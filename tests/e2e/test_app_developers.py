@@ -229,7 +229,7 @@ class Server:
     async def greet(self, socket: ServerConnection, interval_s: float = 30.0) -> None:
         frames = Frames("v2")
         await socket.send(
-            frames.established("alice", THEN, interval_s=interval_s, timeout_s=60, sessions=[], missed=[])
+            frames.established("alice", THEN, clock_ms=1, interval_s=interval_s, timeout_s=60, sessions=[], missed=[])
         )
 
     @asynccontextmanager
@@ -296,7 +296,7 @@ async def test_a_client_beats_at_the_interval_that_the_server_asks_for(language:
         async for frame in socket:
             assert '"heartbeat"' in str(frame)
             server.beats.append(asyncio.get_running_loop().time())
-            await socket.send(Frames("v2").heartbeat_ack(THEN, seq=None, expires_in_s=60))
+            await socket.send(Frames("v2").heartbeat_ack(THEN, seq=None, expires_in_s=60, clock_ms=1))
 
     async with Server(act).running() as server:
         clients.run(language, server.address)

@@ -54,6 +54,7 @@ def test_requests_are_understood_like_the_plain_table(message: dict[str, Any], m
             assert isinstance(request, Refused)
 
 
+AGED: dict[str, Any] = {"ttl_ms": 9, "age_ms": 3, "received_at": NOW, "clock_ms": 5}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
@@ -64,13 +65,13 @@ def test_frames_that_are_written_by_hand_are_the_json_of_the_table(
 ) -> None:
     v2 = mode == "v2"
     rung = {"type": "voice_command", "command": command, "timestamp": NOW}
-    more: dict[str, Any] = {"id": wake_id, "device_id": "jetson-1", "ttl_ms": ttl_ms} if v2 else {}
-    assert FRAMES[mode].voice_command(command, NOW, wake_id=wake_id, device_id="jetson-1", ttl_ms=ttl_ms) == dump(
-        {**rung, **more}
-    )
+    aged: dict[str, Any] = {"ttl_ms": ttl_ms, "age_ms": ttl_ms // 2, "received_at": NOW, "clock_ms": 2**40}
+    more: dict[str, Any] = {"id": wake_id, "device_id": "jetson-1", **aged} if v2 else {}
+    made = FRAMES[mode].voice_command(command, NOW, wake_id=wake_id, device_id="jetson-1", **aged)
+    assert made == dump({**rung, **more})
     beat = {"type": "heartbeat_ack", "timestamp": NOW, "status": "active"}
-    more = ({} if seq is None else {"seq": seq}) | {"expires_in_s": expires_in_s} if v2 else {}
-    assert FRAMES[mode].heartbeat_ack(NOW, seq=seq, expires_in_s=expires_in_s) == dump({**beat, **more})
+    more = ({} if seq is None else {"seq": seq}) | {"expires_in_s": expires_in_s, "clock_ms": 7} if v2 else {}
+    assert FRAMES[mode].heartbeat_ack(NOW, seq=seq, expires_in_s=expires_in_s, clock_ms=7) == dump({**beat, **more})
 
 
 @pytest.mark.parametrize(
@@ -92,15 +93,15 @@ def test_the_documented_protocol_knows_no_ack_and_no_login() -> None:
 
 def test_legacy_frames_hold_exactly_the_documented_keys() -> None:
     frames = Frames("legacy")
-    established = frames.established("alice", NOW, interval_s=30, timeout_s=3600, sessions=[], missed=[])
+    established = frames.established("alice", NOW, clock_ms=5, interval_s=30, timeout_s=3600, sessions=[], missed=[])
     assert established == (
         '{"type":"connection_established","message":"Connected to SARVIS Server",'
         f'"connection_uuid":"alice","timestamp":"{NOW}"}}'
     )
-    assert frames.heartbeat_ack(NOW, seq=3, expires_in_s=1) == (
+    assert frames.heartbeat_ack(NOW, seq=3, expires_in_s=1, clock_ms=5) == (
         f'{{"type":"heartbeat_ack","timestamp":"{NOW}","status":"active"}}'
     )
-    assert frames.voice_command("싸비스", NOW, wake_id="w", device_id="d", ttl_ms=1) == (
+    assert frames.voice_command("싸비스", NOW, wake_id="w", device_id="d", **AGED) == (
         f'{{"type":"voice_command","command":"싸비스","timestamp":"{NOW}"}}'
     )
     assert frames.session_ended(NOW, reason="app", device_id="d") is None
@@ -110,12 +111,10 @@ def test_legacy_frames_hold_exactly_the_documented_keys() -> None:
 
 def test_v2_frames_hold_the_documented_keys_and_more() -> None:
     frames = Frames("v2")
-    command = json.loads(frames.voice_command("c", NOW, wake_id="w", device_id="d", ttl_ms=9))
-    assert command == {
-        "type": "voice_command", "command": "c", "timestamp": NOW, "id": "w", "device_id": "d", "ttl_ms": 9,
-    }  # fmt: skip
-    ack = json.loads(frames.heartbeat_ack(NOW, seq=None, expires_in_s=3600))
-    assert ack == {"type": "heartbeat_ack", "timestamp": NOW, "status": "active", "expires_in_s": 3600}
+    command = json.loads(frames.voice_command("c", NOW, wake_id="w", device_id="d", **AGED))
+    assert command == {"type": "voice_command", "command": "c", "timestamp": NOW, "id": "w", "device_id": "d", **AGED}
+    ack = json.loads(frames.heartbeat_ack(NOW, seq=None, expires_in_s=3600, clock_ms=5))
+    assert ack == {"type": "heartbeat_ack", "timestamp": NOW, "status": "active", "expires_in_s": 3600, "clock_ms": 5}
 
 
 @given(text=st.text(max_size=300), code=st.sampled_from(CloseCode))

@@ -1,4 +1,5 @@
 import json
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -220,6 +221,53 @@ def test_what_nobody_took_is_missed_once() -> None:
     assert [missed.id for missed in house.relay.missed("alice")] == ["unconfirmed"]
     assert [missed.id for missed in house.relay.missed("bob")] == ["absent"]
     assert house.relay.missed("alice") == []
+
+
+@pytest.mark.parametrize("late_s", [10.0, 10.2, 60.0])
+def test_a_confirmation_after_the_end_of_a_wake_is_none(late_s: float) -> None:
+    house = House()
+    house.phone("alice")
+    house.relay.wake("jetson", wake())
+    house.clock.advance(late_s)  # no look at the clock has buried it yet
+    house.relay.acked("alice", "w1")
+    house.live(1)
+    house.relay.acked("alice", "w1")
+    assert house.outcomes() == [("jetson", "sent")]
+    assert [missed.id for missed in house.relay.missed("alice")] == ["w1"]
+
+
+def test_the_age_that_a_device_told_counts_for_the_end_of_a_wake() -> None:
+    house = House()
+    house.phone("alice")
+    house.relay.wake("jetson", wake(age_ms=8000))
+    house.clock.advance(1.9)
+    house.relay.acked("alice", "w1")
+    house.relay.wake("jetson", wake("w2", age_ms=8000))
+    house.clock.advance(2.1)
+    house.relay.acked("alice", "w2")
+    assert house.outcomes() == [("jetson", "sent"), ("jetson", "acked"), ("jetson", "sent")]
+
+
+def test_each_frame_of_a_wake_tells_its_age_the_bridges_clock_and_the_one_date_of_receipt() -> None:
+    house = House()
+    phone = house.phone("alice")
+    house.relay.wake("jetson", wake(age_ms=300))
+    house.live(4.5)
+    assert [frame["age_ms"] for frame in phone.frames] == [300, 2300, 4300]
+    first = phone.frames[0]
+    assert [frame["clock_ms"] - first["clock_ms"] for frame in phone.frames] == [0, 2000, 4000]
+    assert {frame["received_at"] for frame in phone.frames} == {first["timestamp"]}
+    assert phone.frames[-1]["timestamp"] > first["timestamp"]
+
+
+def test_a_missed_wake_keeps_the_bridges_date_beside_what_its_device_said() -> None:
+    house = House()
+    house.relay.wake("jetson", Wake(uid="alice", command="c", timestamp="1970-01-01T00:00:07"))
+    house.live(11)
+    (missed,) = house.relay.missed("alice")
+    assert missed.timestamp == "1970-01-01T00:00:07"
+    assert missed.received_at is not None
+    assert datetime.fromisoformat(missed.received_at).utcoffset() == timedelta(0)
 
 
 def test_what_an_old_app_took_is_not_missed() -> None:

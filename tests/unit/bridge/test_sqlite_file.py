@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge import sqlite_file
-from bridge.rows import Device, PushSubscription
+from bridge.rows import Device, Missed, PushSubscription
 from bridge.sql_store import SqlStore
 from bridge.store import Loaded
 from contract.errors import StartError
@@ -57,11 +57,23 @@ def test_a_ledger_of_before_pushes_is_kept_and_grows(path: Path) -> None:
     keep(path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DROP TABLE push_subscriptions")
+        connection.execute("ALTER TABLE missed DROP COLUMN received_at")
         connection.execute("UPDATE alembic_version SET version_num = '0002'")
     phone = PushSubscription("alice", "https://push.example/1", "p", "a")
     keep(path, [phone])
     loaded = load(path)
     assert (list(loaded.sessions), loaded.subscriptions) == ([ALICE[1]], (phone,))
+
+
+def test_a_missed_wake_of_before_is_kept_without_a_date_of_receipt(path: Path) -> None:
+    old = Missed("w1", "alice", "wake_up", "jetson", "now")
+    new = Missed("w2", "bob", "wake_up", "jetson", "now", "2026")
+    keep(path, [old])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("ALTER TABLE missed DROP COLUMN received_at")
+        connection.execute("UPDATE alembic_version SET version_num = '0003'")
+    keep(path, [new])
+    assert load(path).missed == [old, new]
 
 
 @pytest.mark.parametrize("name", ["ledger.db", "a b.db", "a?mode=ro&b#c%20d.db", "장부.db", ":memory:"])

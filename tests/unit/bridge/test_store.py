@@ -40,7 +40,7 @@ ONE = Session("s1", "jetson", "alice", 4)
 TWO = Session("s2", "old-1", "싸비스", 1)
 ROW = PendingLogout("c1", "s1", "jetson", "alice", 5, "http", "then", 12.5, None)
 POST = PendingLogout("c2", "s2", "old-1", "싸비스", 2, "heartbeat_timeout", "then", 13.25, OLD.logout_url)
-WAKE = Missed("w1", "alice", "wake_up", "jetson", "then")
+WAKE = Missed("w1", "alice", "wake_up", "jetson", "then", "2026-01-01T09:00:00+00:00")
 PHONE = PushSubscription("alice", "https://push.example/1", "p", "a")
 LINE = Audit("then", "opened", "s1", "jetson", "alice", "app")
 

@@ -1,0 +1,12 @@
+"""Missed wakes: when the bridge received them."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    """Add the column; nobody knows it of the rows that are there."""
+    op.add_column("missed", sa.Column("received_at", sa.String))
