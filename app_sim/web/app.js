@@ -8,6 +8,7 @@ import { isUid, linkOf, ownerOf, userOf } from "./core/users.js";
 import { Wishes } from "./core/wishes.js";
 import { ask } from "./http.js";
 import { Leaver } from "./leaving.js";
+import { address } from "./protocol.js";
 import * as push from "./push.js";
 import * as ring from "./ring.js";
 import { Storage } from "./storage.js";
@@ -22,7 +23,7 @@ const SOON_MS = 350;
 const store = new Storage();
 const leading = new Leading(random_name());
 const tabs = new Tabs("sarvis", hear);
-const leaver = new Leaver(() => wishes.list, judged);
+const leaver = new Leaver({ wishes: () => wishes.list, address: (uid) => address(location.origin, uid, client()), told: judged });
 
 let user = userOf(store.get("user"));
 let wishes = new Wishes(store.get("wishes"));
@@ -33,7 +34,6 @@ let pairing = null; // the Jetson to log in on as soon as there is a connection
 let question = null; // another user, whom a link is for
 let slow = false; // a log-out takes longer than a person expects
 let saying = 0; // until the log-out that was said on the socket is answered
-let unsure = null; // the user of a connection that may yet come about, though the log-out was said
 let led = false;
 let away = false; // the browser has put this page aside
 let pushes = { key: null, on: false };
@@ -167,17 +167,20 @@ function drop() {
 }
 
 function connect() {
-  let client = store.get("client");
-  if (typeof client !== "string" || !/^[\w-]{1,64}$/.test(client)) {
-    client = `web-${random_name()}`;
-    store.set("client", client);
-  }
   const mine = new Connection({
-    origin: location.origin, uid: user.uid, token: user.token, client,
+    origin: location.origin, uid: user.uid, token: user.token, client: client(),
     on: (event) => { if (connection === mine) told(event); },
   });
   connection = mine;
   mine.start();
+}
+
+// The name of this browser at the bridge.
+function client() {
+  const kept = store.get("client");
+  if (typeof kept === "string" && /^[\w-]{1,64}$/.test(kept)) return kept;
+  store.set("client", `web-${random_name()}`);
+  return store.get("client");
 }
 
 function log_in(next) {
@@ -205,7 +208,7 @@ function log_out() {
   setTimeout(() => { slow = true; view.render(); }, SAID_WITHIN_MS);
   // A courtesy: nothing waits for it.
   push.unsubscribe(uid, token).catch(() => null);
-  if (connection && !connection.established) unsure = { uid, token };
+  if (connection && !connection.established) leaver.unsure.add(uid);
   if (connection?.send({ type: "logout" })) {
     connection.hush();
     saying = setTimeout(() => { drop(); leaver.now(); }, SAID_WITHIN_MS);
@@ -225,19 +228,19 @@ function judged(uid, token, verdict) {
 }
 
 function gone(uid, notice = "code_4501") {
+  const { token } = wishes.of(uid) ?? connection ?? user;
   wishes.settle(uid);
   leaver.drop(uid);
   clearTimeout(saying);
   saying = 0;
-  if (unsure?.uid === uid) setTimeout(surely, SURELY_MS, unsure);
-  unsure = null;
+  if (leaver.unsure.delete(uid)) setTimeout(surely, SURELY_MS, uid, token);
   if (user?.uid !== uid) become(user, ["gone", uid]);
   else if (user.returns) become({ uid, token: user.token });
   else become(null, notice);
 }
 
 // A connection that was on its way at the log-out may have come in after it.
-function surely({ uid, token }) {
+function surely(uid, token) {
   if (user?.uid !== uid) ask("/api/auth/logout", { token, body: { uid } });
 }
 
@@ -248,7 +251,7 @@ function told(event) {
   if (event.kind === "message") heard[event.message.type]?.(event.message, event.age);
   else if (event.kind === "waiting") change({ phase: "waiting", seconds: Math.ceil(event.ms / 1000) });
   else if (event.kind === "closed") closed(event);
-  else if (event.kind === "open") change({ phase: "open", notice: null });
+  else if (event.kind === "open") change({ phase: "open", notice: isCode(state.notice) ? null : state.notice });
   else change({ phase: event.kind });
 }
 
@@ -266,6 +269,9 @@ function closed({ code, over }) {
   else if (code === 4503 || code === 4504) become(null, `code_${code}`);
   else change({ phase: "over", notice: `code_${code}` });
 }
+
+// Why there was no connection.
+const isCode = (notice) => typeof notice === "string" && notice.startsWith("code_");
 
 const heard = {
   connection_established(message) {

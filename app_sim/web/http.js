@@ -2,7 +2,7 @@
 
 const WITHIN_MS = 8000;
 
-// {status, body (parsed JSON, else null)}; null when nothing came, or not from where it was asked.
+// {status, body (parsed JSON, else null)}; null when nothing came. A redirect has the status 0.
 export async function ask(path, { token = null, body, within_ms = WITHIN_MS, signal, keepalive = false } = {}) {
   const ends = new AbortController();
   const end = () => ends.abort();
@@ -12,8 +12,8 @@ export async function ask(path, { token = null, body, within_ms = WITHIN_MS, sig
   if (token) headers.authorization = `Bearer ${token}`;
   const what = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
   try {
-    // A redirect leads to somebody else, a portal for one: it is no answer.
-    const answer = await fetch(path, { headers, redirect: "error", cache: "no-store", keepalive, signal: ends.signal, ...what });
+    // A redirect leads to somebody else, to a portal for one.
+    const answer = await fetch(path, { headers, redirect: "manual", cache: "no-store", keepalive, signal: ends.signal, ...what });
     return { status: answer.status, body: await answer.json().catch(() => null) };
   } catch {
     return null;

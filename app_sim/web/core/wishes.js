@@ -49,6 +49,12 @@ export function verdict(answer) {
   return answer.status === 422 ? "void" : "again"; // 422: there can be no such user
 }
 
+// Whether somebody else answered in the bridge's place. A browser asks them again on the same connection, even when
+// the bridge is there again; a socket is a new one.
+export function isForeign(answer) {
+  return answer !== null && answer.status !== 429 && answer.body?.success !== true && answer.body?.detail === undefined;
+}
+
 const FIRST_MS = 1500;
 const MORE_MS = 1000;
 
