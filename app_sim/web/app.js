@@ -19,6 +19,7 @@ const NOBODY = { phase: "connecting", seconds: 0, sessions: [], notice: null, le
 const SAID_WITHIN_MS = 2000;
 const SURELY_MS = 3000;
 const SOON_MS = 350;
+const SETTLED_MS = 500;
 
 const store = new Storage();
 const leading = new Leading(random_name());
@@ -28,12 +29,15 @@ const leaver = new Leaver({ wishes: () => wishes.list, address: (uid) => address
 let user = userOf(store.get("user"));
 let wishes = new Wishes(store.get("wishes"));
 let calls = new Calls(store.get("calls"));
+const answered = new Set(); // the ids of calls that a person has seen
 let state = { ...NOBODY }; // what the tab that leads tells all others
 let connection = null; // only in the tab that leads
 let pairing = null; // the Jetson to log in on as soon as there is a connection
 let question = null; // another user, whom a link is for
 let slow = false; // a log-out takes longer than a person expects
 let saying = 0; // until the log-out that was said on the socket is answered
+let people_at = 0; // when the tabs last told each other who is here
+let settling = 0;
 let led = false;
 let away = false; // the browser has put this page aside
 let pushes = { key: null, on: false };
@@ -52,16 +56,21 @@ function random_name() {
 function hear(data) {
   if (data.leading) lead(leading.hear(data.leading, Date.now()));
   else if (data.people) {
+    people_at = Date.now();
     wishes = new Wishes(data.people.wishes);
     arrive(userOf(data.people.user), data.notice);
   } else if (data.seen) {
     if (leading.leads) say_seen(data.seen);
     seen(data.seen);
   }
-  else if (data.newcomer && leading.leads) tell();
+  else if (data.newcomer && leading.leads) {
+    // What this tab cannot store, another one cannot read.
+    if (!store.keeps) tabs.post({ people: { user, wishes: wishes.stored() }, notice: null });
+    tell();
+  }
   else if (data.state && !leading.leads) {
     if (!store.keeps) store.set("calls", data.calls);
-    calls = new Calls(store.get("calls"));
+    recall(data.calls);
     state = data.state;
     if (data.rings) view.announce(data.rings);
     view.render();
@@ -98,13 +107,29 @@ function tick() {
 
 // Another tab may have been told what this one was not: while it was frozen, for one.
 function freshen() {
-  if (!store.keeps) return;
+  // What another tab writes is read here some moments later, one name after the other.
+  if (!store.keeps || Date.now() - people_at < SETTLED_MS) return;
   const next = userOf(store.get("user"));
   const open = new Wishes(store.get("wishes"));
-  calls = new Calls(store.get("calls"));
+  recall();
   if (JSON.stringify([next, open.list]) === JSON.stringify([user, wishes.list])) return;
   wishes = open;
   arrive(next);
+}
+
+function settle() {
+  clearTimeout(settling);
+  settling = setTimeout(freshen, 2 * SETTLED_MS);
+}
+
+// The calls as they are kept; the tab that leads writes them.
+function recall(kept = store.get("calls")) {
+  calls = new Calls(kept);
+  calls.seen([...answered]);
+}
+
+function keep_calls() {
+  store.set("calls", calls.stored());
 }
 
 function change(changed) {
@@ -119,10 +144,12 @@ function tell(rings) {
 
 // Who is here, who is leaving
 
-// In all tabs, from now on. `next`: a user or null.
-function become(next, notice = null) {
+// In all tabs, from now on. `next`: a user or null; `acts`: a person wants it, here.
+function become(next, notice = null, acts = false) {
+  people_at = Date.now();
   store.set("user", next);
   store.set("wishes", wishes.stored());
+  if (acts) take_lead();
   tabs.post({ people: { user: next, wishes: wishes.stored() }, notice });
   arrive(next, notice);
 }
@@ -190,8 +217,7 @@ function log_in(next) {
     next.returns = true;
     if (next.token) Object.assign(wish, { token: next.token, refused: false });
   }
-  take_lead();
-  become(next);
+  become(next, null, true);
   if (wishes.list.length) leaver.now();
 }
 
@@ -214,8 +240,7 @@ function log_out() {
     saying = setTimeout(() => { drop(); leaver.now(); }, SAID_WITHIN_MS);
   }
   state.phase = "connecting";
-  take_lead();
-  become(user);
+  become(user, null, true);
   if (!saying) leaver.now();
 }
 
@@ -276,9 +301,9 @@ const isCode = (notice) => typeof notice === "string" && notice.startsWith("code
 const heard = {
   connection_established(message) {
     if (user.before) become({ uid: user.uid, token: user.token });
-    calls = new Calls(store.get("calls"));
+    recall();
     list(message.missed).forEach((wake) => calls.miss({ id: wake.id, device: wake.device_id, at: wake.received_at ?? null }));
-    store.set("calls", calls.stored());
+    keep_calls();
     change({ phase: "open", sessions: list(message.sessions), leaves_at: Date.now() + message.heartbeat_timeout_s * 1000 });
     if (pairing) pair(pairing);
     agree();
@@ -288,15 +313,15 @@ const heard = {
   },
   voice_command(message, age) {
     const made = { id: message.id, device: message.device_id, at: message.received_at ?? message.timestamp };
-    calls = new Calls(store.get("calls")); // another tab may have rung
+    recall(); // another tab may have rung
     if (isOver(message, age)) {
       calls.miss(made); // and no ack: the bridge counts it as missed, too
-      store.set("calls", calls.stored());
+      keep_calls();
       change({});
       return;
     }
     const fresh = calls.ring(made, Date.now());
-    store.set("calls", calls.stored());
+    keep_calls();
     // Also for one that has rung: the bridge repeats it until it knows.
     connection.send({ type: "ack", id: message.id });
     if (fresh) call(made, Date.now() + message.ttl_ms - (age ?? 0));
@@ -337,9 +362,7 @@ async function call(made, until) {
 }
 
 function answer() {
-  calls = new Calls(store.get("calls"));
   const ids = calls.answer(Date.now());
-  store.set("calls", calls.stored());
   tabs.post({ seen: ids });
   if (leading.leads) say_seen(ids);
   seen(ids);
@@ -352,9 +375,9 @@ function say_seen(ids) {
 
 // A person has seen these calls: here, in another tab or on another phone.
 function seen(ids) {
-  calls = new Calls(store.get("calls"));
+  ids.forEach((id) => answered.add(id));
   calls.seen(ids);
-  store.set("calls", calls.stored());
+  if (leading.leads) keep_calls();
   ring.unnotify(ids);
   if (!calls.shown().length) ring.hush();
   view.render();
@@ -480,7 +503,7 @@ addEventListener("pageshow", awake);
 addEventListener("pagehide", asleep);
 addEventListener("online", () => { awake(); view.render(); });
 addEventListener("offline", () => view.render());
-addEventListener("storage", freshen);
+addEventListener("storage", settle);
 addEventListener("hashchange", follow_link);
 addEventListener("pointerdown", ring.unlock);
 addEventListener("keydown", ring.unlock);
@@ -496,7 +519,7 @@ function failed(message) {
   view.render();
 }
 
-calls.forget_old(Date.now());
+calls.forget_old(Date.now()).forEach((id) => answered.add(id));
 ring.prepare(() => view.render(), register());
 tabs.post({ newcomer: true });
 follow_link();

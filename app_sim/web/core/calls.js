@@ -61,10 +61,10 @@ export class Calls {
     return ends;
   }
 
-  // After a reload: what has rung long ago is not shown once more.
+  // After a reload: what has rung long ago is not shown once more; returns it.
   forget_old(now) {
     const young = (one) => now - one.rang_at < SHOWN_AGAIN_MS && now >= one.rang_at;
-    this.open = this.open.filter((id) => this.list.some((one) => one.id === id && young(one)));
+    return this.seen(this.open.filter((id) => !this.list.some((one) => one.id === id && young(one))));
   }
 
   stored() {

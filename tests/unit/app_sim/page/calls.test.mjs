@@ -78,7 +78,7 @@ test("after a reload a call that rang long ago is not shown again", () => {
   calls.ring(call("young"), 1_100_000);
   calls.ring(call("odd"), 9_000_000);
   const again = new Calls(calls.stored());
-  again.forget_old(1_150_000);
+  assert.deepEqual(again.forget_old(1_150_000), ["old", "odd"]);
   assert.deepEqual(ids(again.shown()), ["young"]);
 });
 
