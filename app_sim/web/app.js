@@ -15,7 +15,7 @@ import { Storage } from "./storage.js";
 import { Tabs } from "./tabs.js";
 import { $, View } from "./view.js";
 
-const NOBODY = { phase: "connecting", seconds: 0, sessions: [], notice: null, leaves_at: null };
+const NOBODY = { phase: "connecting", seconds: 0, sessions: [], notice: null, leaves_at: null, pushes: null };
 const SAID_WITHIN_MS = 2000;
 const SURELY_MS = 3000;
 const SOON_MS = 350;
@@ -40,10 +40,9 @@ let people_at = 0; // when the tabs last told each other who is here
 let settling = 0;
 let led = false;
 let away = false; // the browser has put this page aside
-let pushes = { key: null, on: false };
 
 const view = new View(store.get("language"), () => ({
-  user, wishes, calls, state, question, slow, pushes, keeps: store.keeps,
+  user, wishes, calls, state, question, slow, keeps: store.keeps,
 }));
 
 function random_name() {
@@ -58,7 +57,10 @@ function hear(data) {
   else if (data.people) {
     people_at = Date.now();
     wishes = new Wishes(data.people.wishes);
+    if (!store.keeps) store.set("user", data.people.user);
     arrive(userOf(data.people.user), data.notice);
+  } else if (data.pushes !== undefined) {
+    if (leading.leads) agree_on_pushes(data.pushes);
   } else if (data.seen) {
     if (leading.leads) say_seen(data.seen);
     seen(data.seen);
@@ -170,7 +172,7 @@ function arrive(next, notice = null) {
   state = { ...(same ? state : NOBODY), notice };
   if (state.phase === "over") state.phase = "connecting";
   act();
-  offer_push();
+  if (other && !user) push.leave(is_nobody_here);
 }
 
 // What must be done is done, what must not is ended.
@@ -232,8 +234,6 @@ function log_out() {
   delete user.returns;
   slow = false;
   setTimeout(() => { slow = true; view.render(); }, SAID_WITHIN_MS);
-  // A courtesy: nothing waits for it.
-  push.unsubscribe(uid, token).catch(() => null);
   if (connection && !connection.established) leaver.unsure.add(uid);
   if (connection?.send({ type: "logout" })) {
     connection.hush();
@@ -306,7 +306,7 @@ const heard = {
     keep_calls();
     change({ phase: "open", sessions: list(message.sessions), leaves_at: Date.now() + message.heartbeat_timeout_s * 1000 });
     if (pairing) pair(pairing);
-    agree();
+    agree_on_pushes();
   },
   heartbeat_ack(message) {
     change({ leaves_at: Date.now() + message.expires_in_s * 1000 });
@@ -427,7 +427,6 @@ function change_user() {
   const next = question;
   question = null;
   wishes.add(user);
-  push.unsubscribe(user.uid, user.token).catch(() => null);
   log_in(next);
 }
 
@@ -438,25 +437,22 @@ async function ask_to_notify() {
   view.render();
 }
 
-// Page and bridge may differ on whether this phone is subscribed: after a log-out from elsewhere, for one.
-async function agree() {
-  await push.agree?.(user.uid, user.token).catch(() => null);
-  await offer_push();
+const is_here = (one) => userOf(store.get("user"))?.uid === one.uid;
+const is_nobody_here = () => userOf(store.get("user")) === null;
+
+// Browser, bridge and the person's wish; said by the tab that leads.
+async function agree_on_pushes(wished = null) {
+  if (!leading.leads || !connection) return;
+  const given = [user, store, is_here];
+  const pushes = await (wished === null ? push.agree(...given) : push.wish(...given, wished));
+  if (!connection) return;
+  const notice = wished && !pushes?.on ? "push_failed" : state.notice;
+  change(pushes ? { pushes, notice } : { notice });
 }
 
-async function offer_push() {
-  const key = user && (await push.key(user.token).catch(() => null));
-  const on = (await push.subscription().catch(() => null)) !== null;
-  pushes = { key, on };
-  view.render();
-}
-
-async function toggle_push() {
-  const done = pushes.on
-    ? push.unsubscribe(user.uid, user.token).then(() => true)
-    : push.subscribe(user.uid, user.token, pushes.key);
-  if (!(await done.catch(() => false))) change({ notice: "push_failed" });
-  await offer_push();
+function want_pushes(wished) {
+  if (leading.leads) agree_on_pushes(wished);
+  else tabs.post({ pushes: wished });
 }
 
 // What happens
@@ -475,7 +471,7 @@ $("logout").addEventListener("click", log_out);
 $("other-yes").addEventListener("click", change_user);
 $("other-no").addEventListener("click", () => { question = null; view.render(); });
 $("notify").addEventListener("click", ask_to_notify);
-$("push").addEventListener("click", toggle_push);
+$("push").addEventListener("click", () => want_pushes(!state.pushes?.on));
 $("try").addEventListener("click", () => { ring.vibrate(); ring.sound(); });
 $("language").addEventListener("click", () => store.set("language", view.turn()));
 
@@ -489,6 +485,8 @@ function awake() {
   if (!leading.leads) return;
   connection?.wake();
   if (wishes.list.length) leaver.now();
+  // Somebody may have been in the browser's settings.
+  if (visible() && state.phase === "open") agree_on_pushes();
 }
 
 function asleep() {
@@ -524,7 +522,7 @@ ring.prepare(() => view.render(), register());
 tabs.post({ newcomer: true });
 follow_link();
 act();
-offer_push();
+push.watchPermission(() => { view.render(); agree_on_pushes(); });
 
 async function register() {
   return (await navigator.serviceWorker?.register("sw.js")) ?? null;

@@ -137,10 +137,3 @@ export async function wasPushed(id) {
   const shown = (await registration?.getNotifications({ tag: id })) ?? [];
   return shown.length > 0;
 }
-
-// The notifications of these calls end; without `ids` all of them, also those that the service worker has shown.
-export async function end(ids = null) {
-  const registration = await navigator.serviceWorker?.getRegistration();
-  const shown = (await registration?.getNotifications()) ?? [];
-  shown.filter((one) => !ids || ids.includes(one.tag)).forEach((one) => one.close());
-}

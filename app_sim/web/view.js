@@ -87,7 +87,7 @@ export class View {
     if (was && !document.activeElement?.matches("input, textarea, select")) $("call-seen").focus();
   }
 
-  #home({ user, state, calls, pushes }, screen) {
+  #home({ user, state, calls }, screen) {
     const leaving = screen === "leaving";
     tell("who", this.say.logged_in_as(user.uid));
     tell("state", this.#sentence(connectionOf(state, { screen, online: navigator.onLine })));
@@ -100,8 +100,8 @@ export class View {
     $("no-calls").hidden = calls.list.length > 0;
     const may = ring.permission();
     $("notify").hidden = may !== "default";
-    $("push").hidden = !pushes.key || may !== "granted";
-    $("push").setAttribute("aria-pressed", String(pushes.on));
+    $("push").hidden = !state.pushes?.offered || may !== "granted";
+    $("push").setAttribute("aria-pressed", String(state.pushes?.on === true));
     $("logout").disabled = leaving;
     tell("ring-state", ringOf(may, ring.sounding()).map((one) => this.#sentence(one)).join(" "));
   }

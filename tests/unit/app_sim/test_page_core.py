@@ -31,12 +31,3 @@ def test_the_core_touches_no_screen_no_network_no_storage_and_no_clock() -> None
         assert OUTSIDE.findall(code) == [], file.name
         for imported in re.findall(r'from "([^"]+)"', code):
             assert imported.startswith("./"), f"{file.name} imports {imported}"
-
-
-def test_the_service_worker_keeps_every_file_of_the_page() -> None:
-    kept = re.search(r"FILES = \[(.*?)\]", (WEB / "sw.js").read_text(encoding="utf-8"), re.DOTALL)
-    assert kept
-    names = set(re.findall(r'"([^"]+)"', kept[1])) - {"./"}
-    needed = {str(file.relative_to(WEB)) for file in WEB.rglob("*") if file.suffix in {".js", ".css"}} - {"sw.js"}
-    assert needed <= names
-    assert all((WEB / name).is_file() for name in names)
