@@ -1,4 +1,4 @@
-"""Which files make the app's page, each with its fingerprint: by it a phone keeps all of one version, and nothing else."""
+"""Which files make the app's page, each with its fingerprint: so a phone keeps those of one version, and no other."""
 
 import hashlib
 import json
