@@ -63,12 +63,12 @@ async function settle(user, store, is_here) {
   if (kept.fresh && made) kept = { users: [user.uid], endpoint: made.endpoint, key: null }; // by an older page
   const wished = kept.users.includes(user.uid);
   if (!stays()) return null;
-  if (made && (!wished || (key && !isFor(made, key, kept)) || isOver(made))) {
+  const may = globalThis.Notification?.permission === "granted";
+  if (made && (!wished || !may || (key && !isFor(made, key, kept)) || isOver(made))) {
     kept = { ...kept, endpoint: made.endpoint };
     await made.unsubscribe().catch(() => null);
     made = null;
   }
-  const may = globalThis.Notification?.permission === "granted";
   if (wished && key && may && !made) {
     const options = { userVisibleOnly: true, applicationServerKey: key };
     made = await Promise.race([manager.subscribe(options).catch(() => null), after(SUBSCRIBED_MS)]);
