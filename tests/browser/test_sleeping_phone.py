@@ -250,6 +250,30 @@ def test_the_worker_tells_the_bridge_when_the_push_service_gives_another_address
     assert alice.phone.pushes == []
 
 
+def test_a_tap_shows_the_page_that_is_open_or_opens_one(handset: Phone) -> None:
+    other, page = handset.context.new_page(), handset.open()
+    other.goto(f"{handset.origin}/app/protocol.js")  # within the worker's scope, and no page
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    wait_for("the worker runs", lambda: handset.context.service_workers)
+    (worker,) = handset.context.service_workers
+    # A browser lets a worker do it after a real tap only.
+    script = """async (may) => {
+        self.told = [];
+        WindowClient.prototype.focus = async function () {
+            self.told.push("focus " + new URL(this.url).pathname);
+            if (!may) throw new DOMException("not now", "InvalidAccessError");
+            return this;
+        };
+        Clients.prototype.openWindow = async (url) => { self.told.push("open " + new URL(url).pathname); };
+        await show();
+        return self.told;
+    }"""
+    assert worker.evaluate(script, True) == ["focus /app/"]
+    assert worker.evaluate(script, False) == ["focus /app/", "open /app/"]
+    page.close()
+    assert worker.evaluate(script, True) == ["open /app/"]
+
+
 def test_what_the_worker_has_shown_ends_with_the_answer_and_with_the_log_out(
     service: PushService, tmp_path: Path
 ) -> None:
