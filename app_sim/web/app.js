@@ -241,6 +241,7 @@ function log_out() {
   }
   state.phase = "connecting";
   become(user, null, true);
+  push.leave(is_nobody_here);
   if (!saying) leaver.now();
 }
 
@@ -302,8 +303,10 @@ const heard = {
   connection_established(message) {
     if (user.before) become({ uid: user.uid, token: user.token });
     recall();
-    list(message.missed).forEach((wake) => calls.miss({ id: wake.id, device: wake.device_id, at: wake.received_at ?? null }));
+    const missed = list(message.missed);
+    missed.forEach((wake) => calls.miss({ id: wake.id, device: wake.device_id, at: wake.received_at ?? null }));
     keep_calls();
+    if (visible()) ring.unnotify_over(missed.map((wake) => wake.id), calls.shown().map((one) => one.id));
     change({ phase: "open", sessions: list(message.sessions), leaves_at: Date.now() + message.heartbeat_timeout_s * 1000 });
     if (pairing) pair(pairing);
     agree_on_pushes();
@@ -437,8 +440,13 @@ async function ask_to_notify() {
   view.render();
 }
 
-const is_here = (one) => userOf(store.get("user"))?.uid === one.uid;
-const is_nobody_here = () => userOf(store.get("user")) === null;
+// Who has wished to be logged out is not here any more, whenever the bridge hears of it.
+const who_is_here = () => {
+  const here = userOf(store.get("user"));
+  return here && screenOf(here, wishes) === "home" ? here : null;
+};
+const is_here = (one) => who_is_here()?.uid === one.uid;
+const is_nobody_here = () => who_is_here() === null;
 
 // Browser, bridge and the person's wish; said by the tab that leads.
 async function agree_on_pushes(wished = null) {

@@ -3,6 +3,8 @@
 // That pushes come is a person's wish, kept for each user of this phone; a log-out does not end it. At each log-in and
 // each connection the browser, the bridge and this wish are made to agree, and the page shows what the bridge has said.
 
+import { ask } from "./http.js";
+
 const KEPT = "pushes"; // {users: who wishes pushes here, endpoint: by which the bridge may know this phone, key: for which}
 const USERS = 16;
 const ACCOUNT = "account"; // for the service worker, which cannot read what the page keeps
@@ -94,33 +96,14 @@ async function settle(user, store, is_here) {
 
 // null: there are no pushes at this bridge; undefined: nobody says.
 async function keyOf({ token }, signal) {
-  const answer = await ask("key", token, undefined, signal);
+  const answer = await ask("/api/push/key", { token, signal, within_ms: WITHIN_MS });
   if (typeof answer?.body?.public_key === "string") return answer.body.public_key;
   return answer?.status === 404 && answer.body?.detail !== undefined ? null : undefined;
 }
 
 async function say(what, { uid, token }, body, signal) {
-  const answer = await ask(what, token, { uid, ...body }, signal);
+  const answer = await ask(`/api/push/${what}`, { token, body: { uid, ...body }, signal, within_ms: WITHIN_MS });
   return answer?.status === 200 && answer.body?.success === true;
-}
-
-async function ask(what, token, body, signal) {
-  const ends = new AbortController();
-  const end = () => ends.abort();
-  const timer = setTimeout(end, WITHIN_MS);
-  signal.addEventListener("abort", end);
-  const headers = { "content-type": "application/json" };
-  if (token) headers.authorization = `Bearer ${token}`;
-  const request = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
-  try {
-    const answer = await fetch(`/api/push/${what}`, { headers, redirect: "error", cache: "no-store", signal: ends.signal, ...request });
-    return { status: answer.status, body: await answer.json().catch(() => null) };
-  } catch {
-    return null;
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", end);
-  }
 }
 
 function isFor(made, key, kept) {

@@ -2,6 +2,7 @@
 
 const PATIENCE_MS = 1000;
 const LATER_MS = 1500;
+const OVER_MS = 60_000; // longer than a call may ring
 const SHAKES = [300, 150, 300, 150, 600];
 
 let audio = null;
@@ -115,7 +116,7 @@ async function show(id, title, body) {
   if (permission() !== "granted") return;
   const registration = await registered;
   mine.add(id);
-  await registration?.showNotification(title, { body, tag: id, icon: "icon-192.png", data: { id } });
+  await registration?.showNotification(title, { body, tag: id, icon: "icon-192.png", data: { id, at: Date.now() } });
 }
 
 // Those of these calls end; without `ids` all of them. Not while one is about to be shown: the browser would forget it.
@@ -126,10 +127,20 @@ export function unnotify(ids = null) {
   setTimeout(() => close(later).catch(() => null), LATER_MS);
 }
 
-async function close(ids) {
+// Somebody looks at the page: what it lists as missed, or does not ring any more, need not wait beside it.
+export function unnotify_over(missed, open) {
+  const is_over = ({ tag, data }) => missed.includes(tag) || (!open.includes(tag) && Date.now() - (data?.at ?? 0) > OVER_MS);
+  notified = notified.then(() => close_those(is_over)).catch(() => null);
+}
+
+function close(ids) {
+  return close_those((one) => !ids || ids.includes(one.tag));
+}
+
+async function close_those(ends) {
   const registration = await registered;
   const shown = (await registration?.getNotifications()) ?? [];
-  shown.filter((one) => !ids || ids.includes(one.tag)).forEach((one) => one.close());
+  shown.filter(ends).forEach((one) => one.close());
 }
 
 export async function wasPushed(id) {

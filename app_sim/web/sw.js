@@ -167,7 +167,7 @@ async function ring(id) {
   const [there] = id ? await self.registration.getNotifications({ tag: id }).catch(() => []) : [];
   const title = there?.title ?? (korean ? "싸비스가 부릅니다" : "Your Jetson calls");
   const body = there?.body ?? (korean ? "누르면 열립니다" : "Tap to open");
-  const options = { body, tag: id, icon: "icon-192.png", vibrate: [300, 150, 300, 150, 600], data: { id } };
+  const options = { body, tag: id, icon: "icon-192.png", vibrate: [300, 150, 300, 150, 600], data: { id, at: Date.now() } };
   await self.registration.showNotification(title, options);
 }
 

@@ -172,6 +172,18 @@ def test_pushes_stay_wished_over_log_outs_for_each_user_of_a_phone(
         alice.page.click("#logout")
 
 
+def test_who_has_logged_out_is_not_rung_though_the_bridge_has_not_heard_of_it(
+    bridge: Bridge, service: PushService, handset: Phone
+) -> None:
+    alice = Subscriber(bridge, service, handset)
+    bridge.kill()
+    alice.page.click("#logout")
+    wait_for("it is silent", lambda: alice.page.evaluate("sessionStorage.getItem('subscribed')") is None)
+    bridge.start()
+    alice.enter(alice.uid)
+    alice.agree(on=True)
+
+
 def test_another_key_a_lost_ledger_and_pushes_that_were_off_need_no_click(
     bridge: Bridge, service: PushService, handset: Phone, tmp_path: Path
 ) -> None:
@@ -288,12 +300,16 @@ def test_what_the_worker_has_shown_ends_with_the_answer_and_with_the_log_out(
         handset.log_in(page, uid=uid)
         page.goto(f"{handset.origin}/app/protocol.js")
         wait_for("nobody is there", lambda: bridge.metric("sarvis_app_connections") == 0)
+        over = mqtt.wake("cellar", uid, ttl_ms=1)
         wakes = [mqtt.wake(device, uid, ttl_ms=60_000) for device in ("kitchen", "garage")]
+        handset.push(page, json.dumps({"id": over}))
         for wake in wakes:
             handset.push(page, json.dumps({"id": wake}))
-        assert tags(handset, page) == set(wakes), "two calls at once are both seen"
+        assert tags(handset, page) == {over, *wakes}, "two calls at once are both seen"
         page.goto(f"{handset.origin}/app/")
         page.wait_for_selector("#call:not([hidden])")
+        page.wait_for_selector("#calls li.missed")
+        wait_for("what is listed as missed calls no more", lambda: over not in tags(handset, page))
         while page.locator("#call").is_visible():
             page.click("#call-seen")
             page.wait_for_timeout(200)
