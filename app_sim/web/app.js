@@ -90,7 +90,7 @@ function lead(messages) {
     if (state.phase !== "over") state.phase = "connecting";
     leaver.now();
   } else {
-    if (store.get("leader") === leading.id) store.forget("leader");
+    if (leading.role === "out") store.forget("leader");
     drop();
   }
   act();
