@@ -230,7 +230,8 @@ function take_lead() {
 
 function log_out() {
   wishes.add(user);
-  const { uid, token } = user;
+  pairing = null;
+  const { uid } = user;
   delete user.returns;
   slow = false;
   setTimeout(() => { slow = true; view.render(); }, SAID_WITHIN_MS);

@@ -103,6 +103,7 @@ export class View {
     $("push").hidden = !state.pushes?.offered || may !== "granted";
     $("push").setAttribute("aria-pressed", String(state.pushes?.on === true));
     $("logout").disabled = leaving;
+    $("pair").hidden = leaving;
     tell("ring-state", ringOf(may, ring.sounding()).map((one) => this.#sentence(one)).join(" "));
   }
 

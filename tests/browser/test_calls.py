@@ -1,4 +1,4 @@
-"""What rings, what is shown and for how long: late calls, two at once, somebody who types, another phone; large text."""
+"""What rings, what is shown and for how long: late calls, two at once, somebody who types; large text."""
 
 import re
 import time
