@@ -88,7 +88,15 @@ class Dialogue:
                 return Heard("message", message)
             case "voice_command" if isinstance(message.get("command"), str):
                 return self._ring(message, now)
-            case "connection_established" | "login_ack" | "logout_ack" | "session_began" | "session_ended" | "error":
+            case (
+                "connection_established"
+                | "login_ack"
+                | "logout_ack"
+                | "session_began"
+                | "session_ended"
+                | "wake_seen"
+                | "error"
+            ):
                 return Heard("message", message)
         return Heard("unknown", message, "a message that this app does not know")
 

@@ -53,6 +53,13 @@ class WakeAck:
 
 
 @dataclass(frozen=True, slots=True)
+class WakeSeen:
+    """The person has answered the call of the wake `id`: the user's other apps need not ring any more."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoginRequest:
     """The user wants to use a device."""
 
@@ -72,7 +79,7 @@ class Refused:
     message: str
 
 
-Request = Heartbeat | WakeAck | LoginRequest | LogoutRequest | Refused
+Request = Heartbeat | WakeAck | WakeSeen | LoginRequest | LogoutRequest | Refused
 
 
 def parse(mode: Mode, frame: str | bytes) -> Request:
@@ -84,8 +91,8 @@ def parse(mode: Mode, frame: str | bytes) -> Request:
     if not isinstance(message, dict):
         return Refused("bad_json", "a message is a frame that holds a JSON object")
     match message.get("type"):
-        case "ack" if mode == "v2":
-            return _wake_ack(message.get("id"))
+        case "ack" | "seen" as kind if mode == "v2":
+            return _of_wake(WakeAck if kind == "ack" else WakeSeen, message.get("id"))
         case "heartbeat":
             return Heartbeat(_whole_number(message.get("seq")))
         case "logout":
@@ -108,9 +115,9 @@ def _decoded(frame: str | bytes) -> Any:
         return None
 
 
-def _wake_ack(wake_id: Any) -> WakeAck | Refused:
+def _of_wake(kind: type[WakeAck | WakeSeen], wake_id: Any) -> WakeAck | WakeSeen | Refused:
     if isinstance(wake_id, str) and 1 <= len(wake_id) <= MAX_ID_CHARACTERS:
-        return WakeAck(wake_id)
+        return kind(wake_id)
     return Refused("bad_field", "id: the id of a voice_command is missing")
 
 
@@ -189,6 +196,12 @@ class Frames:
             return documented + "}"
         named = f'"id":{encode_basestring(wake_id)},"device_id":"{device_id}","ttl_ms":{ttl_ms}'
         return f'{documented},{named},"age_ms":{age_ms},"received_at":"{received_at}","clock_ms":{clock_ms}}}'
+
+    def wake_seen(self, timestamp: str, wake_id: str) -> str | None:
+        """The person has answered with another app; nothing on the documented protocol."""
+        if not self._v2:
+            return None
+        return self._frame({"type": "wake_seen", "timestamp": timestamp}, id=wake_id)
 
     def login_ack(self, timestamp: str, session: dict[str, str]) -> str:
         """The session is in the ledger."""

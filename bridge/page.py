@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bridge.page_files import NAME, PageFiles
 from contract.errors import StartError
 
 PATH = "/app"
@@ -29,7 +32,9 @@ def page(folder: Path | None) -> ASGIApp:
     folder = (folder or SHIPPED).expanduser()
     if not (folder / "index.html").is_file():
         raise StartError(f"setting bridge.app_dir: there is no index.html in {folder}")
-    files = StaticFiles(directory=folder, html=True)
+    files: ASGIApp = StaticFiles(directory=folder, html=True)
+    if not (folder / NAME).exists():
+        files = _with_list(files, PageFiles(folder))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         async def guarded(message: Message) -> None:
@@ -38,5 +43,22 @@ def page(folder: Path | None) -> ASGIApp:
             await send(message)
 
         await files(scope, receive, guarded)
+
+    return serve
+
+
+def _with_list(files: ASGIApp, listed: PageFiles) -> ASGIApp:
+    """Answers also which files there are; a page of somebody else may have a file of that name itself."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if scope["type"] != "http" or path != f"/{NAME}" or scope["method"] not in {"GET", "HEAD"}:
+            await files(scope, receive, send)
+            return
+        try:
+            told = await run_in_threadpool(listed.listed)
+        except OSError:
+            told = None  # a file went while it was read
+        await Response(told or b"", 200 if told else 404, media_type="application/json")(scope, receive, send)
 
     return serve

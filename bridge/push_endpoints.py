@@ -50,7 +50,7 @@ class SubscribeBody(BaseModel):
 
 
 class UnsubscribeBody(BaseModel):
-    """Do not ring this phone any more."""
+    """Do not ring this phone any more, whoever subscribed it."""
 
     model_config = example({"uid": "alice", "endpoint": "https://push.example/..."})
 

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import httpx2
 import prometheus_client
 
-from bridge.pushes import Verdict, headers, origin_of, pause_s, payload, verdict
+from bridge.push_answers import MAX_BODY, hint, reason
+from bridge.pushes import Verdict, date_of, headers, origin_of, pause_s, payload, verdict
 from bridge.rows import PushSubscription
 from bridge.vapid import Vapid
 from bridge.wakes import Fate
@@ -16,9 +17,13 @@ from contract.clock import Clock
 from contract.telemetry import REGISTRY, get_logger
 
 TIMEOUT_S = 5.0
+REASON_S = 1.0
+"""For what a service says about a refusal."""
 MAX_AT_ONCE = 500
 MAX_OF_USER = 16
 MAX_AT_SERVICE = 250
+MAX_WAITING = 2000
+MAX_WAITING_OF_PHONE = 4
 
 PUSHES = prometheus_client.Counter(
     "sarvis_pushes_total", "Pushes to phones by what came of them", ["result"], registry=REGISTRY
@@ -67,32 +72,27 @@ class Pusher:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                self._under_way.clear()
 
     def push(self, fate: Fate, subscriptions: Iterable[PushSubscription]) -> None:
         """Begin to ring these phones."""
         for subscription in subscriptions:
-            kept = [f"user {subscription.uid}", f"service {origin_of(subscription.endpoint)}"]
-            if not self._has_room(*kept):
+            if not self._has_room(subscription):
                 PUSHES.labels("no_room").inc()
                 continue
-            self._under_way.update(kept)
+            # At once, not when the task begins: the next one is judged by it.
+            self._under_way.update(_places(subscription))
             task = asyncio.create_task(self._push(fate, subscription), name=f"push {fate.wake.id}")
             self._tasks.add(task)
-            task.add_done_callback(lambda done, kept=kept: self._over(done, kept))  # type: ignore[misc]
+            task.add_done_callback(self._tasks.discard)
 
-    def _has_room(self, user: str, service: str) -> bool:
+    def _has_room(self, subscription: PushSubscription) -> bool:
+        everywhere, user, service = _places(subscription)
         return (
-            len(self._tasks) < MAX_AT_ONCE
+            self._under_way[everywhere] < MAX_AT_ONCE
             and self._under_way[user] < MAX_OF_USER
             and self._under_way[service] < MAX_AT_SERVICE
         )
-
-    def _over(self, task: asyncio.Task[None], kept: list[str]) -> None:
-        self._tasks.discard(task)
-        self._under_way.subtract(kept)
-        for name in kept:
-            if not self._under_way[name]:
-                del self._under_way[name]
 
     async def _push(self, fate: Fate, subscription: PushSubscription) -> None:
         try:
@@ -108,45 +108,111 @@ class Pusher:
             log.exception("push_failed", uid=subscription.uid)
 
     async def _try_twice(self, fate: Fate, subscription: PushSubscription) -> str:
-        """What came of it: a verdict but `again`, or `given_up`, or `not_needed` when the wake's life ended before."""
-        wait_s = 0.0
-        for _ in range(2):
-            left_s = fate.expires_at - self._clock.monotonic() - wait_s
-            if left_s <= 0:
-                return "given_up"
-            if wait_s:
-                await asyncio.sleep(wait_s)
-            if fate.taken:
-                return "not_needed"
-            found, retry_after = await self._try(fate, subscription, left_s)
-            if found != "again":
-                return found
-            wait_s = pause_s(retry_after)
-        return "given_up"
+        """What came of it: a verdict but `again`, or `given_up`, `no_room`, or `not_needed`.
 
-    async def _try(self, fate: Fate, subscription: PushSubscription, left_s: float) -> tuple[Verdict, str | None]:
-        if self._client is None:
-            return "refused", None
-        service = origin_of(subscription.endpoint)
+        What waits for its second try takes no other push's room. Called with its places counted; leaves none.
+        """
+        found, wait_s = await self._try(fate, subscription)
+        if found != "again":
+            return found
+        if fate.expires_at - self._clock.monotonic() <= wait_s:
+            return "given_up"
+        if not await self._wait(wait_s, subscription):
+            return "no_room"
+        if fate.taken:
+            return "not_needed"
+        if not self._has_room(subscription):
+            return "no_room"
+        self._under_way.update(_places(subscription))
+        found, _ = await self._try(fate, subscription)
+        return "given_up" if found == "again" else found
+
+    async def _wait(self, wait_s: float, subscription: PushSubscription) -> bool:
+        places = ["waiting", f"waiting {subscription.endpoint}"]
+        if self._under_way[places[0]] >= MAX_WAITING or self._under_way[places[1]] >= MAX_WAITING_OF_PHONE:
+            return False
+        self._under_way.update(places)
         try:
+            await asyncio.sleep(wait_s)
+        finally:
+            self._leave(places)
+        return True
+
+    def _leave(self, places: Iterable[str]) -> None:
+        self._under_way.subtract(places)
+        for name in places:
+            if not self._under_way[name]:
+                del self._under_way[name]
+
+    async def _try(self, fate: Fate, subscription: PushSubscription) -> tuple[Verdict, float]:
+        """The verdict, and how long to wait before another try."""
+        service = origin_of(subscription.endpoint)
+        left_s = fate.expires_at - self._clock.monotonic()
+        try:
+            if self._client is None:
+                return "refused", 0.0
+            if left_s <= 0:
+                return "again", 0.0
             async with asyncio.timeout(min(TIMEOUT_S, left_s)):
                 return await self._post(self._client, fate.wake.id, subscription, left_s)
         except TimeoutError:
             log.warning("push_service_is_slow", service=service)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            log.warning("push_service_not_reached", service=service, error=str(error) or type(error).__name__)
-        return "again", None
+            told = (
+                reason(str(error).encode(), None, (subscription.endpoint.removeprefix(service),))
+                or type(error).__name__
+            )
+            log.warning("push_service_not_reached", service=service, error=told)
+        finally:
+            self._leave(_places(subscription))
+        return "again", pause_s(None)
 
     async def _post(
         self, client: httpx2.AsyncClient, wake_id: str, subscription: PushSubscription, left_s: float
-    ) -> tuple[Verdict, str | None]:
-        told = headers(wake_id, left_s)
-        told["authorization"] = self._vapid.authorization(origin_of(subscription.endpoint))
+    ) -> tuple[Verdict, float]:
+        service = origin_of(subscription.endpoint)
+        told = headers(wake_id, left_s, service)
+        signed = self._vapid.authorization(service)
+        told["authorization"] = signed
         body = self._vapid.encrypted(payload(wake_id), subscription)
-        # The answer's body is never read: whatever its length, it takes no memory here.
         async with client.stream("POST", subscription.endpoint, content=body, headers=told) as response:
-            found = verdict(response.status_code)
+            found = verdict(response.status_code, response.headers.get("x-wns-status"))
+            now = self._clock.utc_now()
+            date = response.headers.get("date")
+            wait_s = pause_s(response.headers.get("retry-after"), date=date, now=now)
+            # Of an answer that is understood the body is not read: whatever its length, it takes no memory here.
             if found in {"again", "refused"}:
-                service = origin_of(subscription.endpoint)
-                log.warning("push_service_refused", service=service, status=response.status_code)
-            return found, response.headers.get("retry-after")
+                secrets = (subscription.endpoint.removeprefix(service), subscription.p256dh, subscription.auth, signed)
+                windows = response.headers.get("x-wns-error-description") or response.headers.get("x-wns-status")
+                said = reason(await _beginning(response), windows, secrets)
+                advice = hint(response.status_code, said, answered=date_of(date), now=now)
+                log.warning(
+                    "push_service_refused",
+                    service=service,
+                    status=response.status_code,
+                    reason=said,
+                    **({"retry_after_s": wait_s} if found == "again" else {}),
+                    **({"advice": advice} if advice else {}),
+                )
+            return found, wait_s
+
+
+def _places(subscription: PushSubscription) -> tuple[str, str, str]:
+    """What a push that is under way counts for."""
+    return "all", f"user {subscription.uid}", f"service {origin_of(subscription.endpoint)}"
+
+
+async def _beginning(response: httpx2.Response) -> bytes:
+    """The first bytes of the body, as far as they come in time."""
+    body = b""
+    if response.headers.get("content-encoding"):
+        return body  # none was asked for
+    try:
+        async with asyncio.timeout(REASON_S):
+            async for piece in response.aiter_raw():
+                body += piece
+                if len(body) >= MAX_BODY:
+                    break
+    except (TimeoutError, httpx2.HTTPError):
+        return body[:MAX_BODY]
+    return body[:MAX_BODY]

@@ -7,6 +7,8 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
@@ -21,7 +23,10 @@ UNCOMPRESSED = b"\x04"
 TOPIC_CHARACTERS = 32
 RETRY_AFTER_S = 1.0
 GONE = frozenset({404, 410})
-TOO_MANY, SERVER_FAULT = 429, 500
+NOT_NOW = frozenset({406, 408, 425, 429})
+"""406 is how Windows (WNS) says 429."""
+SERVER_FAULT = 500
+WINDOWS = ".notify.windows.com"
 
 Verdict = Literal["accepted", "gone", "again", "refused"]
 
@@ -78,31 +83,59 @@ def payload(wake_id: str) -> bytes:
     return json.dumps({"id": wake_id}, separators=(",", ":")).encode()
 
 
-def headers(wake_id: str, left_s: float) -> dict[str, str]:
+def headers(wake_id: str, left_s: float, service: str = "") -> dict[str, str]:
     """What a push service is told beside it. The topic lets a repetition replace what was not delivered yet."""
     topic = base64.urlsafe_b64encode(hashlib.sha256(wake_id.encode()).digest()).decode()[:TOPIC_CHARACTERS]
+    # Windows refuses a TTL that does not fit its own header for the same thing.
+    more = {"x-wns-cache-policy": "cache"} if service.endswith(WINDOWS) else {}
     return {
+        "accept-encoding": "identity",
         "content-encoding": "aes128gcm",
         "content-type": "application/octet-stream",
         "ttl": str(max(1, int(left_s))),
         "urgency": "high",
         "topic": topic,
+        **more,
     }
 
 
-def verdict(status: int) -> Verdict:
-    """What the answer of a push service means."""
+def verdict(status: int, windows: str | None = None) -> Verdict:
+    """What the answer of a push service means; `windows` is its header X-WNS-Status, if it has one."""
+    told = (windows or "").strip().lower()
     if 200 <= status < 300:  # noqa: PLR2004 - of HTTP
-        return "accepted"
+        if told.endswith("throttled"):
+            return "again"
+        return "refused" if told == "dropped" else "accepted"
     if status in GONE:
         return "gone"
-    return "again" if status == TOO_MANY or status >= SERVER_FAULT else "refused"
+    return "again" if status in NOT_NOW or status >= SERVER_FAULT else "refused"
 
 
-def pause_s(retry_after: str | None) -> float:
-    """How long to wait before the second try; `retry_after` is the service's header, a date in it is not read."""
-    asked = float(retry_after) if retry_after is not None and re.fullmatch(r"[0-9]{1,6}", retry_after) else 0.0
-    return max(RETRY_AFTER_S, asked)
+def pause_s(retry_after: str | None, *, date: str | None = None, now: datetime | None = None) -> float:
+    """How long to wait before the second try.
+
+    Args:
+        retry_after: the service's header, seconds or a date.
+        date: when the service says that it answered.
+        now: the bridge's own time, which counts without `date`.
+    """
+    text = (retry_after or "").strip()
+    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text):
+        return max(RETRY_AFTER_S, float(text))
+    until = date_of(text)
+    answered = date_of(date) or now
+    if until is None or answered is None:
+        return RETRY_AFTER_S
+    return max(RETRY_AFTER_S, (until - answered).total_seconds())
+
+
+def date_of(header: str | None) -> datetime | None:
+    """A date as HTTP writes it; None when it is none."""
+    try:
+        date = parsedate_to_datetime(header or "")
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 class Subscribers:
@@ -119,6 +152,10 @@ class Subscribers:
     def of(self, uid: str) -> Sequence[PushSubscription]:
         """The user's subscriptions, oldest first."""
         return tuple(self._users.get(uid, ()))
+
+    def owner(self, endpoint: str) -> str | None:
+        """Whose phone this is."""
+        return self._owners.get(endpoint)
 
     def changes(self, new: PushSubscription) -> list[PushSubscription | Unsubscribed]:
         """What is to be written so that this one is subscribed."""

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from prometheus_client import Gauge
 
+from bridge.push_contact import doubt_about
 from bridge.pusher import Pusher
 from bridge.pushes import Subscribers, problem_with
 from bridge.rows import PushSubscription, Unsubscribed
@@ -62,7 +63,16 @@ class Pushing:
         if not self._settings.enabled:
             yield
             return
-        self._vapid = Vapid.open(self._settings.key_file, self._settings.contact or "", self._clock)
+        contact = self._settings.contact or ""
+        self._vapid = Vapid.open(self._settings.key_file, contact, self._clock)
+        doubt = doubt_about(contact)
+        if doubt is not None:
+            log.warning(
+                "push_contact_may_be_refused",
+                setting="push.contact",
+                reason=doubt,
+                advice="Apple pushes nothing then (403 BadJwtToken): write an address of yours that can be resolved",
+            )
         self._pusher = Pusher(self._vapid, self._clock, on_accepted=self._on_accepted, on_gone=self._gone)
         async with self._pusher.running():
             yield
@@ -83,10 +93,17 @@ class Pushing:
         self._subscribers.apply(changes)
 
     async def unsubscribe(self, uid: str, endpoint: str) -> None:
-        """This phone of the user is not rung any more. Raises StoreError."""
-        gone = Unsubscribed(uid, endpoint)
-        if not any(gone.is_of(one) for one in self._subscribers.of(uid)):
+        """This phone is not rung any more, also when another user had subscribed it. Raises StoreError.
+
+        A phone that another user holds now must not ring for the last one. It is no new right: whoever knows an
+        endpoint can take it over by subscribing it.
+        """
+        owner = self._subscribers.owner(endpoint)
+        if owner is None:
             return
+        if owner != uid:
+            log.info("phone_has_another_user", uid=uid, before=owner)
+        gone = Unsubscribed(owner, endpoint)
         async with self._store.transaction() as transaction:
             await transaction.save([gone])
         self._subscribers.apply([gone])

@@ -92,6 +92,16 @@ class Relay:
         ACKED[""] += 1
         self._tell_device(fate)
 
+    def seen(self, connection: AppConnection, wake_id: str) -> None:
+        """The person has answered with the app of this socket: the user's others, on sarvis.v2, are told."""
+        fate = self._wakes.known(wake_id)
+        if fate is None or fate.wake.uid != connection.uid:
+            return
+        frame = FRAMES["v2"].wake_seen(self._stamps.now(), wake_id)
+        for other in self._hub.of(connection.uid):
+            if frame is not None and other is not connection and other.mode == "v2" and other.has_room:
+                other.send(frame)
+
     def pushed(self, fate: Fate) -> None:
         """A push service took the wake for a phone of the user; told once, and not after somebody took it."""
         if fate.taken or fate.status == "pushed":

@@ -20,37 +20,14 @@ export function address(origin, uid, client) {
   return at.href;
 }
 
-// The user whom a token is for; null if it is no token.
-export function uidOf(token) {
+// One frame of the bridge; null if it is nothing that a bridge says.
+export function messageOf(data) {
   try {
-    const body = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
-    const bytes = Uint8Array.from(atob(body), (letter) => letter.codePointAt(0));
-    const uid = JSON.parse(new TextDecoder().decode(bytes)).uid;
-    return typeof uid === "string" ? uid : null;
+    const message = JSON.parse(data);
+    return typeof message?.type === "string" ? message : null;
   } catch {
     return null;
   }
 }
 
-// The newest calls, and which ids have rung: kept over reloads, shared by all tabs.
-export class Calls {
-  static KEPT = 20;
-  static REMEMBERED = 200;
-
-  constructor(stored) {
-    this.list = stored?.list ?? [];
-    this.known = stored?.known ?? [];
-  }
-
-  // True the first time that an id comes.
-  add(call) {
-    if (this.known.includes(call.id)) return false;
-    this.known = [...this.known, call.id].slice(-Calls.REMEMBERED);
-    this.list = [call, ...this.list].slice(0, Calls.KEPT);
-    return true;
-  }
-
-  stored() {
-    return { list: this.list, known: this.known };
-  }
-}
+export { uidOf } from "./core/users.js";

@@ -1,19 +1,79 @@
 // How a call is made known: a tone, the phone's vibration, a notification. Each does what the phone lets it do.
 
-let audio;
+const PATIENCE_MS = 1000;
+const LATER_MS = 1500;
+const OVER_MS = 60_000; // longer than a call may ring
+const SHAKES = [300, 150, 300, 150, 600];
 
-// To be called from a click: browsers give sound only to pages that somebody has touched.
-export function unlock() {
-  try {
-    audio ??= new AudioContext();
-    audio.resume();
-  } catch {
-    audio = undefined;
-  }
+let audio = null;
+let told = () => {};
+let waiting = null; // until when a call is to be heard that could not be
+let playing = [];
+let shaken_until = 0;
+let registered = Promise.resolve(null);
+let can_notify = true;
+let notified = Promise.resolve();
+const mine = new Set(); // the ids of the calls that this page has notified of
+
+// `on_change` is called when sound or notifications come or go.
+export function prepare(on_change, registration) {
+  told = on_change;
+  make();
+  registered = registration.catch(() => null).then((it) => {
+    can_notify = Boolean(it);
+    told();
+    return it && navigator.serviceWorker.ready;
+  });
 }
 
-export function sound() {
-  if (audio?.state !== "running") return false;
+// Whether a call would be heard: "running"; "none": this browser has no sound; else somebody has to touch the page.
+export function sounding() {
+  return audio ? audio.state : "none";
+}
+
+function make() {
+  try {
+    audio = new AudioContext();
+  } catch {
+    audio = null;
+    return;
+  }
+  // A system suspends the sound of pages, for a call or an alarm for one.
+  audio.onstatechange = () => told();
+}
+
+// To be called from a click, and whenever the system may give the sound back.
+export async function unlock() {
+  if (!audio || audio.state === "closed") make();
+  if (!audio || audio.state === "running") return audio !== null;
+  // It may never answer: while another program has the sound, or nobody has touched the page.
+  const tried = Promise.resolve(audio.resume()).catch(() => null);
+  await Promise.race([tried, new Promise((over) => setTimeout(over, PATIENCE_MS))]);
+  if (audio.state !== "running") return false;
+  if (waiting !== null && Date.now() < waiting) play();
+  waiting = null;
+  told();
+  return true;
+}
+
+// `until` (ms since 1970): if it cannot be heard now, it is as soon as it can be.
+export async function sound(until = 0) {
+  if (await unlock()) return play();
+  waiting = until;
+  told();
+  return false;
+}
+
+// The call is answered: it is quiet at once.
+export function hush() {
+  waiting = null;
+  playing.forEach((source) => source.stop());
+  playing = [];
+  if (Date.now() < shaken_until) navigator.vibrate?.(0);
+}
+
+function play() {
+  playing = [];
   for (let turn = 0; turn < 3; turn += 1) {
     tone(660, turn * 0.7);
     tone(880, turn * 0.7 + 0.18);
@@ -32,17 +92,55 @@ function tone(hz, after) {
   source.connect(loud).connect(audio.destination);
   source.start(begin);
   source.stop(begin + 0.17);
+  playing.push(source);
 }
 
 export function vibrate() {
-  return navigator.vibrate?.([300, 150, 300, 150, 600]) ?? false;
+  shaken_until = Date.now() + SHAKES.reduce((sum, ms) => sum + ms);
+  return navigator.vibrate?.(SHAKES) ?? false;
+}
+
+// What the browser lets this page do: "granted", "denied", "default", "insecure" (no HTTPS), "none".
+export function permission() {
+  if (!globalThis.isSecureContext) return "insecure";
+  return (can_notify && globalThis.Notification?.permission) || "none";
 }
 
 // One notification per call, whoever shows it first: this page, another tab or the push.
-export async function notify(id, title, body) {
-  if (globalThis.Notification?.permission !== "granted") return;
-  const registration = await navigator.serviceWorker?.ready;
-  await registration?.showNotification(title, { body, tag: id, icon: "icon-192.png", data: { id } });
+export function notify(id, title, body) {
+  notified = notified.then(() => show(id, title, body)).catch(() => null);
+  return notified;
+}
+
+async function show(id, title, body) {
+  if (permission() !== "granted") return;
+  const registration = await registered;
+  mine.add(id);
+  await registration?.showNotification(title, { body, tag: id, icon: "icon-192.png", data: { id, at: Date.now() } });
+}
+
+// Those of these calls end; without `ids` all of them. Not while one is about to be shown: the browser would forget it.
+export function unnotify(ids = null) {
+  const later = ids ?? [...mine];
+  notified = notified.then(() => close(ids)).catch(() => null);
+  // The browser names one only some time after it was shown.
+  setTimeout(() => close(later).catch(() => null), LATER_MS);
+}
+
+// Somebody looks at the page: what it lists as missed, or does not ring any more, need not wait beside it.
+export function unnotify_over(missed, open) {
+  const is_over = ({ tag, data }) => missed.includes(tag) || (!open.includes(tag) && Date.now() - (data?.at ?? 0) > OVER_MS);
+  notified = notified.then(() => close_those(is_over)).catch(() => null);
+}
+
+function close(ids) {
+  return close_those((one) => !ids || ids.includes(one.tag));
+}
+
+async function close_those(ends) {
+  const registration = await registered;
+  const shown = (await registration?.getNotifications()) ?? [];
+  shown.filter(ends).forEach((one) => one.close());
 }
 
 export async function wasPushed(id) {

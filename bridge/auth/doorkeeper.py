@@ -5,7 +5,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bridge.auth.doors import UNAUTHORISED, Doors, Refusal
-from bridge.auth.principals import BARE, Principal, is_free
+from bridge.auth.principals import BARE, Headers, Principal, is_free
 from bridge.store import StoreError
 from contract.http_methods import is_about_the_server
 
@@ -45,7 +45,7 @@ class Doorkeeper:
         except Refusal as refusal:
             if scope["path"] in BARE and refusal.status == UNAUTHORISED:
                 return None
-            return denial(refusal)
+            return denial(refusal, asks_a_person=not _is_program(scope["headers"]))
         except StoreError as error:
             return JSONResponse({"detail": f"the credential cannot be checked: {error}"}, UNAVAILABLE)
         return None
@@ -57,14 +57,20 @@ def address_of(scope: Scope) -> str | None:
     return client[0] if client else None
 
 
-def denial(refusal: Refusal) -> Response:
+def _is_program(headers: Headers) -> bool:
+    """Does a script of a page call, or whoever shows a token already? The browser must not ask its user then."""
+    told = dict(headers)
+    return told.get(b"sec-fetch-dest") == b"empty" or told.get(b"authorization", b"")[:7].lower() == b"bearer "
+
+
+def denial(refusal: Refusal, *, asks_a_person: bool = True) -> Response:
     """The refusal as an HTTP answer."""
     response = JSONResponse({"detail": refusal.detail}, refusal.status, {"connection": "close"})
     if refusal.retry_after_s is not None:
         response.headers["retry-after"] = str(refusal.retry_after_s)
     if refusal.status == UNAUTHORISED:
         # Basic, with the key as password, so that a browser asks its user; browsers want a header for each.
-        for scheme in ('Basic realm="SARVIS", charset="UTF-8"', 'Bearer realm="SARVIS"'):
+        for scheme in ('Basic realm="SARVIS", charset="UTF-8"', 'Bearer realm="SARVIS"')[not asks_a_person :]:
             response.headers.append("www-authenticate", scheme)
     return response
 

@@ -3,7 +3,7 @@
 from collections.abc import Coroutine
 from typing import Any, get_args, get_type_hints
 
-from bridge.app_protocol import Heartbeat, LoginRequest, LogoutRequest, Refused, WakeAck, parse
+from bridge.app_protocol import Heartbeat, LoginRequest, LogoutRequest, Refused, WakeAck, WakeSeen, parse
 from bridge.rows import Missed
 from bridge.service import Bridge
 from bridge.sessions import DeviceBehindError, NoSuchDeviceError, describe
@@ -47,6 +47,9 @@ def obey(bridge: Bridge, connection: AppConnection, frame: str | bytes) -> Corou
         return None
     if isinstance(request, Heartbeat) and bridge.sessions.beat(connection.uid):
         _acknowledge(bridge, connection, request, bridge.settings.bridge.heartbeat_timeout_s)
+        return None
+    if isinstance(request, WakeSeen):
+        bridge.relay.seen(connection, request.id)
         return None
     if isinstance(request, Refused):
         _note(bridge, connection, request, "binary" if isinstance(frame, bytes) else "text")

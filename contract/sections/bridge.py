@@ -13,7 +13,7 @@ from contract.sections.base import HostName, Network, Port, Rate, Section, toget
 
 SQLITE = "sqlite:///"
 _NAME = r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"
-CONTACT = rf"^(mailto:[^\s@]+@{_NAME}|https://{_NAME})$"
+CONTACT = rf"mailto:[^\s@<>]+@{_NAME}|https://{_NAME}"
 """Nothing behind the host: push services are not agreed on more."""
 BARE_ORIGIN = r"[^/]+://[^/?#]*/?"
 """A slash behind it is what people copy from an address bar."""
@@ -51,7 +51,7 @@ class PushSettings(Section):
     """Pushes to phones that sleep."""
 
     enabled: bool = False
-    contact: str | None = Field(default=None, pattern=CONTACT)
+    contact: str | None = None
     key_file: Path = Path("~/.local/state/sarvis/push/vapid.pem")
     services: list[str] = Field(
         default=[
@@ -61,6 +61,16 @@ class PushSettings(Section):
             "notify.windows.com",
         ]
     )
+
+    @field_validator("contact")
+    @classmethod
+    def _is_contact(cls, contact: str | None) -> str | None:
+        if contact is not None and not re.fullmatch(CONTACT, contact):
+            raise ValueError(
+                f"{contact!r} is no contact; write mailto:NAME@HOST or https://HOST, with a host that can be looked up "
+                f"in the internet and nothing behind it: push services refuse others"
+            )
+        return contact
 
     @field_validator("services")
     @classmethod

@@ -1,11 +1,12 @@
 """A phone: Debian's Chromium with a person's profile, which trusts an authority of ours."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -120,10 +121,21 @@ def connected(page: Page) -> None:
 
 
 @contextmanager
-def phone(folder: Path, origin: str, *, ca_file: Path | None = None, language: str = "en-US") -> Iterator[Phone]:
-    """A phone that is switched off at the end."""
+def phone(
+    folder: Path,
+    origin: str,
+    *,
+    ca_file: Path | None = None,
+    language: str = "en-US",
+    arguments: Sequence[str] = (),
+    preferences: Mapping[str, object] | None = None,
+) -> Iterator[Phone]:
+    """A phone that is switched off at the end; `preferences` as Chromium keeps them in a profile."""
     home = folder / "phone"
     home.mkdir(exist_ok=True)
+    if preferences is not None:
+        (home / "profile" / "Default").mkdir(parents=True)
+        (home / "profile" / "Default" / "Preferences").write_text(json.dumps(preferences))
     if ca_file is not None:
         _trust(home, ca_file)
     with sync_playwright() as playwright:
@@ -131,7 +143,7 @@ def phone(folder: Path, origin: str, *, ca_file: Path | None = None, language: s
             home / "profile",
             executable_path=program("chromium"),
             # No sandbox: tests may run as root, which Chromium's own does not allow.
-            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
+            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required", *arguments],
             env={**os.environ, "HOME": str(home)},
             viewport=SMALL,
             locale=language,

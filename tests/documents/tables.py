@@ -86,6 +86,7 @@ WHEN: Mapping[str, str] = {
     "connection_established": "first, once on each connection",
     "heartbeat_ack": "a heartbeat counted; none comes when the user is logged out",
     "voice_command": "the wake word was heard: ring, once per `id`",
+    "wake_seen": "the person has answered this wake with another app: stop ringing, take the notification away",
     "login_ack": "the session is in the ledger",
     "logout_ack": "this user logged out by an app; goes to all sockets of the user, then each is closed",
     "session_began": "a session of this user is in the ledger, whoever asked for it: an app, the device, an operator",

@@ -140,6 +140,14 @@ def test_a_refusal_comes_before_the_body_is_looked_at_and_tells_how_to_come_in(h
     )
 
 
+@pytest.mark.parametrize("headers", [{"sec-fetch-dest": "empty"}, {"authorization": "Bearer no.such.token"}])
+def test_a_page_whose_token_is_refused_makes_no_browser_ask_its_user(house: House, headers: dict[str, str]) -> None:
+    refused = house.bridge.http.post(house.bridge.url + "/api/auth/logout", json={"uid": "alice"}, headers=headers)
+    assert refused.status_code == 401
+    told = [value.partition(" ")[0] for name, value in refused.headers.multi_items() if name == "www-authenticate"]
+    assert told == ["Bearer"], "a browser hangs on its own dialog for Basic, and the page hears nothing"
+
+
 @pytest.mark.parametrize("how", ["bearer", "basic", "x-api-key", "query"])
 def test_a_callers_key_is_taken_wherever_old_callers_can_put_it(house: House, how: str) -> None:
     url, headers = house.bridge.url + TRIGGER, {}

@@ -206,6 +206,48 @@ def test_a_service_that_is_busy_is_asked_once_more_and_the_fate_stays_as_it_was(
     fates(mqtt, *sleeper.wake(mqtt), "pushed")
 
 
+def test_a_phone_whose_service_throttles_is_rung_again_by_the_next_wake_and_the_log_says_why(
+    bridge: Bridge, service: PushService, mqtt: Mqtt
+) -> None:
+    sleeper = Sleeper(bridge, service)
+    sleeper.phone.answers, sleeper.phone.retry_after = [406], "900"
+    sleeper.phone.headers = {"X-WNS-Status": "appthrottled", "X-WNS-Error-Description": "slow down"}
+    sleeper.wake(mqtt)
+    all_before(bridge, service, mqtt)
+    sleeper.phone.answers, sleeper.phone.headers = [201], {}
+    fates(mqtt, *sleeper.wake(mqtt), "pushed")
+    assert len(sleeper.phone.pushes) == 2
+    lines = [e for e in bridge.sarvis.events() if e.get("event") == "push_service_refused" and e["status"] == 406]
+    assert [(e["reason"], e["retry_after_s"]) for e in lines] == [("slow down", 900.0)]
+
+
+def test_a_service_that_refuses_for_good_is_named_with_its_reason_and_what_to_do(
+    bridge: Bridge, service: PushService, mqtt: Mqtt
+) -> None:
+    sleeper = Sleeper(bridge, service)
+    sleeper.phone.answers, sleeper.phone.says = [403], b'{"reason":"BadJwtToken"}'
+    sleeper.wake(mqtt)
+    all_before(bridge, service, mqtt)
+    (line,) = [e for e in bridge.sarvis.events() if e.get("event") == "push_service_refused" and e["status"] == 403]
+    assert (line["reason"], line["service"], "push.contact" in line["advice"]) == ("BadJwtToken", service.origin, True)
+
+
+def test_a_contact_that_no_service_can_resolve_is_told_at_the_start(bridge: Bridge) -> None:
+    (line,) = [e for e in bridge.sarvis.events() if e.get("event") == "push_contact_may_be_refused"]
+    assert (line["setting"], "example.com" in line["reason"], "Apple" in line["advice"]) == ("push.contact", True, True)
+
+
+def test_whoever_holds_a_phone_now_takes_it_out_for_the_one_before(
+    bridge: Bridge, service: PushService, mqtt: Mqtt
+) -> None:
+    sleeper = Sleeper(bridge, service)
+    answer = bridge.post(UNSUBSCRIBE, {"uid": unique("next"), "endpoint": sleeper.phone.endpoint})
+    assert answer == {"success": True, "message": "Unsubscribed"}
+    sleeper.wake(mqtt)
+    all_before(bridge, service, mqtt)
+    assert sleeper.phone.pushes == []
+
+
 def test_a_service_that_hangs_delays_no_other_user(bridge: Bridge, service: PushService, mqtt: Mqtt) -> None:
     sleepers = [Sleeper(bridge, service) for _ in range(5)]
     for sleeper in sleepers:
@@ -381,6 +423,7 @@ def test_where_pushes_are_off_a_page_is_told_so_and_can_still_unsubscribe(servic
     ("more", "code", "told"),
     [
         ({"SARVIS_PUSH__CONTACT": ""}, 2, "push.contact"),
+        ({"SARVIS_PUSH__CONTACT": "mailto:root@localhost"}, 2, "write mailto:NAME@HOST or https://HOST"),
         ({"SARVIS_PUSH__KEY_FILE": "/dev/null/vapid.pem"}, 3, "push.key_file"),
         ({"SARVIS_PUSH__KEY_FILE": "nokey"}, 2, "push.key_file"),
         ({"SARVIS_PUSH__SERVICES": '["evil"]'}, 2, "push.services"),

@@ -65,6 +65,10 @@ class Phone:
     hangs: bool = False
     endless: bool = False
     retry_after: str | None = None
+    says: bytes = b""
+    """The answer's body."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """More of the answer's headers."""
     pushes: list[Push] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -129,9 +133,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("location", "/elsewhere")
         if phone.retry_after is not None:
             self.send_header("retry-after", phone.retry_after)
+        for name, value in phone.headers.items():
+            self.send_header(name, value)
         if not phone.endless:
-            self.send_header("content-length", "0")
+            self.send_header("content-length", str(len(phone.says)))
         self.end_headers()
+        self.wfile.write(phone.says)
         while phone.endless:
             self.wfile.write(b" " * 65536)
 

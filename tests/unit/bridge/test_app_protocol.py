@@ -16,6 +16,7 @@ from bridge.app_protocol import (
     Mode,
     Refused,
     WakeAck,
+    WakeSeen,
     close_reason,
     dump,
     parse,
@@ -32,10 +33,11 @@ NOW = "2026-01-01T00:00:00+00:00"
 
 @given(mode=MODES, frame=st.text(max_size=100) | st.binary(max_size=100) | JSON.map(json.dumps))
 def test_whatever_an_app_sends_is_a_request(mode: Mode, frame: str | bytes) -> None:
-    assert isinstance(parse(mode, frame), Heartbeat | WakeAck | LoginRequest | LogoutRequest | Refused)
+    assert isinstance(parse(mode, frame), Heartbeat | WakeAck | WakeSeen | LoginRequest | LogoutRequest | Refused)
 
 
-@given(message=st.fixed_dictionaries({"type": st.sampled_from(["heartbeat", "logout", "ack", "login", "dance"])},
+@given(message=st.fixed_dictionaries(
+    {"type": st.sampled_from(["heartbeat", "logout", "ack", "seen", "login", "dance"])},
     optional={"seq": JSON, "id": JSON, "device_id": JSON}), mode=MODES)  # fmt: skip
 def test_requests_are_understood_like_the_plain_table(message: dict[str, Any], mode: Mode) -> None:
     request = parse(mode, json.dumps(message))
@@ -48,6 +50,9 @@ def test_requests_are_understood_like_the_plain_table(message: dict[str, Any], m
         case "ack" if mode == "v2":
             good = isinstance(message.get("id"), str) and 1 <= len(message["id"]) <= 64
             assert request == WakeAck(message["id"]) if good else isinstance(request, Refused)
+        case "seen" if mode == "v2":
+            good = isinstance(message.get("id"), str) and 1 <= len(message["id"]) <= 64
+            assert request == WakeSeen(message["id"]) if good else isinstance(request, Refused)
         case "login" if mode == "v2":
             assert isinstance(request, LoginRequest | Refused)
         case _:

@@ -102,7 +102,7 @@ async def test_a_refusal_is_final_and_no_other_address_is_tried(
     assert counted("refused") == before + 1
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [406, 408, 429, 500, 503])
 async def test_a_service_that_is_busy_is_asked_once_more(
     office: Office, service: PushService, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +115,74 @@ async def test_a_service_that_is_busy_is_asked_once_more(
     assert lucky.pushes[0].topic == lucky.pushes[1].topic
     assert office.accepted == ["lucky"]
     assert counted("given_up") == before + 1
+
+
+async def test_windows_that_took_a_push_and_dropped_it_has_not_rung(
+    office: Office, service: PushService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.pushes.RETRY_AFTER_S", 0.05)
+    throttled, dropped = service.phone(), service.phone()
+    throttled.headers, dropped.headers = {"X-WNS-Status": "channelthrottled"}, {"X-WNS-STATUS": "dropped"}
+    await office.push(throttled)
+    await office.push(dropped)
+    assert (len(throttled.pushes), len(dropped.pushes), office.accepted, office.gone) == (2, 1, [], [])
+
+
+async def test_the_second_try_comes_when_the_service_wants_it(office: Office, service: PushService) -> None:
+    phone = service.phone()
+    phone.answers, phone.retry_after = [406, 201], "2"
+    begun = SystemClock().monotonic()
+    await office.push(phone)
+    assert (SystemClock().monotonic() - begun >= 2, phone.ids, office.accepted) == (True, ["w1"] * 2, ["w1"])
+
+
+async def test_what_waits_for_its_second_try_takes_nobodys_room(
+    office: Office, service: PushService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in ("MAX_AT_ONCE", "MAX_OF_USER", "MAX_AT_SERVICE"):
+        monkeypatch.setattr(module, limit, 3)
+    throttled, quick, before = service.phone(), service.phone(), counted("no_room")
+    throttled.answers, throttled.retry_after = [406], "30"
+    for number in range(module.MAX_WAITING_OF_PHONE):
+        office.pusher.push(fate_of(f"waits-{number}", lives_s=60), [subscription(throttled)])
+        await wait_until("it waits", lambda number=number: office.pusher._under_way["waiting"] == number + 1)  # type: ignore[misc]
+    office.pusher.push(fate_of("one-too-many", lives_s=60), [subscription(throttled)])
+    await wait_until("it is dropped", lambda: counted("no_room") == before + 1)
+    office.pusher.push(fate_of("quick"), [subscription(quick)])
+    await wait_until("the other phone is rung", lambda: office.accepted == ["quick"])
+
+
+@pytest.mark.parametrize("how", ["whole", "endless", "dripping"])
+async def test_the_log_says_why_a_push_was_refused_and_not_where_it_went(
+    office: Office, service: PushService, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    told: list[dict[str, object]] = []
+    monkeypatch.setattr(module.log, "warning", lambda event, **fields: told.append({"event": event, **fields}))
+    monkeypatch.setattr(module, "REASON_S", QUICK_S)
+    phone = service.phone()
+    phone.answers = [403]
+    phone.says = b'{"reason":"BadJwtToken"}' if how == "whole" else f"not for {phone.endpoint} ".encode()
+    phone.endless = how == "endless"
+    if how == "dripping":
+        phone.headers = {"transfer-encoding": "chunked"}
+        phone.says = f"{len(phone.says):x}\r\n".encode() + phone.says + b"\r\n"  # and no more
+    await office.push(phone)
+    (line,) = told
+    assert (line["event"], line["status"], line["service"]) == ("push_service_refused", 403, service.origin)
+    assert str(line["reason"]).startswith("BadJwtToken" if how == "whole" else f"not for {service.origin}...")
+    assert "push.contact" in str(line["advice"])
+    assert phone.endpoint.rpartition("/")[2] not in str(told)
+
+
+async def test_an_answer_that_is_packed_is_not_unpacked(
+    office: Office, service: PushService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, object]] = []
+    monkeypatch.setattr(module.log, "warning", lambda event, **fields: told.append({"event": event, **fields}))
+    phone = service.phone()
+    phone.answers, phone.says, phone.headers = [400], b"\x1f\x8bbomb", {"content-encoding": "gzip"}
+    await office.push(phone)
+    assert [line["reason"] for line in told] == [""]
 
 
 async def test_it_is_not_asked_again_after_the_wakes_life_or_when_an_app_took_it(
@@ -306,6 +374,16 @@ async def test_a_subscription_that_is_gone_is_forgotten_as_soon_as_the_ledger_ca
             await post.over()
     assert (phone.ids, post.store.tables.subscriptions) == (["kept", "dropped"], [])
     assert faults == []
+
+
+async def test_whoever_holds_a_phone_now_takes_it_out_for_the_one_before(tmp_path: Path, service: PushService) -> None:
+    post, phone = Post(tmp_path, service), service.phone()
+    async with post.pushing.running():
+        await post.pushing.subscribe(subscription(phone))
+        await post.pushing.unsubscribe("bob", phone.endpoint)
+        post.pushing.wake(fate_of())
+        await post.over()
+    assert (phone.ids, post.store.tables.subscriptions) == ([], [])
 
 
 async def test_what_the_ledger_could_not_write_is_not_so(tmp_path: Path, service: PushService) -> None:

@@ -1,5 +1,6 @@
 import base64
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -163,12 +164,55 @@ def test_a_repetition_replaces_what_was_not_delivered_and_no_other_wake() -> Non
     [
         ((200, 201, 202, 204), "accepted"),
         ((404, 410), "gone"),
-        ((429, 500, 502, 503), "again"),
+        ((406, 408, 425, 429, 500, 502, 503, 504), "again"),
         ((301, 302, 307, 400, 401, 403, 413), "refused"),
     ],
 )
 def test_each_answer_means_one_thing(statuses: tuple[int, ...], meaning: str) -> None:
     assert {verdict(status) for status in statuses} == {meaning}
+
+
+@pytest.mark.parametrize(
+    ("status", "windows", "meaning"),
+    [
+        (201, "received", "accepted"),
+        (200, "dropped", "refused"),
+        (200, "channelthrottled", "again"),
+        (201, "AppThrottled", "again"),
+        (406, "appthrottled", "again"),
+        (400, "dropped", "refused"),
+        (410, "dropped", "gone"),
+        (201, "", "accepted"),
+    ],
+)
+def test_windows_says_beside_the_status_whether_a_push_went_anywhere(status: int, windows: str, meaning: str) -> None:
+    assert verdict(status, windows) == meaning
+
+
+def test_only_windows_is_told_in_its_own_header_that_a_push_may_wait() -> None:
+    told = headers("w1", 5, "https://wns2-par02p.notify.windows.com")
+    assert told["x-wns-cache-policy"] == "cache"
+    for service in ("https://fcm.googleapis.com", "https://notify.windows.com.evil.example", ""):
+        assert "x-wns-cache-policy" not in headers("w1", 5, service)
+
+
+@pytest.mark.parametrize(
+    ("asked", "date", "pause"),
+    [
+        ("Sun, 06 Nov 1994 08:49:40 GMT", "Sun, 06 Nov 1994 08:49:37 GMT", 3),
+        ("Sunday, 06-Nov-94 08:49:41 GMT", "Sun, 06 Nov 1994 08:49:37 GMT", 4),
+        ("Sun Nov  6 08:49:42 1994", "Sun, 06 Nov 1994 08:49:37 GMT", 5),
+        ("Sun, 06 Nov 1994 08:49:30 GMT", "Sun, 06 Nov 1994 08:49:37 GMT", 1),
+        ("Thu, 01 Jan 2026 00:00:07 GMT", None, 7),
+        ("Thu, 01 Jan 2026 00:00:07 GMT", "soon", 7),
+        ("Thu, 99 Jan 2026 00:00:07 GMT", None, 1),
+        (" 2.5 ", None, 2.5),
+    ],
+)
+def test_the_pause_may_be_a_date_which_counts_by_the_services_own_clock(
+    asked: str, date: str | None, pause: float
+) -> None:
+    assert pause_s(asked, date=date, now=datetime(2026, 1, 1, tzinfo=UTC)) == pause
 
 
 @pytest.mark.parametrize(
@@ -198,6 +242,12 @@ def test_an_endpoint_is_whose_who_subscribed_it_last() -> None:
     subscribe(book, subscription(1))
     subscribe(book, subscription(1, "bob"))
     assert (book.of("alice"), book.of("bob"), len(book)) == ((), (subscription(1, "bob"),), 1)
+
+
+def test_whose_a_phone_is_can_be_asked() -> None:
+    book = Subscribers()
+    subscribe(book, subscription(1))
+    assert (book.owner(subscription(1).endpoint), book.owner("https://unknown.example/")) == ("alice", None)
 
 
 def test_users_are_bounded_and_who_subscribed_longest_ago_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:

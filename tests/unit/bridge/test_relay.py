@@ -83,6 +83,19 @@ def test_a_wake_reaches_every_socket_of_its_user_and_no_other() -> None:
     assert house.outcomes() == [("jetson", "sent")]
 
 
+def test_what_a_person_has_answered_with_one_app_is_told_to_the_users_others_and_no_one_else() -> None:
+    house = House()
+    mine, other, old, stranger = (
+        house.phone("alice"), house.phone("alice"), house.phone("alice", "legacy"), house.phone("bob"),
+    )  # fmt: skip
+    house.relay.wake("jetson", wake())
+    before = [len(phone.frames) for phone in (mine, old, stranger)]
+    for connection, wake_id in ((stranger, "w1"), (mine, "unknown"), (mine, "w1")):
+        house.relay.seen(cast("AppConnection", connection), wake_id)
+    assert [len(phone.frames) for phone in (mine, old, stranger)] == before
+    assert [(frame["type"], frame["id"]) for frame in other.frames] == [("voice_command", "w1"), ("wake_seen", "w1")]
+
+
 def test_a_wake_for_nobody_says_so() -> None:
     house = House()
     house.relay.wake("jetson", wake())

@@ -1,0 +1,207 @@
+"""What rings, what is shown and for how long: late calls, two at once, somebody who types; large text."""
+
+import re
+import time
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.phone import PATIENCE_MS, Phone, connected
+from tests.support.gate import Gate
+from tests.support.waiting import wait_for
+from tests.support.world import Bridge, Mqtt, pause, unique
+
+pytestmark = pytest.mark.timeout(180)
+
+COUNTS = """
+    globalThis.tones = 0;
+    const start = OscillatorNode.prototype.start;
+    OscillatorNode.prototype.start = function (...when) { globalThis.tones += 1; return start.apply(this, when); };
+"""
+
+
+def rings(page: Page, mqtt: Mqtt, device: str, uid: str) -> str:
+    """A call that is shown and confirmed; its id."""
+    wake = mqtt.wake(device, uid)
+    expect(page.locator("#call")).to_contain_text(f"{device} calls you", timeout=PATIENCE_MS)
+    mqtt.message(f"devices/{device}/outcome", lambda it: (it["id"], it["status"]) == (wake, "acked"))
+    return wake
+
+
+def calls(page: Page) -> list[str]:
+    return [text.split("\n")[0] for text in page.locator("#calls li").all_inner_texts()]
+
+
+def test_a_connection_that_never_comes_about_is_given_up_and_made_anew(
+    handset: Phone, gate: Gate, bridge: Bridge, uid: str
+) -> None:
+    page = handset.open()
+    handset.log_in(page, uid=uid)
+    gate.become("silent")
+    expect(page.locator("#state")).to_have_text("Connecting…", timeout=PATIENCE_MS)
+    page.wait_for_timeout(500)
+    gate.become("good")  # what hangs goes on hanging
+    began = time.monotonic()
+    page.evaluate("dispatchEvent(new Event('online'))")
+    connected(page)
+    assert time.monotonic() - began < 9, "four seconds, and a busy machine"
+    assert bridge.trigger(uid)["success"]
+    page.wait_for_selector("#call:not([hidden])")
+
+
+def test_without_any_sign_from_the_phone_a_hanging_connection_ends_after_ten_seconds(
+    handset: Phone, gate: Gate, uid: str
+) -> None:
+    page = handset.open()
+    handset.log_in(page, uid=uid)
+    gate.become("silent")
+    expect(page.locator("#state")).to_have_text("Connecting…", timeout=PATIENCE_MS)
+    gate.become("good")  # what hangs goes on hanging
+    connected(page)
+
+
+def test_what_comes_late_through_a_stalled_network_rings_nobody_and_counts_as_missed(
+    handset: Phone, gate: Gate, bridge: Bridge, mqtt: Mqtt, uid: str
+) -> None:
+    handset.context.add_init_script(COUNTS)
+    page = handset.open()
+    handset.log_in(page, uid=uid)
+    page.wait_for_timeout(500)
+    gate.stall()
+    device = unique("jetson")
+    wake = mqtt.wake(device, uid, ttl_ms=3000)
+    pause(4)
+    gate.flow()
+    page.wait_for_selector("#calls li.missed")
+    assert page.locator("#call").is_hidden()
+    assert page.evaluate("tones") == 0
+    assert handset.notifications(page) == []
+    assert mqtt.outcomes(device, wake) == ["sent"]
+    with bridge.app(uid) as app:
+        (missed,) = app.messages("connection_established")[0]["missed"]
+        assert missed["id"] == wake
+    rings(page, mqtt, "kitchen", uid)
+    assert calls(page) == ["kitchen", device]
+
+
+def test_two_calls_at_once_are_both_shown_and_each_is_read_to_whoever_does_not_see(
+    handset: Phone, mqtt: Mqtt, uid: str
+) -> None:
+    page = handset.open()
+    handset.log_in(page, uid=uid)
+    rings(page, mqtt, "kitchen", uid)
+    rings(page, mqtt, "garage", uid)
+    for device in ("kitchen", "garage"):
+        expect(page.locator("#call")).to_contain_text(f"{device} calls you")
+    log = page.get_by_role("log")
+    assert log.get_attribute("aria-live") == "assertive"
+    said = log.locator("p").all_inner_texts()
+    assert [text.split(" calls you")[0] for text in said] == ["kitchen", "garage"]
+    assert page.get_by_role("alertdialog").get_attribute("aria-labelledby") == "call-who"
+    page.reload()
+    connected(page)
+    for device in ("kitchen", "garage"):
+        expect(page.locator("#call")).to_contain_text(f"{device} calls you")
+    page.click("#call-seen")
+    page.wait_for_selector("#call", state="hidden")
+    assert calls(page) == ["garage", "kitchen"]
+
+
+def test_the_next_key_of_somebody_who_types_answers_no_call(handset: Phone, mqtt: Mqtt, uid: str) -> None:
+    page = handset.open()
+    handset.log_in(page, uid=uid)
+    page.focus("#device")
+    page.keyboard.type("jet")
+    rings(page, mqtt, "kitchen", uid)
+    page.keyboard.type("son 1")
+    page.keyboard.press("Space")
+    assert page.input_value("#device") == "jetson 1 "
+    assert page.locator("#call").is_visible()
+    page.keyboard.press("Enter")
+    assert page.locator("#call").is_visible()
+    page.keyboard.press("Shift+Tab")  # from the field back to the button
+    page.focus("#call-seen")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#call", state="hidden")
+
+
+def test_an_answer_on_another_phone_ends_the_ringing_here(handset: Phone, gate: Gate, mqtt: Mqtt, uid: str) -> None:
+    page = handset.open()
+    handset.log_in(page, uid=uid)
+    other = handset.context.new_page()  # of another origin: what it stores is its own, as on another phone
+    other.goto(f"http://127.0.0.1:{gate.port}/app/")
+    handset.log_in(other, uid=uid)
+    rings(page, mqtt, "kitchen", uid)
+    other.wait_for_selector("#call:not([hidden])")
+    wait_for("the notification", lambda: handset.notifications(page))
+    other.click("#call-seen")
+    page.wait_for_selector("#call", state="hidden")
+    wait_for("no notification", lambda: handset.notifications(page) == [])
+    assert calls(page) == ["kitchen"]
+
+
+def test_notifications_end_with_the_answer_with_the_log_out_and_with_the_user(
+    handset: Phone, mqtt: Mqtt, uid: str
+) -> None:
+    page = handset.open()
+    handset.log_in(page, uid=uid)
+    rings(page, mqtt, "kitchen", uid)
+    handset.notified(page)
+    page.click("#call-seen")
+    wait_for("no notification", lambda: handset.notifications(page) == [])
+    page.wait_for_timeout(2000)  # those that a browser names late are looked for once more
+    rings(page, mqtt, "bedroom", uid)
+    wait_for("one notification", lambda: len(handset.notifications(page)) == 1)
+    page.click("#logout")
+    page.wait_for_selector("#login:not([hidden])")
+    wait_for("no notification", lambda: handset.notifications(page) == [])
+    page.fill("#uid", "")
+    handset.log_in(page, uid=unique("bob"))
+    assert handset.notifications(page) == []
+    assert page.locator("#call").is_hidden()
+
+
+def test_dates_are_the_bridges_and_the_order_is_that_of_receipt(handset: Phone, mqtt: Mqtt, uid: str) -> None:
+    """Those of Jetsons without a clock are nobody's business."""
+    page = handset.open()
+    handset.log_in(page, uid=uid)
+    page.goto("about:blank")
+    pause(1)
+    for device, told in (("one", "1970-01-01T00:00:07"), ("two", "now"), ("three", "2099-12-31T23:59:59+09:00")):
+        wake = mqtt.wake(device, uid, timestamp=told, ttl_ms=1000)
+        mqtt.outcome(device, wake)
+    pause(2)
+    page.goto(f"{handset.origin}/app/")
+    page.wait_for_selector("#calls li.missed")
+    assert calls(page) == ["three", "two", "one"]
+    times = page.locator("#calls time").all_inner_texts()
+    assert all(re.fullmatch(r"\d{1,2}:\d\d:\d\d\s[AP]M", text) for text in times), times
+    script = "all => all.map((one) => one.dateTime.slice(-6))"
+    assert page.locator("#calls time").evaluate_all(script) == ["+00:00"] * 3
+
+
+@pytest.mark.parametrize("size", ["100%", "200%"])
+def test_nothing_is_cut_off_on_the_smallest_screen_with_large_text(
+    size: str, handset: Phone, mqtt: Mqtt, uid: str
+) -> None:
+    page = handset.open()
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.evaluate("(size) => { document.documentElement.style.fontSize = size; }", size)
+    fits = """() => [document.documentElement.scrollWidth,
+        ...[...document.querySelectorAll("body *")].filter((one) => one.checkVisibility() && !one.closest(".unseen"))
+            .map((one) => Math.floor(one.getBoundingClientRect().right))].every((edge) => edge <= 320)"""
+    for _ in ("en", "ko"):
+        assert page.evaluate(fits), "the log-in"
+        page.click("#language")
+    handset.log_in(page, uid=uid)
+    long = "jetson-in-the-kitchen-behind-the-door-of-the-second-floor-0123456"[:64]
+    rings(page, mqtt, long, uid)
+    rings(page, mqtt, "a" * 64, uid)
+    page.evaluate("(to) => { location.hash = to; }", f"token={'x' * 30}")
+    for _ in ("en", "ko"):
+        assert page.evaluate(fits), "a call"
+        page.click("#language")
+    page.click("#call-seen")
+    for _ in ("en", "ko"):
+        assert page.evaluate(fits), "the list"
+        page.click("#language")

@@ -1,0 +1,189 @@
+"""Log-in links: what the address says happens or the page asks, in all tabs, and the token is never left in it."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from bridge.auth import tokens
+from tests.browser.phone import PATIENCE_MS, Phone, connected, phone
+from tests.support.processes import run_sarvis
+from tests.support.waiting import wait_for
+from tests.support.world import NO_BROKER, Bridge, unique
+
+pytestmark = pytest.mark.timeout(180)
+
+
+class Guarded:
+    """A bridge that asks for tokens."""
+
+    def __init__(self, folder: Path) -> None:
+        self.keys = folder / "keys"
+        self.settings = {"SARVIS_AUTH__MODE": "required", "SARVIS_AUTH__KEY_FILE": str(self.keys)}
+        self.bridge = Bridge(folder, NO_BROKER, self.settings)
+
+    def token(self, uid: str, valid_s: float = 600) -> str:
+        return tokens.issue(tokens.read(self.keys)[0], uid, now=time.time(), valid_s=valid_s)
+
+    def rings(self, uid: str) -> bool:
+        return bool(self.bridge.trigger(uid)["success"])
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    it = Guarded(folder)
+    with it.bridge:
+        done = run_sarvis("token", "api", "caller", cwd=folder, settings=it.settings)
+        assert done.returncode == 0, done.stderr
+        it.bridge.http.headers["authorization"] = f"Bearer {done.stdout.strip()}"
+        yield it
+
+
+@pytest.fixture
+def handset(guarded: Guarded, tmp_path: Path) -> Iterator[Phone]:
+    with phone(tmp_path, guarded.bridge.url.replace("127.0.0.1", "localhost")) as it:
+        yield it
+        assert it.faults == []
+
+
+@pytest.fixture
+def alice() -> str:
+    return unique("alice")
+
+
+@pytest.fixture
+def bob() -> str:
+    return unique("bob")
+
+
+def shows(page: Page, uid: str) -> None:
+    """Wait until the page says that this user is logged in here, and connected."""
+    expect(page.locator("#who")).to_contain_text(uid, timeout=PATIENCE_MS)
+    connected(page)
+    assert "#" not in page.url
+
+
+def follow(page: Page, token: str) -> None:
+    """As a system does that opens a link in the tab that is there: the page is not loaded anew."""
+    page.evaluate("(token) => { location.hash = `token=${token}`; }", token)
+    page.wait_for_function("location.href.indexOf('#') < 0")
+
+
+def test_a_link_is_followed_where_the_page_is_open_already(handset: Phone, guarded: Guarded, alice: str) -> None:
+    page = handset.open()
+    page.wait_for_selector("#login:not([hidden])")
+    follow(page, guarded.token(alice))
+    shows(page, alice)
+    page.reload()
+    shows(page, alice)
+
+
+def test_a_newer_link_is_for_all_tabs_and_outlives_the_token_before_it(
+    handset: Phone, guarded: Guarded, alice: str
+) -> None:
+    old, newer = guarded.token(alice, -4), guarded.token(alice)  # the bridge's leeway is ten seconds
+    first = handset.open(f"#token={old}")
+    shows(first, alice)
+    second = handset.open(f"#token={newer}")
+    shows(second, alice)
+    assert second.evaluate("JSON.parse(localStorage['sarvis.user']).token") == newer
+    expires = time.monotonic() + 8
+    first.wait_for_timeout(8000)
+    assert time.monotonic() >= expires
+    for page in (first, second):
+        shows(page, alice)
+        assert page.evaluate("JSON.parse(localStorage['sarvis.user']).token") == newer
+    assert guarded.rings(alice)
+
+
+def test_a_link_for_somebody_else_asks_and_whose_calls_ring_is_who_is_shown(
+    handset: Phone, guarded: Guarded, alice: str, bob: str
+) -> None:
+    first = handset.open(f"#token={guarded.token(alice)}")
+    shows(first, alice)
+    second = handset.open(f"#token={guarded.token(bob)}")
+    second.wait_for_selector("#other:not([hidden])")
+    assert alice in second.inner_text("#other-who")
+    assert bob in second.inner_text("#other-who")
+    for page in (first, second):
+        shows(page, alice)
+    assert guarded.rings(alice)
+    second.click("#other-no")
+    second.wait_for_selector("#other", state="hidden")
+    shows(second, alice)
+    for page in (first, second):
+        page.wait_for_selector("#call:not([hidden])")
+
+    follow(first, guarded.token(bob))
+    first.click("#other-yes")
+    for page in (first, second):
+        shows(page, bob)
+        assert page.locator("#call").is_hidden(), "what rang for the one is not the other's"
+        assert page.locator("#calls li").count() == 0
+    assert (guarded.rings(alice), guarded.rings(bob)) == (False, True)
+    answer = guarded.bridge.http.post(f"{guarded.bridge.url}/api/app/heartbeat", json={"uid": alice},
+        headers={"authorization": f"Bearer {guarded.token(alice)}"})  # fmt: skip
+    assert answer.status_code == 409, "the page said that it logs out whoever was in"
+
+
+@pytest.mark.parametrize("how", ["cut in the middle", "cut at the end", "empty"])
+def test_a_link_that_was_cut_is_told_and_changes_nothing(
+    how: str, handset: Phone, guarded: Guarded, alice: str
+) -> None:
+    whole = guarded.token(alice)
+    page = handset.open(f"#token={whole}")
+    shows(page, alice)
+    follow(page, {"cut in the middle": whole[:60], "cut at the end": whole[:-3], "empty": ""}[how])
+    expect(page.locator("#notice")).to_contain_text("incomplete")
+    shows(page, alice)
+    page.reload()
+    shows(page, alice)
+
+
+def test_a_link_that_the_bridge_refuses_leaves_the_token_that_is_good(
+    handset: Phone, guarded: Guarded, alice: str
+) -> None:
+    good = guarded.token(alice)
+    page = handset.open(f"#token={good}")
+    shows(page, alice)
+    follow(page, guarded.token(alice, -60))
+    expect(page.locator("#notice")).to_contain_text("did not accept", timeout=PATIENCE_MS)
+    shows(page, alice)
+    assert page.evaluate("JSON.parse(localStorage['sarvis.user'])") == {"uid": alice, "token": good}
+    fresh = handset.open()
+    fresh.click("#logout")
+    fresh.wait_for_selector("#login:not([hidden])")
+    follow(fresh, guarded.token(alice, -60))
+    expect(fresh.locator("#notice")).to_contain_text("Log in again", timeout=PATIENCE_MS)
+
+
+def test_a_log_out_whose_token_is_refused_says_the_truth_and_a_new_log_in_carries_it_out_first(
+    handset: Phone, guarded: Guarded, alice: str
+) -> None:
+    page = handset.open(f"#token={guarded.token(alice)}")
+    shows(page, alice)
+    handset.context.set_offline(True)
+    page.evaluate("WebSocket.prototype.send = () => {}")  # such a network swallows what is said
+    page.click("#logout")
+    expect(page.locator("#notice")).to_contain_text("not logged out yet", timeout=PATIENCE_MS)
+    tokens.rotate(guarded.keys, drop_old=True)
+    page.wait_for_timeout(1500)  # the bridge looks once a second
+    handset.context.set_offline(False)
+    expect(page.locator("#notice")).to_contain_text("could not be logged out", timeout=PATIENCE_MS)
+    page.wait_for_selector("#login:not([hidden])")
+    assert page.evaluate("JSON.parse(localStorage['sarvis.wishes'])")[0]["uid"] == alice
+    page = handset.open()
+    expect(page.locator("#notice")).to_contain_text("could not be logged out", timeout=PATIENCE_MS)
+    said: list[str] = []
+    page.on("request", lambda request: said.append(request.url))
+    page.on("websocket", lambda socket: said.append(socket.url))
+    follow(page, guarded.token(alice))
+    shows(page, alice)
+    relevant = [re.sub(r"\?.*", "", url).rsplit("/", 2)[-2:] for url in said if "/api/auth" in url or "/ws/" in url]
+    assert relevant[0] == ["auth", "logout"]
+    assert page.inner_text("#notice") == ""
+    wait_for("the wish is done", lambda: page.evaluate("localStorage['sarvis.wishes'] ?? null") is None)
