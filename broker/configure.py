@@ -48,6 +48,8 @@ class Made:
     operator_kit: Path
     description: Description
     runs_as_root: bool
+    lost_names: tuple[str, ...] = ()
+    """Of the server's certificate that was there before."""
 
 
 def configure(wish: Wish) -> Made:
@@ -57,6 +59,7 @@ def configure(wish: Wish) -> Made:
     out = wish.out.absolute()
     files.make_folder(out)
     certs_folder = (wish.certs or out / CERTS).absolute()
+    names_before = certs.names_of(certs_folder)
     server = _server_certificate(certs_folder, wish)
     told = Description(
         kind=wish.kind,
@@ -87,7 +90,8 @@ def configure(wish: Wish) -> Made:
         owner=broker.owner(),
     )
     config = _write_config(wish, plan)
-    return Made(config, bridge_kit, operator_kit, told, runs_as_root=_is_root(plan.owner))
+    lost = tuple(name for name in names_before if name not in certs.names_of(certs_folder))
+    return Made(config, bridge_kit, operator_kit, told, runs_as_root=_is_root(plan.owner), lost_names=lost)
 
 
 def add_user(broker: BrokerFolder, told: Description, username: str) -> Door:

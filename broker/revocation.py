@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 
 from broker import certs, files
 from contract.errors import SettingsError
@@ -57,6 +57,6 @@ def _write(folder: Path, old: x509.CertificateRevocationList | None, serials: se
     for serial in serials - {entry.serial_number for entry in known}:
         entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
         builder = builder.add_revoked_certificate(entry)
-    text = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    text = builder.sign(key, certs.digest_for(key)).public_bytes(serialization.Encoding.PEM)
     files.write(folder / CRL, text, files.PUBLIC)
     files.write(folder / CLIENTS, (folder / certs.CA_CERT).read_bytes() + text, files.PUBLIC)

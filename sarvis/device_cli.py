@@ -8,8 +8,9 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from bridge.lines import AsJson, Config, Most, StoreUrl, say_json, say_table
-from broker.folder import BrokerFolder, Reload
-from contract.errors import SarvisError, SettingsError
+from broker.folder import BrokerFolder
+from broker.lines import say_reload
+from contract.errors import SettingsError
 from contract.messages import LEGACY_DEVICE, DeviceId, check_uid
 from contract.settings import Settings, load
 from contract.telemetry import configure_logging
@@ -122,7 +123,7 @@ def remove(
     if not done.bridge_runs:
         typer.echo("no bridge runs on this ledger: the device's retained status is cleared when one does")
     if done.reload is not None:
-        _say_reload(done.reload, "it is let in no more")
+        say_reload(done.reload, "it is let in no more")
 
 
 def _let_in(settings: Settings, device_id: str, uid: str | None, kit: Path | None, *, new_secret: bool) -> None:
@@ -147,20 +148,7 @@ def _let_in(settings: Settings, device_id: str, uid: str | None, kit: Path | Non
         typer.echo(f"{' ' * 57}{door.certificate.key}")
     else:
         typer.echo(f"its password, shown only now: {door.password}")
-    _say_reload(folder.reload(), "it is let in")
-
-
-def _say_reload(reload: Reload, what: str) -> None:
-    match reload:
-        case "reloaded" | "live":
-            typer.echo(f"the broker was told: {what}")
-        case "no_broker":
-            typer.echo(f"no broker runs on this folder; when it starts, {what}")
-        case "not_permitted":
-            raise SarvisError(
-                f"the files are written, but the broker belongs to another user: tell it to read them again, for "
-                f"example with `sudo systemctl reload mosquitto`; only then {what}"
-            )
+    say_reload(folder.reload(), "it is let in")
 
 
 def _settings(config: Config, store_url: str | None) -> Settings:
