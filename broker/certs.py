@@ -105,16 +105,27 @@ def issue_server(
 
 
 def issue_client(
-    folder: Path, username: str, *, now: datetime | None = None, days: int = LEAF_DAYS, into: Path | None = None
+    folder: Path,
+    username: str,
+    *,
+    name: str | None = None,
+    now: datetime | None = None,
+    days: int = LEAF_DAYS,
+    into: Path | None = None,
 ) -> Pair:
-    """Make or renew `USERNAME.crt`, which lets in that user; raises SettingsError. `into`: put it elsewhere."""
+    """Make or renew `USERNAME.crt`, which lets in that user; raises SettingsError.
+
+    `name` is the alternative name in it, by which NATS knows the user; a renewal keeps the one it has. `into`: put it
+    elsewhere.
+    """
     check_username(username)
     if len(username) > MAX_COMMON_NAME:
         raise SettingsError(f"{username} has more than the {MAX_COMMON_NAME} characters of a certificate's name")
     if username in {SERVER, "ca"}:
         raise SettingsError(f"{username} is the name of other files in {folder}; choose another device id")
     # Mosquitto and the embedded broker take the user from the common name, NATS from the alternative one.
-    names = [x509.DNSName(username)]
+    kept = () if into else names_of(folder, username)
+    names = [x509.DNSName(name or next(iter(kept), username))]
     pair = _issue(folder, username, username, names, ExtendedKeyUsageOID.CLIENT_AUTH, now, days, into)
     with files.locked(folder):
         before = files.read(folder / ISSUED) if (folder / ISSUED).exists() else ""

@@ -1,6 +1,7 @@
 """Make a folder with everything that one broker with TLS needs; again keeps users and keys and rewrites the rest."""
 
 import pwd
+import secrets
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,13 +95,35 @@ def configure(wish: Wish) -> Made:
     return Made(config, bridge_kit, operator_kit, told, runs_as_root=_is_root(plan.owner), lost_names=lost)
 
 
-def add_user(broker: BrokerFolder, told: Description, username: str) -> Door:
-    """Let a user in by the broker's own way, with a new password or a certificate; what a kit is made from."""
-    if told.client_certificates:
-        pair = certs.issue_client(told.certs, username)
-        broker.add_certificate_user(username)
-        return Door(told.url, username, told.prefix, told.ca_file, certificate=pair)
-    return Door(told.url, username, told.prefix, told.ca_file, password=broker.add(username))
+def add_user(broker: BrokerFolder, told: Description, username: str, *, new_key: bool = False) -> Door:
+    """Let a user in by the broker's own way, with a new password or a certificate; what a kit is made from.
+
+    A certificate is renewed with the key it has, and the older one stays valid. With `new_key` every older one is
+    revoked; `tell` closes the connection of whoever holds one.
+    """
+    if not told.client_certificates:
+        return Door(told.url, username, told.prefix, told.ca_file, password=broker.add(username))
+    if new_key:
+        revocation.revoke(told.certs, username)
+    is_new = not (told.certs / f"{username}.key").exists()
+    name = f"{username}.{secrets.token_hex(4)}" if is_new else broker.certificate_name(username)
+    pair = certs.issue_client(told.certs, username, name=name)
+    (shown,) = certs.describe(pair.cert).names
+    broker.add_certificate_user(username, None if shown == username else shown)
+    return Door(told.url, username, told.prefix, told.ca_file, certificate=pair)
+
+
+def tell(broker: BrokerFolder, told: Description, username: str, *, new_key: bool) -> Reload:
+    """Have the running broker read its users again; with `new_key` close a connection under an older certificate."""
+    if not (new_key and told.client_certificates and told.kind == "mosquitto"):
+        return broker.reload()
+    with tempfile.TemporaryDirectory() as folder:
+        shown = certs.issue_client(told.certs, username, into=Path(folder), days=1)
+        revocation.revoke_one(told.certs, shown)
+        reload = broker.reload()
+        if reload == "reloaded":
+            evict(told, username, shown)
+    return reload
 
 
 def remove_user(broker: BrokerFolder, username: str) -> Reload | None:

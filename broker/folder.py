@@ -41,11 +41,14 @@ class BrokerFolder:
             known[username] = users.User.with_password(password)
         return password
 
-    def add_certificate_user(self, username: str) -> None:
-        """Let a user in who shows a certificate with this name; an older password is invalid."""
+    def add_certificate_user(self, username: str, certificate: str | None = None) -> None:
+        """Let a user in who shows a certificate with this name; an older password is invalid.
+
+        `certificate` is the alternative name in it, where that is another.
+        """
         users.check_username(username)
         with self._edit() as known:
-            known[username] = users.User()
+            known[username] = users.User(certificate=certificate)
 
     def remove(self, username: str) -> bool:
         """Let a user in no more; False when there was none."""
@@ -55,6 +58,11 @@ class BrokerFolder:
     def users(self) -> list[str]:
         """All user names, sorted."""
         return sorted(users.load(self.folder))
+
+    def certificate_name(self, username: str) -> str | None:
+        """The alternative name in a user's certificate, where that is not its own."""
+        user = users.load(self.folder).get(username)
+        return None if user is None else user.certificate
 
     def verify(self, username: str, password: str) -> bool:
         """Whether this password lets this user in."""

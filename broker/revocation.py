@@ -7,6 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from broker import certs, files
+from broker.certs import Pair
 from contract.errors import SettingsError
 
 CRL = "ca.crl"
@@ -30,6 +31,12 @@ def revoke(folder: Path, username: str) -> None:
         _write(folder, old, certs.issued(folder, username))
     for end in ("crt", "key"):
         (folder / f"{username}.{end}").unlink(missing_ok=True)
+
+
+def revoke_one(folder: Path, pair: Pair) -> None:
+    """Take back one certificate; raises SettingsError."""
+    with files.locked(folder):
+        _write(folder, _load(folder), {certs.load_certificate(pair.cert).serial_number})
 
 
 def _load(folder: Path) -> x509.CertificateRevocationList | None:

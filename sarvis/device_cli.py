@@ -43,7 +43,10 @@ def add(
         typer.Option(help="write all that `sarvis edge` needs there into this folder, a new secret with it"),
     ] = None,
     new_secret: Annotated[
-        bool, typer.Option("--new-secret", help="a new password or certificate; an older password is invalid")
+        bool,
+        typer.Option(
+            "--new-secret", help="a new password, or a new key and certificate; what was given out is invalid"
+        ),
     ] = False,
     config: Config = None,
     store_url: StoreUrl = None,
@@ -56,7 +59,7 @@ def add(
     whose = f"; it may log in {added.assigned_uid} by itself" if added.assigned_uid else ""
     typer.echo(f"device {device_id}: {told}{whose}")
     if added.logout_url is None:
-        _let_in(settings, device_id, added.assigned_uid, kit, new_secret=new_secret or kit is not None)
+        _let_in(settings, device_id, added.assigned_uid, kit, new_secret=new_secret)
     elif kit is not None:
         raise SettingsError("--kit is for devices on MQTT; this one is told by HTTP")
 
@@ -136,10 +139,11 @@ def _let_in(settings: Settings, device_id: str, uid: str | None, kit: Path | Non
                 f"in broker.dir"
             )
         return  # an open broker lets in everybody
-    if device_id in folder.users() and not new_secret:
+    known = device_id in folder.users()
+    if known and not new_secret and kit is None:
         typer.echo("its secret stays as it is; --new-secret makes a new one")
         return
-    door = devices.let_in(folder, told, device_id)
+    door = devices.let_in(folder, told, device_id, new_key=new_secret)
     if kit is not None:
         path = devices.write_kit(kit, door, uid)
         typer.echo(f"written to {kit}: copy that folder to the device, and there: sarvis edge --config {path.name}")
@@ -148,7 +152,9 @@ def _let_in(settings: Settings, device_id: str, uid: str | None, kit: Path | Non
         typer.echo(f"{' ' * 57}{door.certificate.key}")
     else:
         typer.echo(f"its password, shown only now: {door.password}")
-    say_reload(folder.reload(), "it is let in")
+    if known and door.certificate is not None and not new_secret:
+        typer.echo("its key is the one it had, and older certificates stay valid; --new-secret makes another key")
+    say_reload(devices.tell(folder, told, device_id, new_key=new_secret), "it is let in")
 
 
 def _settings(config: Config, store_url: str | None) -> Settings:

@@ -26,6 +26,7 @@ REMOVE = "/api/devices/remove"
 AFTERWARDS = "`sarvis device list` tells"
 
 let_in = configure.add_user
+tell = configure.tell
 
 
 @dataclass(frozen=True, slots=True)
