@@ -64,9 +64,11 @@ async def serve(settings: Settings, *, restored: bool = False) -> None:
     """Run the bridge; raises StartError when its address or its ledger is not to be had, or it would be open to all."""
     _refuse_to_be_open_to_others(settings)
     listening = listen("the bridge", settings.bridge.host, settings.bridge.port, option="--port")
-    store = await SqlStore.open(settings.store)
+    store = await SqlStore.open(settings.store, restored=restored)
+    if store.restored:
+        log.info("ledger_is_a_back_up", told="everybody gets the full time-out from now")
     try:
-        await _serve(settings, store, listening, restored=restored)
+        await _serve(settings, store, listening, restored=restored or store.restored)
     finally:
         await store.close()
 

@@ -13,14 +13,13 @@ from broker.description import Description, Kind
 from broker.eviction import evict
 from broker.folder import BrokerFolder, Reload
 from broker.kit import Door, Https
-from broker.plan import DATA, Plan
+from broker.plan import CERTS, DATA, Plan
 from broker.users import check_username
 from contract.errors import SettingsError
 
 OPERATOR = "admin"
 BRIDGE_KIT = "bridge"
 OPERATOR_KIT = "operator"
-CERTS = "certs"
 BRIDGE_PORT = 8000
 
 

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from broker.configure import CERTS
+from broker.plan import CERTS
 from contract import expiry, mqtt, tls
 from contract.checkup import Finding
 from contract.clock import SystemClock

@@ -21,9 +21,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 from broker import certs, kit
 from broker.acl import client_id_of
 from broker.certs import Pair
-from broker.configure import BRIDGE_KIT, CERTS, OPERATOR_KIT, add_user, remove_user
+from broker.configure import BRIDGE_KIT, OPERATOR_KIT, add_user, remove_user
 from broker.folder import BrokerFolder
 from broker.kit import Door
+from broker.plan import CERTS
 from tests.support.paho_clients import end
 from tests.support.ports import free_port
 from tests.support.processes import STOP_WITHIN_S, Sarvis, run_sarvis
