@@ -3,6 +3,7 @@
 import pwd
 import secrets
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,33 +96,48 @@ def configure(wish: Wish) -> Made:
 
 
 def add_user(broker: BrokerFolder, told: Description, username: str, *, new_key: bool = False) -> Door:
-    """Let a user in by the broker's own way, with a new password or a certificate; what a kit is made from.
+    """Let one user in; see `add_users`."""
+    return add_users(broker, told, [username], new_key=new_key)[username]
+
+
+def add_users(
+    broker: BrokerFolder, told: Description, usernames: Sequence[str], *, new_key: bool = False
+) -> dict[str, Door]:
+    """Let users in by the broker's own way, with new passwords or certificates; what kits are made from.
 
     A certificate is renewed with the key it has, and the older one stays valid. With `new_key` every older one is
     revoked; `tell` closes the connection of whoever holds one.
     """
+
+    def door(username: str, *, password: str | None = None, certificate: Pair | None = None) -> Door:
+        return Door(told.url, username, told.prefix, told.ca_file, password=password, certificate=certificate)
+
     if not told.client_certificates:
-        return Door(told.url, username, told.prefix, told.ca_file, password=broker.add(username))
+        return {name: door(name, password=password) for name, password in broker.add_all(usernames).items()}
     if new_key:
-        revocation.revoke(told.certs, username)
-    is_new = not (told.certs / f"{username}.key").exists()
-    name = f"{username}.{secrets.token_hex(4)}" if is_new else broker.certificate_name(username)
-    pair = certs.issue_client(told.certs, username, name=name)
-    (shown,) = certs.describe(pair.cert).names
-    broker.add_certificate_user(username, None if shown == username else shown)
-    return Door(told.url, username, told.prefix, told.ca_file, certificate=pair)
+        revocation.revoke(told.certs, *usernames)
+    pairs, shown = {}, {}
+    for username in usernames:
+        is_new = not (told.certs / f"{username}.key").exists()
+        name = f"{username}.{secrets.token_hex(4)}" if is_new else broker.certificate_name(username)
+        pairs[username] = certs.issue_client(told.certs, username, name=name)
+        (found,) = certs.describe(pairs[username].cert).names
+        shown[username] = None if found == username else found
+    broker.add_certificate_users(shown)
+    return {name: door(name, certificate=pair) for name, pair in pairs.items()}
 
 
-def tell(broker: BrokerFolder, told: Description, username: str, *, new_key: bool) -> Reload:
-    """Have the running broker read its users again; with `new_key` close a connection under an older certificate."""
+def tell(broker: BrokerFolder, told: Description, usernames: Sequence[str], *, new_key: bool) -> Reload:
+    """Have the running broker read its users again; with `new_key` close connections under older certificates."""
     if not (new_key and told.client_certificates and told.kind == "mosquitto"):
         return broker.reload()
     with tempfile.TemporaryDirectory() as folder:
-        shown = certs.issue_client(told.certs, username, into=Path(folder), days=1)
-        revocation.revoke_one(told.certs, shown)
+        shown = {name: certs.issue_client(told.certs, name, into=Path(folder), days=1) for name in usernames}
+        revocation.revoke_these(told.certs, shown.values())
         reload = broker.reload()
         if reload == "reloaded":
-            evict(told, username, shown)
+            for username, pair in shown.items():
+                evict(told, username, pair)
     return reload
 
 

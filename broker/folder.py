@@ -4,7 +4,7 @@ import os
 import pwd
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -35,20 +35,26 @@ class BrokerFolder:
 
     def add(self, username: str) -> str:
         """Let a user in with a new password, which is returned and kept nowhere; an older one is invalid."""
-        users.check_username(username)
-        password = passwords.new_password()
+        return self.add_all([username])[username]
+
+    def add_all(self, usernames: Iterable[str]) -> dict[str, str]:
+        """Let users in, each with a new password; older ones are invalid."""
+        made = {username: passwords.new_password() for username in usernames}
+        for username in made:
+            users.check_username(username)
         with self._edit() as known:
-            known[username] = users.User.with_password(password)
-        return password
+            known.update({username: users.User.with_password(password) for username, password in made.items()})
+        return made
 
-    def add_certificate_user(self, username: str, certificate: str | None = None) -> None:
-        """Let a user in who shows a certificate with this name; an older password is invalid.
+    def add_certificate_users(self, named: Mapping[str, str | None]) -> None:
+        """Let users in who show certificates with their names; older passwords are invalid.
 
-        `certificate` is the alternative name in it, where that is another.
+        The values are the alternative names in the certificates, where those are others.
         """
-        users.check_username(username)
+        for username in named:
+            users.check_username(username)
         with self._edit() as known:
-            known[username] = users.User(certificate=certificate)
+            known.update({username: users.User(certificate=name) for username, name in named.items()})
 
     def remove(self, username: str) -> bool:
         """Let a user in no more; False when there was none."""

@@ -1,5 +1,6 @@
 """Certificates that were taken back, as the list that Mosquitto reads: it knows no users but those of an authority."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,19 +25,20 @@ def write_list(folder: Path) -> Path:
     return folder / CRL
 
 
-def revoke(folder: Path, username: str) -> None:
-    """Take back every certificate that this user was ever given, and forget the key; raises SettingsError."""
+def revoke(folder: Path, *usernames: str) -> None:
+    """Take back every certificate that these users were ever given, and forget the keys; raises SettingsError."""
     with files.locked(folder):
-        old = _load(folder)
-        _write(folder, old, certs.issued(folder, username))
-    for end in ("crt", "key"):
-        (folder / f"{username}.{end}").unlink(missing_ok=True)
+        serials = set().union(*(certs.issued(folder, username) for username in usernames))
+        _write(folder, _load(folder), serials)
+    for username in usernames:
+        for end in ("crt", "key"):
+            (folder / f"{username}.{end}").unlink(missing_ok=True)
 
 
-def revoke_one(folder: Path, pair: Pair) -> None:
-    """Take back one certificate; raises SettingsError."""
+def revoke_these(folder: Path, pairs: Iterable[Pair]) -> None:
+    """Take back certificates; raises SettingsError."""
     with files.locked(folder):
-        _write(folder, _load(folder), {certs.load_certificate(pair.cert).serial_number})
+        _write(folder, _load(folder), {certs.load_certificate(pair.cert).serial_number for pair in pairs})
 
 
 def _load(folder: Path) -> x509.CertificateRevocationList | None:

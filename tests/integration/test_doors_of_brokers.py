@@ -267,7 +267,7 @@ def test_a_new_key_cuts_off_whoever_has_the_older_one(broker: SecureBroker, tmp_
     assert broker.lets_in(stolen), "a renewal cuts off nobody"
     with Client(broker, stolen) as thief:
         door = add_user(broker.folder, told, name, new_key=True)
-        assert tell(broker.folder, told, name, new_key=True) == TOLD_TO_RELOAD[broker.kind]
+        assert tell(broker.folder, told, [name], new_key=True) == TOLD_TO_RELOAD[broker.kind]
         assert thief.ended.wait(PATIENCE_S)
     wait_for("the older key is refused", lambda: not broker.lets_in(stolen))
     wait_for("the new key gets in", lambda: broker.lets_in(door))

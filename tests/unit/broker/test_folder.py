@@ -77,7 +77,7 @@ def test_adding_again_makes_a_new_password(folder: BrokerFolder) -> None:
 
 def test_a_user_with_a_certificate_has_no_password_any_more(folder: BrokerFolder) -> None:
     old = folder.add("jetson-1")
-    folder.add_certificate_user("jetson-1")
+    folder.add_certificate_users({"jetson-1": None})
     assert not folder.verify("jetson-1", old)
     assert text(folder, "mosquitto.passwords") == ""
     assert "user jetson-1" in text(folder, "mosquitto.acl")
