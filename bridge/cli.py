@@ -4,6 +4,7 @@ import asyncio
 import gc
 import signal
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +18,13 @@ from bridge.auth.proxies import BehindProxies, Proxies
 from bridge.quick_trigger import QuickTrigger
 from bridge.service import Bridge
 from bridge.sql_store import SqlStore
+from bridge.store import StoreError
 from bridge.websocket.abortable import AbortableProtocol
 from bridge.websocket.entrance import Entrance
+from contract import expiry
+from contract.clock import SystemClock
 from contract.errors import StartError
+from contract.expiry import Ending
 from contract.http_protocol import IDLE_S, PunctualProtocol, Room
 from contract.mqtt import check as check_mqtt
 from contract.sections.base import is_loopback
@@ -60,9 +65,11 @@ async def serve(settings: Settings, *, restored: bool = False) -> None:
     """Run the bridge; raises StartError when its address or its ledger is not to be had, or it would be open to all."""
     _refuse_to_be_open_to_others(settings)
     listening = listen("the bridge", settings.bridge.host, settings.bridge.port, option="--port")
-    store = await SqlStore.open(settings.store)
+    store = await SqlStore.open(settings.store, restored=restored)
+    if store.restored:
+        log.info("ledger_is_a_back_up", told="everybody gets the full time-out from now")
     try:
-        await _serve(settings, store, listening, restored=restored)
+        await _serve(settings, store, listening, restored=restored or store.restored)
     finally:
         await store.close()
 
@@ -104,6 +111,9 @@ async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, 
         _spare_the_collector()
         serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
         watching = [asyncio.create_task(tls.run(), name="certificate")] if tls else []
+        watching.append(
+            asyncio.create_task(expiry.watch(lambda: _endings(settings, store), SystemClock()), name="expiry")
+        )
         if entrance:
             watching.append(asyncio.create_task(entrance.house.run(), name="keep-alive"))
         print(f"bridge listening on {'https' if tls else 'http'}://{address(listening)}", flush=True)
@@ -118,6 +128,22 @@ async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, 
                 task.result()  # a fault of ours: the process ends with a traceback and an exit code
         for task in watching:
             task.cancel()
+
+
+async def _endings(settings: Settings, store: SqlStore) -> list[Ending]:
+    """What ends some day: certificates, and the keys of callers and operators."""
+    try:
+        keys = list(await store.api_keys())
+    except StoreError:
+        keys = []
+    advice = "make another with sarvis token api, and revoke this one"
+    of_keys = [
+        Ending(f"API key {key.key_id} ({key.role} {key.name})", datetime.fromtimestamp(key.expires_at, UTC), advice)
+        for key in keys
+        if key.expires_at is not None
+    ]
+    certificates = expiry.of_certificates({"bridge.tls_cert": settings.bridge.tls_cert}, {})
+    return [*certificates, *expiry.of_mqtt(settings.mqtt), *of_keys]
 
 
 def _spare_the_collector() -> None:

@@ -4,7 +4,13 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, St
 
 METADATA = MetaData()
 
-SERVICE = Table("service", METADATA, Column("id", Integer, primary_key=True), Column("seconds", Float))
+SERVICE = Table(
+    "service",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("seconds", Float),
+    Column("opened", String),  # bridge/ledger_run.py
+)
 DEVICES = Table(
     "devices",
     METADATA,

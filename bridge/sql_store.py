@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Self
@@ -10,11 +10,12 @@ from typing import IO, Any, Self
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, ColumnElement, Connection, Table, delete, event, func, or_, select, true
+from sqlalchemy import URL, ColumnElement, Connection, Table, delete, event, func, or_, select, true, update
+from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from bridge import sqlite_file
+from bridge import ledger_run, sqlite_file
 from bridge.rows import (
     LEAVING,
     ApiKey,
@@ -39,6 +40,7 @@ KEPT_IN_MIND = 10_000
 """Of them, when a bridge starts."""
 KEPT_ENDED_SESSIONS = 100_000
 BUSY_TIMEOUT_S = 5.0
+HOLD_WITHIN_S = 1.0
 
 log = get_logger("store")
 
@@ -46,34 +48,47 @@ log = get_logger("store")
 class SqlStore:
     """A Store in SQLite. Make it with `open`, end it with `close`."""
 
-    def __init__(self, engine: AsyncEngine, lock: IO[str] | None) -> None:
+    def __init__(self, engine: AsyncEngine, path: Path, lock: IO[str] | None, *, writes: bool) -> None:
         self.problem: str | None = None
+        self.restored = False
+        """It was a back-up of `sarvis backup` when it was opened."""
+
         self._engine = engine
+        self._path = path
         self._lock_file = lock
+        self._writes = writes
         self._one = asyncio.Lock()
+        self._ended = AsyncExitStack()
 
     @classmethod
-    async def open(cls, settings: StoreSettings, *, alone: bool = True) -> Self:
+    async def open(cls, settings: StoreSettings, *, alone: bool = True, restored: bool = False) -> Self:
         """The ledger at `store.url`, made if it is not there; raises StartError that says what is wrong with it.
 
-        `alone`: as the only bridge that keeps it; else something is written beside a bridge that may run.
+        `alone`: as the only bridge that keeps it; else something is written beside a bridge that may run. `restored`:
+        whoever starts says that it is a back-up.
         """
         path = settings.path
         sqlite_file.make_room(path)
-        lock = sqlite_file.hold(path) if alone else None
+        # A command that wrote beside a bridge holds it for a moment, when it ends.
+        lock = sqlite_file.hold(path, patience_s=HOLD_WITHIN_S) if alone else None
         try:
             known = sqlite_file.check(path)
             if known:
                 _refuse_newer(path)
+                if alone or not sqlite_file.is_held(path):
+                    ledger_run.check(path, restored=restored)
             else:
                 sqlite_file.begin(path)
             engine = _engine(path, new=not known)
             await _prepare(engine, path)
+            store = cls(engine, path, lock, writes=True)
+            if lock is not None:
+                await store._begin(lock)
         except BaseException:
             if lock is not None:
                 lock.close()
             raise
-        return cls(engine, lock)
+        return store
 
     @classmethod
     async def look(cls, settings: StoreSettings) -> Self:
@@ -81,14 +96,62 @@ class SqlStore:
         path = settings.path
         if not sqlite_file.check(path):
             raise StartError(f"there is no ledger at {path}; `sarvis bridge` makes it, store.url says where")
+        ended = AsyncExitStack()
+        if not sqlite_file.is_held(path):
+            ledger_run.check_to_read(path)
+        if ledger_run.needs_a_copy(path):
+            path = ended.enter_context(ledger_run.readable_copy(path))
         url = URL.create(DRIVER, database=path.absolute().as_uri(), query={"mode": "ro", "uri": "true"})
-        return cls(create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}), None)
+        store = cls(create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}), path, None, writes=False)
+        store._ended = ended
+        return store
 
     async def close(self) -> None:
         """Close the file and let another bridge have it."""
-        await self._engine.dispose()
-        if self._lock_file is not None:
-            self._lock_file.close()
+        lock = self._lock_file
+        if lock is None and self._writes:
+            # Whoever closes last moves the log of a bridge that was killed into the file: no run is open then.
+            with suppress(StartError):
+                lock = sqlite_file.hold(self._path)
+        try:
+            if lock is not None:
+                with suppress(StoreError, SQLAlchemyError, OSError):
+                    lock.seek(0)
+                    sqlite_file.say(lock, ledger_run.ends(lock.read()))
+                    a_run = SERVICE.c.opened != ledger_run.BACK_UP  # that stays until a bridge has started on it
+                    await self._write(update(SERVICE).where(a_run).values(opened=None))
+                    await self._move_log_into_file()
+            await self._engine.dispose()
+        finally:
+            if lock is not None:
+                lock.close()
+            await self._ended.aclose()
+
+    async def _begin(self, lock: IO[str]) -> None:
+        """Let the file itself say which run has it open; raises StartError."""
+        run = ledger_run.new_run()
+        try:
+            before = await self._read(select(SERVICE.c.opened))
+            self.restored = [row.opened for row in before] == [ledger_run.BACK_UP]
+            sqlite_file.say(lock, ledger_run.begins(run))
+            await self._write(
+                upsert(SERVICE).values(id=1, opened=run).on_conflict_do_update(["id"], set_={"opened": run})
+            )
+            if await self._move_log_into_file():
+                sqlite_file.say(lock, ledger_run.runs(run))
+            # So that the log names the run, too: SQLite writes no page in which nothing changed.
+            await self._write(update(SERVICE).values(opened=ledger_run.said_again(run)))
+        except (StoreError, SQLAlchemyError, OSError) as error:
+            await self._engine.dispose()
+            raise StartError(f"the ledger {self._path} cannot be kept: {_cause(error)}") from None
+
+    async def _move_log_into_file(self) -> bool:
+        """False when somebody reads just now."""
+        async with self._engine.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            async with driver.execute("PRAGMA wal_checkpoint(TRUNCATE)") as cursor:
+                busy, *_ = await cursor.fetchone()
+        return not busy
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:

@@ -1,11 +1,13 @@
 """The ledger's file before anyone writes to it: is it ours, is it whole, does nobody else keep it?"""
 
 import fcntl
+import os
 import sqlite3
-from contextlib import closing
+import time
 from pathlib import Path
 from typing import IO
 
+from bridge.ledger_run import lock_of, reading
 from contract.errors import StartError
 
 APPLICATION_ID = 0x53525653
@@ -44,7 +46,7 @@ def check(path: Path) -> bool:
 
 def revision(path: Path) -> str | None:
     """Which migration a whole ledger has seen last, None before the first; touches nothing."""
-    with closing(_look(path)) as connection:
+    with reading(path) as connection:
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone() is None:
             return None
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -67,20 +69,50 @@ def begin(path: Path) -> None:
         raise _no_place(path, error) from None
 
 
-def hold(path: Path) -> IO[str]:
+def hold(path: Path, *, patience_s: float = 0.0) -> IO[str]:
     """Be the only bridge that keeps this ledger, until the returned file is closed; raises StartError."""
+    ends = time.monotonic() + patience_s
     try:
-        lock = path.with_name(path.name + ".lock").open("w")
+        # Not emptied: it names the run that kept the ledger last.
+        lock = os.fdopen(os.open(lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
     except OSError as error:
         raise _no_place(path, error) from None
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() < ends:
+                time.sleep(0.05)
+                continue
+            lock.close()
+            raise StartError(
+                f"another bridge keeps the ledger {path}; stop it, or name another file in store.url"
+            ) from None
+        return lock
+
+
+def say(lock: IO[str], text: str) -> None:
+    """Write into the lock file, and onto the disk."""
+    lock.seek(0)
+    lock.truncate()
+    lock.write(text)
+    lock.flush()
+    os.fsync(lock.fileno())
+
+
+def is_held(path: Path) -> bool:
+    """Does a bridge keep this ledger just now?"""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = os.open(lock_of(path), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        lock.close()
-        raise StartError(
-            f"another bridge keeps the ledger {path}; stop it, or name another file in store.url"
-        ) from None
-    return lock
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _no_place(path: Path, error: OSError) -> StartError:
@@ -90,12 +122,7 @@ def _no_place(path: Path, error: OSError) -> StartError:
 
 
 def _check_pages(path: Path) -> None:
-    with closing(_look(path)) as connection:
+    with reading(path) as connection:
         found = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found is None or found[0] != "ok":
         raise sqlite3.DatabaseError(str(found[0]).splitlines()[-1] if found else "no answer")
-
-
-def _look(path: Path) -> sqlite3.Connection:
-    # Read-only: closing a connection that may write would move pages from the log into the file.
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)

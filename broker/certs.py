@@ -6,6 +6,7 @@ and certificate fit together at every moment. To get a new key, delete the old o
 
 import ipaddress
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from broker import files
@@ -26,15 +27,19 @@ SERVER = "server"
 ISSUED = "issued.txt"
 """The serial number and the user of every client certificate: what is to be revoked when the user is removed."""
 CA_DAYS = 3650
-LEAF_DAYS = 825
+LEAF_LIFE = timedelta(days=824)
+"""From the first to the last moment of a server's or client's certificate: Apple's systems refuse over 825 days."""
+
 CA_NAME = "SARVIS certificate authority"
 EARLY = timedelta(days=1)
 """Certificates begin in the past, for clocks that are behind."""
+LEAF_DAYS = (LEAF_LIFE - EARLY).days
 MAX_COMMON_NAME = 64
 MAX_NAME = 253
 
 Certificate = x509.Certificate
-Key = ec.EllipticCurvePrivateKey
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+"""Keys made here are on P-256; an authority of one's own may have any of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,8 @@ def make_authority(folder: Path, *, now: datetime | None = None) -> Path:
         key = _new_key(pair.key)
         name = _name(CA_NAME)
         usage = _usage(authority=True)
-        builder = _builder(name, name, key, now, CA_DAYS)
+        begin = now or datetime.now(UTC)
+        builder = _builder(name, name, key, begin - EARLY, begin + timedelta(days=CA_DAYS))
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(usage, critical=True)
         files.write(pair.cert, _pem(builder.sign(key, hashes.SHA256())), files.PUBLIC)
@@ -85,7 +91,11 @@ def has_authority(folder: Path) -> bool:
 def issue_server(
     folder: Path, names: Sequence[str], *, stem: str = SERVER, now: datetime | None = None, days: int = LEAF_DAYS
 ) -> Pair:
-    """Make or renew `server.crt` (or another stem) for host names and IP addresses; raises SettingsError."""
+    """Make or renew `server.crt` (or another stem) for host names and IP addresses; raises SettingsError.
+
+    Without names a renewal keeps those of the certificate that is there.
+    """
+    names = names or names_of(folder, stem)
     if not names:
         raise SettingsError("name the server as its clients call it: a host name or an IP address")
     alternatives = [_host(name) for name in names]
@@ -95,22 +105,39 @@ def issue_server(
 
 
 def issue_client(
-    folder: Path, username: str, *, now: datetime | None = None, days: int = LEAF_DAYS, into: Path | None = None
+    folder: Path,
+    username: str,
+    *,
+    name: str | None = None,
+    now: datetime | None = None,
+    days: int = LEAF_DAYS,
+    into: Path | None = None,
 ) -> Pair:
-    """Make or renew `USERNAME.crt`, which lets in that user; raises SettingsError. `into`: put it elsewhere."""
+    """Make or renew `USERNAME.crt`, which lets in that user; raises SettingsError.
+
+    `name` is the alternative name in it, by which NATS knows the user; a renewal keeps the one it has. `into`: put it
+    elsewhere.
+    """
     check_username(username)
     if len(username) > MAX_COMMON_NAME:
         raise SettingsError(f"{username} has more than the {MAX_COMMON_NAME} characters of a certificate's name")
     if username in {SERVER, "ca"}:
         raise SettingsError(f"{username} is the name of other files in {folder}; choose another device id")
     # Mosquitto and the embedded broker take the user from the common name, NATS from the alternative one.
-    names = [x509.DNSName(username)]
+    kept = () if into else names_of(folder, username)
+    names = [x509.DNSName(name or next(iter(kept), username))]
     pair = _issue(folder, username, username, names, ExtendedKeyUsageOID.CLIENT_AUTH, now, days, into)
     with files.locked(folder):
         before = files.read(folder / ISSUED) if (folder / ISSUED).exists() else ""
         line = f"{load_certificate(pair.cert).serial_number:x} {username}\n"
         files.write(folder / ISSUED, before + line, files.PUBLIC)
     return pair
+
+
+def names_of(folder: Path, stem: str = SERVER) -> tuple[str, ...]:
+    """The names in a server's certificate; none when there is no certificate. Raises SettingsError."""
+    path = folder / f"{stem}.crt"
+    return describe(path).names if path.exists() else ()
 
 
 def issued(folder: Path, username: str) -> set[int]:
@@ -126,18 +153,45 @@ def load_authority(folder: Path) -> tuple[Certificate, Key]:
         raise SettingsError(
             f"there is no certificate authority in {folder}; make one with: sarvis certs ca --out {folder}"
         )
-    authority, key = load_certificate(folder / CA_CERT), _load_key(folder / CA_KEY)
-    if authority.public_key() != key.public_key():
-        raise SettingsError(f"{folder / CA_KEY} does not belong to {folder / CA_CERT}; restore both from one back-up")
-    return authority, key
+    path, key = folder / CA_CERT, _load_key(folder / CA_KEY)
+    fitting = [one for one in _certificates(path) if one.public_key() == key.public_key()]
+    if not fitting:
+        raise SettingsError(f"{folder / CA_KEY} does not belong to {path}; restore both from one back-up")
+    if not _may_sign(fitting[0]):
+        raise SettingsError(
+            f"{path} is the certificate of a server or client, and may sign no others; put that of your authority there"
+        )
+    return fitting[0], key
+
+
+def digest_for(key: Key) -> hashes.SHA256 | None:
+    """The digest with which a key signs; these curves bring their own."""
+    return None if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()
 
 
 def load_certificate(path: Path) -> Certificate:
     """The first certificate in a PEM file; raises SettingsError."""
+    return _certificates(path)[0]
+
+
+def _certificates(path: Path) -> list[Certificate]:
     try:
-        return x509.load_pem_x509_certificate(files.read(path).encode())
+        return x509.load_pem_x509_certificates(files.read(path).encode())
     except ValueError:
         raise SettingsError(f"{path} is no certificate in PEM form") from None
+
+
+def _may_sign(certificate: Certificate) -> bool:
+    """Whether clients accept what it signs, as OpenSSL judges: version 1 has no extensions that could say so."""
+    extensions = certificate.extensions
+    constrained = used = None
+    with suppress(x509.ExtensionNotFound):
+        constrained = extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    with suppress(x509.ExtensionNotFound):
+        used = extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    if used is False or constrained is False:
+        return False
+    return bool(constrained or used) or certificate.version is x509.Version.v1
 
 
 def describe(path: Path) -> Described:
@@ -173,9 +227,10 @@ def _issue(
 ) -> Pair:
     pair = Pair((into or folder) / f"{stem}.crt", (into or folder) / f"{stem}.key")
     authority, authority_key = load_authority(folder)
+    begin, end = _life(authority, folder, now or datetime.now(UTC), days)
     with files.locked(folder):
         key = _load_key(pair.key) if pair.key.exists() else _new_key(pair.key)
-        builder = _builder(_name(common_name), authority.subject, key, now, days)
+        builder = _builder(_name(common_name), authority.subject, key, begin, end)
         for extension, critical in (
             (x509.BasicConstraints(ca=False, path_length=None), True),
             (_usage(authority=False), True),
@@ -184,25 +239,50 @@ def _issue(
             (_authority_identifier(authority), False),
         ):
             builder = builder.add_extension(extension, critical=critical)
-        files.write(pair.cert, _pem(builder.sign(authority_key, hashes.SHA256())), files.PUBLIC)
+        chain = [builder.sign(authority_key, digest_for(authority_key)), *_between(folder, authority)]
+        files.write(pair.cert, b"".join(_pem(one) for one in chain), files.PUBLIC)
     return pair
 
 
+def _life(authority: Certificate, folder: Path, now: datetime, days: int) -> tuple[datetime, datetime]:
+    """From when until when a certificate is valid: never longer than its authority's, nor than clients accept."""
+    end = authority.not_valid_after_utc
+    if end <= now:
+        raise SettingsError(
+            f"{folder / CA_CERT} was valid until {end:%Y-%m-%d}, and what it signs would be worth nothing; make "
+            "another authority in a new folder with: sarvis certs ca --out FOLDER"
+        )
+    begin = now - EARLY
+    if begin < authority.not_valid_before_utc <= now:
+        begin = authority.not_valid_before_utc
+    return begin, min(end, now + timedelta(days=days), begin + LEAF_LIFE)
+
+
+def _between(folder: Path, authority: Certificate) -> list[Certificate]:
+    """What a client that trusts only the root must be shown, too: an authority below a root, from its file."""
+    if authority.subject == authority.issuer:
+        return []
+    others = [one for one in _certificates(folder / CA_CERT) if one.subject != one.issuer and one != authority]
+    return [authority, *others]
+
+
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: Key, now: datetime | None, days: int
+    subject: x509.Name, issuer: x509.Name, key: Key, begin: datetime, end: datetime
 ) -> x509.CertificateBuilder:
-    begin = now or datetime.now(UTC)
     return (
         x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(begin - EARLY)
-        .not_valid_after(begin + timedelta(days=days))
+        .not_valid_before(begin)
+        .not_valid_after(end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 
 
 def _authority_identifier(authority: Certificate) -> x509.AuthorityKeyIdentifier:
-    own = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    try:
+        own = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key())  # type: ignore[arg-type]
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
@@ -236,7 +316,7 @@ def _host(name: str) -> x509.GeneralName:
     return x509.DNSName(name)
 
 
-def _new_key(path: Path) -> Key:
+def _new_key(path: Path) -> ec.EllipticCurvePrivateKey:
     key = ec.generate_private_key(ec.SECP256R1())
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     files.write(path, key.private_bytes(*form))
@@ -248,8 +328,8 @@ def _load_key(path: Path) -> Key:
         key = serialization.load_pem_private_key(files.read(path).encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise SettingsError(f"{path} is no private key in PEM form without a pass phrase") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise SettingsError(f"{path} is no key on an elliptic curve; certificates here are made with EC P-256")
+    if not isinstance(key, Key):
+        raise SettingsError(f"{path} holds a key that signs no certificates; use one of EC, RSA or Ed25519")
     return key
 
 

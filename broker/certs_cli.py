@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from broker import certs
+from broker.lines import say_reload
+from broker.renewal import renew
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Certificates for the broker and its clients, and their authority."
@@ -25,13 +27,27 @@ def ca(out: Out) -> None:
 
 @app.command()
 def server(
-    names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="how clients call it: host names, IP addresses")
+    out: Annotated[
+        Path, typer.Option("--out", help="the folder of a broker (sarvis broker config), or that of the authority")
     ],
-    out: Out,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...", help="how clients call it: host names, IP addresses; a renewal keeps those it has"
+        ),
+    ] = None,
 ) -> None:
-    """Make the server's certificate, or renew it with the same key."""
-    _say_pair(certs.issue_server(out, names))
+    """Make the server's certificate, or renew it with the same key, wherever it is served from that folder."""
+    done = renew(out, names or ())
+    _say_pair(done.pair)
+    for lost in done.lost:
+        typer.echo(f"it is no longer made for {lost}: whoever calls the server so is told that the name is wrong")
+    for copy in done.copies:
+        typer.echo(f"{copy}: the bridge serves it within a second; a copy of this folder elsewhere needs it, too")
+    for path in done.foreign:
+        typer.echo(f"{path}: it has a key of its own and was left as it is")
+    if done.reload is not None:
+        say_reload(done.reload, "it serves this certificate")
 
 
 @app.command()
@@ -55,8 +71,9 @@ def show(file: Annotated[Path, typer.Argument(metavar="FILE", help="a certificat
 
 
 def _say_pair(pair: certs.Pair) -> None:
-    until = certs.describe(pair.cert).until
-    typer.echo(f"{pair.cert}: valid until {until:%Y-%m-%d}")
+    said = certs.describe(pair.cert)
+    names = f", for {', '.join(said.names)}" if said.names else ""
+    typer.echo(f"{pair.cert}: valid until {said.until:%Y-%m-%d}{names}")
     typer.echo(f"{pair.key}: keep it secret")
 
 

@@ -14,7 +14,10 @@ from broker.embedded import EmbeddedBroker
 from broker.file_access import FileAccess
 from broker.store import NAME
 from broker.tls import ServerTls
+from contract import expiry
+from contract.clock import SystemClock
 from contract.errors import StartError
+from contract.expiry import Ending
 from contract.sections.base import is_loopback
 from contract.sections.broker import BrokerSettings
 from contract.settings import Settings, load
@@ -56,7 +59,13 @@ async def serve(settings: Settings) -> None:
         settings.broker.host, settings.broker.port, access=access, tls=tls, store=store
     ) as running:
         print(f"broker listening on {running.url}", flush=True)  # scripts wait for this line
+        watching = asyncio.create_task(expiry.watch(lambda: _endings(settings.broker), SystemClock()), name="expiry")
         await stop.wait()
+        watching.cancel()
+
+
+async def _endings(broker: BrokerSettings) -> list[Ending]:
+    return expiry.of_certificates({"broker.tls_cert": broker.tls_cert}, {"broker.tls_client_ca": broker.tls_client_ca})
 
 
 def _access(settings: Settings) -> Access:

@@ -96,7 +96,12 @@ def _next(product: str, made: Made, out: Path) -> list[str]:
         f"{out} belongs to root, so this broker runs as root. Better: give the folder to the broker's own user",
         "with chown -R, and run this command again.",
     ]  # fmt: skip
+    lost = [
+        f"the certificate is no longer made for {name}: whoever calls the broker so is told that the name is wrong"
+        for name in made.lost_names
+    ]
     return [
+        *lost,
         f"{made.config} is written. Next:",
         "",
         f"  start the broker      {start}",

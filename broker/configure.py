@@ -1,7 +1,9 @@
 """Make a folder with everything that one broker with TLS needs; again keeps users and keys and rewrites the rest."""
 
 import pwd
+import secrets
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +14,13 @@ from broker.description import Description, Kind
 from broker.eviction import evict
 from broker.folder import BrokerFolder, Reload
 from broker.kit import Door, Https
-from broker.plan import DATA, Plan
+from broker.plan import CERTS, DATA, Plan
 from broker.users import check_username
 from contract.errors import SettingsError
 
 OPERATOR = "admin"
 BRIDGE_KIT = "bridge"
 OPERATOR_KIT = "operator"
-CERTS = "certs"
 BRIDGE_PORT = 8000
 
 
@@ -49,6 +50,8 @@ class Made:
     operator_kit: Path
     description: Description
     runs_as_root: bool
+    lost_names: tuple[str, ...] = ()
+    """Of the server's certificate that was there before."""
 
 
 def configure(wish: Wish) -> Made:
@@ -58,6 +61,7 @@ def configure(wish: Wish) -> Made:
     out = wish.out.absolute()
     files.make_folder(out)
     certs_folder = (wish.certs or out / CERTS).absolute()
+    names_before = certs.names_of(certs_folder)
     server = _server_certificate(certs_folder, wish)
     told = Description(
         kind=wish.kind,
@@ -90,24 +94,70 @@ def configure(wish: Wish) -> Made:
         owner=broker.owner(),
     )
     config = _write_config(wish, plan)
-    return Made(config, bridge_kit, operator_kit, told, runs_as_root=_is_root(plan.owner))
+    lost = tuple(name for name in names_before if name not in certs.names_of(certs_folder))
+    return Made(config, bridge_kit, operator_kit, told, runs_as_root=_is_root(plan.owner), lost_names=lost)
 
 
-def add_user(broker: BrokerFolder, told: Description, username: str) -> Door:
-    """Let a user in by the broker's own way, with a new password or a certificate; what a kit is made from."""
-    return _let_in(broker, told, username, password=None)
+def add_user(broker: BrokerFolder, told: Description, username: str, *, new_key: bool = False) -> Door:
+    """Let one user in; see `add_users`."""
+    return add_users(broker, told, [username], new_key=new_key)[username]
+
+
+def add_users(
+    broker: BrokerFolder, told: Description, usernames: Sequence[str], *, new_key: bool = False
+) -> dict[str, Door]:
+    """Let users in by the broker's own way, with new passwords or certificates; what kits are made from.
+
+    A certificate is renewed with the key it has, and the older one stays valid. With `new_key` every older one is
+    revoked; `tell` closes the connection of whoever holds one.
+    """
+    if new_key and told.client_certificates:
+        revocation.revoke(told.certs, *usernames)
+    pairs = _certificates(broker, told, usernames)
+    passwords = broker.add_all([name for name in usernames if _asks_for_password(told, name)])
+    return {name: _way_in(told, name, passwords.get(name), pairs.get(name)) for name in usernames}
+
+
+def tell(broker: BrokerFolder, told: Description, usernames: Sequence[str], *, new_key: bool) -> Reload:
+    """Have the running broker read its users again; with `new_key` close connections under older certificates."""
+    if not (new_key and told.client_certificates and told.kind == "mosquitto"):
+        return broker.reload()
+    with tempfile.TemporaryDirectory() as folder:
+        shown = {name: certs.issue_client(told.certs, name, into=Path(folder), days=1) for name in usernames}
+        revocation.revoke_these(told.certs, shown.values())
+        reload = broker.reload()
+        if reload == "reloaded":
+            for username, pair in shown.items():
+                evict(told, username, pair)
+    return reload
 
 
 def _let_in(broker: BrokerFolder, told: Description, username: str, password: str | None) -> Door:
-    """Likewise; a valid password is kept."""
+    """As `add_user`, but a valid password is kept."""
+    if not _asks_for_password(told, username) or password is None or not broker.verify(username, password):
+        return add_user(broker, told, username)
+    return _way_in(told, username, password, _certificates(broker, told, [username]).get(username))
+
+
+def _way_in(told: Description, username: str, password: str | None, certificate: Pair | None) -> Door:
     url = told.operator_url if role_of(username) == "operator" else told.url
-    pair = certs.issue_client(told.certs, username) if told.client_certificates else None
-    if not _asks_for_password(told, username):
-        broker.add_certificate_user(username)
-        password = None
-    elif password is None or not broker.verify(username, password):
-        password = broker.add(username)
-    return Door(url, username, told.prefix, told.ca_file, password=password, certificate=pair)
+    return Door(url, username, told.prefix, told.ca_file, password=password, certificate=certificate)
+
+
+def _certificates(broker: BrokerFolder, told: Description, usernames: Sequence[str]) -> dict[str, Pair]:
+    """New or renewed certificates, where clients show one; whom a certificate alone lets in is let in."""
+    if not told.client_certificates:
+        return {}
+    pairs, shown = {}, {}
+    for username in usernames:
+        is_new = not (told.certs / f"{username}.key").exists()
+        name = f"{username}.{secrets.token_hex(4)}" if is_new else broker.certificate_name(username)
+        pairs[username] = certs.issue_client(told.certs, username, name=name)
+        (found,) = certs.describe(pairs[username].cert).names
+        if not _asks_for_password(told, username):
+            shown[username] = None if found == username else found
+    broker.add_certificate_users(shown)
+    return pairs
 
 
 def _asks_for_password(told: Description, username: str) -> bool:

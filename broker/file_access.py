@@ -46,7 +46,7 @@ class FileAccess:
         if self._now() >= self._look_at:
             self._refresh()
         user = self._users.get(username or "")
-        return None if user is None else f"{user.pbkdf2}"
+        return None if user is None else f"{user.pbkdf2} {user.certificate}"
 
     def may_publish(self, client_id: str, username: str | None, topic: str) -> bool:
         """By the access model, while the user exists."""

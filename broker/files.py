@@ -4,15 +4,17 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 from contract import files as contract_files
 from contract.errors import SettingsError
 from contract.files import PUBLIC, SECRET
 
-__all__ = ["PUBLIC", "SECRET", "explained", "locked", "make_folder", "read", "write"]
+__all__ = ["PUBLIC", "SECRET", "explained", "locked", "make_folder", "read", "together", "write"]
 
 FOLDER = 0o700
+_together: ContextVar[bool] = ContextVar("together", default=False)
 LOCK = ".lock"
 
 
@@ -30,7 +32,18 @@ def make_folder(folder: Path) -> None:
 def write(path: Path, text: str | bytes, mode: int = SECRET) -> None:
     """Replace a file as a whole; it belongs to the owner of its folder. Raises SettingsError."""
     with explained(path):
-        contract_files.write(path, text, mode)
+        contract_files.write(path, text, mode, sync=not _together.get())
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """What is written inside is on disk when the block ends, and not file by file: for thousands of them."""
+    token = _together.set(True)
+    try:
+        yield
+    finally:
+        _together.reset(token)
+        os.sync()
 
 
 def read(path: Path) -> str:

@@ -57,9 +57,7 @@ def write_device_kit(folder: Path, door: Door, *, uid: str | None = None) -> Pat
 def write_bridge_kit(folder: Path, door: Door, https: Https, *, broker_dir: Path | None = None) -> Path:
     """Write a kit for `sarvis bridge`; `broker_dir` is where its machine adds devices. Raises SettingsError."""
     files.make_folder(folder)
-    # The key first: the bridge takes a new pair into use when both fit.
-    _copy(https.pair.key, folder / BRIDGE_KEY, files.SECRET)
-    _copy(https.pair.cert, folder / BRIDGE_CERT, files.PUBLIC)
+    write_bridge_pair(folder, https.pair)
     tables: dict[str, Table] = {
         "auth": {"mode": "required", "key_file": SIGNING_KEYS},
         "bridge": {
@@ -72,6 +70,13 @@ def write_bridge_kit(folder: Path, door: Door, https: Https, *, broker_dir: Path
         "operator": {"url": https.url, "ca_file": CA, "api_key_file": OPERATOR_KEY},
     }
     return _write(folder, door, tables)
+
+
+def write_bridge_pair(folder: Path, pair: Pair) -> None:
+    """Put a certificate and its key into the kit of a bridge, which takes them into use by itself."""
+    # The key first: the bridge takes a new pair into use when both fit.
+    _copy(pair.key, folder / BRIDGE_KEY, files.SECRET)
+    _copy(pair.cert, folder / BRIDGE_CERT, files.PUBLIC)
 
 
 def write_operator_kit(folder: Path, door: Door) -> Path:

@@ -87,11 +87,20 @@ def users(all_users: Mapping[str, User], prefix: str, *, client_certificates: bo
     check_prefix(prefix)
     # To NATS a user without a password is one whose password is empty: only where certificates decide may it be named.
     named = {name: user for name, user in all_users.items() if client_certificates or user.bcrypt}
-    lines = [_user(name, None if client_certificates else user.bcrypt, prefix) for name, user in sorted(named.items())]
+    lines = [
+        _user(
+            name,
+            (user.certificate or name) if client_certificates else name,
+            None if client_certificates else user.bcrypt,
+            prefix,
+        )
+        for name, user in sorted(named.items())
+    ]
     return "users = [\n" + "".join(lines) + "]\n"
 
 
-def _user(name: str, bcrypt: str | None, prefix: str) -> str:
+def _user(name: str, shown: str, bcrypt: str | None, prefix: str) -> str:
+    """`shown` is how the server knows it: by its name, or by what its certificate says."""
     rights = grants(prefix, name)
     publish = [subject for topic in rights.publish for subject in subjects(topic)]
     subscribe = [subject for topic_filter in rights.subscribe for subject in subjects(topic_filter)]
@@ -99,7 +108,7 @@ def _user(name: str, bcrypt: str | None, prefix: str) -> str:
     # An empty list would mean everything.
     may_publish = f"{{ allow: {_list(publish)} }}" if publish else '{ deny: ">" }'
     return (
-        f'  {{ user: {_quoted(name)}{password}, allowed_connection_types: ["MQTT"], permissions: {{\n'
+        f'  {{ user: {_quoted(shown)}{password}, allowed_connection_types: ["MQTT"], permissions: {{\n'
         f"    publish: {may_publish}\n"
         f"    subscribe: {{ allow: {_list([*subscribe, DELIVERIES])} }}\n"
         f"  }} }}\n"

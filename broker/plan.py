@@ -10,6 +10,7 @@ MAX_PACKET_BYTES = 65_536
 """Ours are below 9 KiB, topic included."""
 PID_FILE = "broker.pid"
 DATA = "data"
+CERTS = "certs"
 
 _LINE_ENDS = ("\n", "\r", "\0")
 

@@ -1,12 +1,14 @@
 """Certificates that were taken back, as the list that Mosquitto reads: it knows no users but those of an authority."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 
 from broker import certs, files
+from broker.certs import Pair
 from contract.errors import SettingsError
 
 CRL = "ca.crl"
@@ -23,13 +25,20 @@ def write_list(folder: Path) -> Path:
     return folder / CRL
 
 
-def revoke(folder: Path, username: str) -> None:
-    """Take back every certificate that this user was ever given, and forget the key; raises SettingsError."""
+def revoke(folder: Path, *usernames: str) -> None:
+    """Take back every certificate that these users were ever given, and forget the keys; raises SettingsError."""
     with files.locked(folder):
-        old = _load(folder)
-        _write(folder, old, certs.issued(folder, username))
-    for end in ("crt", "key"):
-        (folder / f"{username}.{end}").unlink(missing_ok=True)
+        serials = set().union(*(certs.issued(folder, username) for username in usernames))
+        _write(folder, _load(folder), serials)
+    for username in usernames:
+        for end in ("crt", "key"):
+            (folder / f"{username}.{end}").unlink(missing_ok=True)
+
+
+def revoke_these(folder: Path, pairs: Iterable[Pair]) -> None:
+    """Take back certificates; raises SettingsError."""
+    with files.locked(folder):
+        _write(folder, _load(folder), {certs.load_certificate(pair.cert).serial_number for pair in pairs})
 
 
 def _load(folder: Path) -> x509.CertificateRevocationList | None:
@@ -57,6 +66,6 @@ def _write(folder: Path, old: x509.CertificateRevocationList | None, serials: se
     for serial in serials - {entry.serial_number for entry in known}:
         entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
         builder = builder.add_revoked_certificate(entry)
-    text = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    text = builder.sign(key, certs.digest_for(key)).public_bytes(serialization.Encoding.PEM)
     files.write(folder / CRL, text, files.PUBLIC)
     files.write(folder / CLIENTS, (folder / certs.CA_CERT).read_bytes() + text, files.PUBLIC)

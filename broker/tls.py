@@ -21,6 +21,8 @@ class ServerTls:
 
     async def handshake(self, writer: asyncio.StreamWriter, timeout_s: float) -> str | None:
         """Begin TLS on an accepted socket; the common name of the client's certificate. Raises MessageError."""
+        if self.asks_for_certificates:
+            self.refresh()  # a certificate that was revoked just now lets nobody in
         try:
             # Not by `start_server(ssl=...)`: asyncio tells nobody of handshakes that fail.
             await writer.start_tls(self._reloading.context, ssl_handshake_timeout=timeout_s)

@@ -17,12 +17,18 @@ _NOBODY = passwords.pbkdf2(passwords.new_password())
 
 
 class User(BaseModel):
-    """One user: with the hashes of a password, or without any when only a client certificate lets it in."""
+    """One user: with the hashes of a password, or without any when only a client certificate lets it in.
+
+    Attributes:
+        certificate: the alternative name in its certificate when that is not the user's; another one for each key, as
+            NATS knows no list of revoked certificates.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     pbkdf2: str | None = None
     bcrypt: str | None = None
+    certificate: str | None = None
 
     @classmethod
     def with_password(cls, password: str) -> "User":

@@ -8,8 +8,11 @@ SECRET = 0o600
 PUBLIC = 0o644
 
 
-def write(path: Path, text: str | bytes, mode: int = SECRET) -> None:
-    """Replace a file as a whole; written by root it belongs to the owner of its folder. Raises OSError."""
+def write(path: Path, text: str | bytes, mode: int = SECRET, *, sync: bool = True) -> None:
+    """Replace a file as a whole; written by root it belongs to the owner of its folder. Raises OSError.
+
+    Without `sync` it is whoever calls that forces it to disk.
+    """
     beside = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SECRET)
@@ -18,11 +21,13 @@ def write(path: Path, text: str | bytes, mode: int = SECRET) -> None:
             os.fchmod(descriptor, mode)
             file.write(text.encode() if isinstance(text, str) else text)
             file.flush()
-            os.fsync(descriptor)
+            if sync:
+                os.fsync(descriptor)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-    _sync(path.parent)
+    if sync:
+        _sync(path.parent)
 
 
 def give_to_owner_of(folder: Path, descriptor: int) -> None:

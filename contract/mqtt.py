@@ -19,6 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from contract import tls
 from contract.clock import Clock
 from contract.errors import MessageError, SettingsError
+from contract.expiry import EXPIRY, of_peer
 from contract.fast_mqtt import FastClient, encode_publish0, why_not
 from contract.messages import Message
 from contract.paho_loop import ConnectionLost, Fate, attach, close, explain, keep_alive
@@ -257,6 +258,9 @@ class MqttSession:
                 MQTT_RECONNECTS.inc()
             self._been_up = True
             log.info("mqtt_connected", host=self.settings.host, port=self.settings.port, client_id=self.client_id)
+            peer = of_peer(f"the certificate of {self.settings.host}:{self.settings.port}", client.socket())
+            if peer is not None:
+                EXPIRY.note_peer(peer, self.clock.utc_now())
             self.on_connected()
             await keep_alive(client, fate.lost)
         except asyncio.CancelledError:

@@ -120,7 +120,7 @@ def load(config: Path | None = None, **arguments: Any) -> Settings:
         config: the file; without it `$SARVIS_CONFIG`, else `sarvis.toml` here if there is one.
         arguments: from the command line as `section__key=value`; None means not given.
     """
-    path = _config_file(config)
+    path = config_file(config)
     _refuse_unknown_variables(os.environ)
     nested: dict[str, dict[str, Any]] = {}
     for name, value in arguments.items():
@@ -145,7 +145,8 @@ def load(config: Path | None = None, **arguments: Any) -> Settings:
     return settings
 
 
-def _config_file(config: Path | None) -> Path | None:
+def config_file(config: Path | None) -> Path | None:
+    """The file that `load` reads; None when there is none. Raises SettingsError for one that is named and missing."""
     named = config or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
     if named is not None:
         try:

@@ -39,8 +39,7 @@ def client_context(
     except (OSError, ValueError):
         raise SettingsError(f"setting {who}.ca_file: {ca_file} is damaged: not every certificate is whole") from None
     context.sslsocket_class = _Socket
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _alike_on_every_python(context)
     if cert_file is not None and key_file is not None:
         _load_pair(context, cert_file, key_file, (f"{who}.cert_file", f"{who}.key_file"), SettingsError)
     return context
@@ -52,8 +51,7 @@ def server_context(cert: Path, key: Path, client_ca: Path | None = None, *, who:
     A list of revoked certificates in the file `client_ca` counts, too. Raises StartError that names the file.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _alike_on_every_python(context)
     _load_pair(context, cert, key, (f"{who}.tls_cert", f"{who}.tls_key"), StartError)
     if client_ca is not None:
         client_ca = _readable(client_ca, f"{who}.tls_client_ca", _CERTIFICATE, StartError)
@@ -156,6 +154,13 @@ def _explain_certificate(error: ssl.SSLCertVerificationError, host: str, who: st
     if code in _UNKNOWN_AUTHORITY:
         return f"{peer}'s certificate is of an unknown authority ({why}); set {who}.ca_file to that authority's"
     return f"{peer}'s certificate is not valid ({why}); check {who}.ca_file"
+
+
+def _alike_on_every_python(context: ssl.SSLContext) -> None:
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # From 3.13 on Python refuses authorities without a subject key identifier, which OpenSSL and browsers accept.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
 
 
 def _load_pair(

@@ -10,9 +10,10 @@ from typing import Any
 
 import uvicorn
 
-from contract import mqtt
+from contract import expiry, mqtt
 from contract.clock import SystemClock
 from contract.errors import SarvisError, SettingsError
+from contract.expiry import Ending
 from contract.http_protocol import IDLE_S, PunctualProtocol, Room
 from contract.sections.base import networks
 from contract.sections.edge import EdgeSettings
@@ -84,6 +85,7 @@ async def _serve(
         asyncio.create_task(node.run(), name="node"),
         asyncio.create_task(_set(stopping), name="signals"),
         asyncio.create_task(ears.watch(), name="watchdog"),
+        asyncio.create_task(expiry.watch(lambda: _endings(settings), clock), name="expiry"),
     ]
     ears.start(node)
     events.emit("listening", device_id=device_id, source=edge.source, model=model, http=address(listening))
@@ -145,6 +147,12 @@ async def _settle(outbox: WakeOutbox) -> None:
         async with asyncio.timeout(SETTLE_S):
             while len(outbox):  # noqa: ASYNC110 - once in a process's life
                 await asyncio.sleep(SETTLE_LOOK_S)
+
+
+async def _endings(settings: Settings) -> list[Ending]:
+    if settings.edge.uplink == "mqtt":
+        return expiry.of_mqtt(settings.mqtt)
+    return expiry.of_certificates({}, {"edge.ca_file": settings.edge.ca_file})
 
 
 async def _set(event: asyncio.Event) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from contract.errors import SarvisError, StartError
+from sarvis.backup.cli import backup, restore
 from sarvis.demo.cli import demo
 from sarvis.doctor import doctor
 
@@ -63,6 +64,8 @@ def _roof(rooms: list[str]) -> typer.Typer:
     app.callback()(_options)
     app.command()(demo)
     app.command()(doctor)
+    app.command()(backup)
+    app.command()(restore)
     for name in rooms:
         # Only for the list: `main` has already taken the rooms' own calls.
         app.command(name, help=HELP.get(name))(lambda: None)

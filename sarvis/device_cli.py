@@ -1,5 +1,7 @@
 """`sarvis device`: what an operator says about devices, in the ledger and to the broker, beside a running bridge."""
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -9,15 +11,22 @@ from pydantic import TypeAdapter, ValidationError
 
 from bridge.lines import AsJson, Config, Most, StoreUrl, say_json, say_table
 from bridge.poster import what_a_node_needs
-from broker.folder import BrokerFolder, Reload
-from contract.errors import SarvisError, SettingsError
+from bridge.rows import Device
+from broker import files
+from broker.folder import BrokerFolder
+from broker.kit import Door
+from broker.lines import say_reload
+from contract.errors import SettingsError
 from contract.messages import LEGACY_DEVICE, DeviceId, check_uid
 from contract.settings import Settings, load
 from contract.telemetry import configure_logging
-from sarvis import devices
+from sarvis import device_list, devices
+from sarvis.device_list import Wanted
 
 MAX_URL = 2048
 MAX_PORT = 65535
+MANY = 20
+"""From so many on there is a progress bar."""
 
 device = typer.Typer(add_completion=False, no_args_is_help=True, help="Add, list and remove devices.")
 
@@ -29,8 +38,14 @@ def _device() -> None:
 
 @device.command()
 def add(
-    device_id: Annotated[str, typer.Argument(metavar="ID", help="letters, digits, _ and -, at most 64")],
+    device_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="letters, digits, _ and -, at most 64")
+    ] = None,
     *,
+    listed: Annotated[
+        Path | None,
+        typer.Option("--from", help="a CSV file instead of ID: a line id,uid,logout_url, then a line for each device"),
+    ] = None,
     uid: Annotated[
         str | None, typer.Option(help="log this user in there whenever nobody is and the user connects; '' for nobody")
     ] = None,
@@ -43,27 +58,46 @@ def add(
     ] = None,
     kit: Annotated[
         Path | None,
-        typer.Option(help="write all that `sarvis edge` needs there into this folder, a new secret with it"),
+        typer.Option(
+            help="write all that `sarvis edge` needs there into this folder, a new secret with it; "
+            "with --from into a folder of its own for each device there"
+        ),
     ] = None,
     new_secret: Annotated[
-        bool, typer.Option("--new-secret", help="a new password or certificate; an older password is invalid")
+        bool,
+        typer.Option(
+            "--new-secret", help="a new password, or a new key and certificate; what was given out is invalid"
+        ),
     ] = False,
     config: Config = None,
     store_url: StoreUrl = None,
 ) -> None:
     """Add a device, or change one: what is not given stays. Its secret is shown once."""
     settings = _settings(config, store_url)
-    _check(device_id, uid, logout_url)
-    added = devices.put(settings.store, device_id, uid, logout_url)
-    told = f"log-outs are posted to {added.logout_url}" if added.logout_url else "it speaks MQTT"
-    whose = f"; it may log in {added.assigned_uid} by itself" if added.assigned_uid else ""
-    typer.echo(f"device {device_id}: {told}{whose}")
-    if added.logout_url is None:
-        _let_in(settings, device_id, added.assigned_uid, kit, new_secret=new_secret or kit is not None)
-    elif kit is not None:
-        raise SettingsError("--kit is for devices on MQTT; this one is told by HTTP")
+    if (device_id is None) == (listed is None):
+        raise SettingsError("name one device, or a file of devices with --from FILE")
+    if listed is not None and (uid is not None or logout_url is not None):
+        raise SettingsError("with --from the file says uid and logout_url, in columns of these names")
+    wanted = [Wanted(device_id or "", uid, logout_url)] if listed is None else device_list.read(listed, _check)
+    if listed is None:
+        _check(wanted[0])
+    added = devices.put(settings.store, wanted)
+    if listed is not None:
+        typer.echo(f"{len(added)} devices are in the ledger")
     else:
-        typer.echo(what_a_node_needs(added.logout_url))
+        told = f"log-outs are posted to {added[0].logout_url}" if added[0].logout_url else "it speaks MQTT"
+        whose = f"; it may log in {added[0].assigned_uid} by itself" if added[0].assigned_uid else ""
+        typer.echo(f"device {device_id}: {told}{whose}")
+        if kit is not None and added[0].logout_url is not None:
+            raise SettingsError("--kit is for devices on MQTT; this one is told by HTTP")
+        if added[0].logout_url is not None:
+            typer.echo(what_a_node_needs(added[0].logout_url))
+    kits = {
+        one.device_id: None if kit is None else kit if listed is None else kit / one.device_id
+        for one in added
+        if one.logout_url is None
+    }
+    _let_in(settings, added, kits, new_secret=new_secret)
 
 
 @device.command("list")
@@ -116,7 +150,7 @@ def remove(
 ) -> None:
     """Log out whoever is in there, let the device in no more, disconnect it and clear its status."""
     settings = _settings(config, store_url)
-    _check(device_id, None, None)
+    _check(Wanted(device_id))
     done = devices.remove(settings, _folder(settings), device_id, wait_s)
     if done.confirmed:
         typer.echo(f"device {device_id}: nobody is logged in there any more")
@@ -128,45 +162,55 @@ def remove(
     if not done.bridge_runs:
         typer.echo("no bridge runs on this ledger: the device's retained status is cleared when one does")
     if done.reload is not None:
-        _say_reload(done.reload, "it is let in no more")
+        say_reload(done.reload, "it is let in no more")
 
 
-def _let_in(settings: Settings, device_id: str, uid: str | None, kit: Path | None, *, new_secret: bool) -> None:
+def _let_in(settings: Settings, added: Sequence[Device], kits: dict[str, Path | None], *, new_secret: bool) -> None:
+    """Give those in `kits` a way into the broker; its values are the folders to write."""
     folder = _folder(settings)
     told = folder.describe()
     if told is None:
-        if settings.auth.mode == "required" or kit is not None:
+        if kits and (settings.auth.mode == "required" or any(kits.values())):
             raise SettingsError(
                 f"there is no broker configuration in {folder.folder}: run `sarvis broker config`, and name its folder "
                 f"in broker.dir"
             )
         return  # an open broker lets in everybody
-    if device_id in folder.users() and not new_secret:
-        typer.echo("its secret stays as it is; --new-secret makes a new one")
+    known = set(folder.users())
+    wanted = [name for name, kit in kits.items() if new_secret or kit is not None or name not in known]
+    if kept := len(kits) - len(wanted):
+        typer.echo(
+            f"{'its secret stays as it is' if kept == len(added) == 1 else f'{kept} secrets stay as they are'}"
+            "; --new-secret makes a new one"
+        )
+    if not wanted:
         return
-    door = devices.let_in(folder, told, device_id)
+    uids = {one.device_id: one.assigned_uid for one in added}
+    with files.together() if len(wanted) >= MANY else nullcontext():
+        doors = devices.let_in(folder, told, wanted, new_key=new_secret)
+        with typer.progressbar(doors.items(), label="devices", hidden=len(doors) < MANY) as each:
+            for name, door in each:
+                _hand_over(name, door, kits[name], uids[name], alone=len(added) == 1)
+    if told.client_certificates and not new_secret and known.intersection(wanted):
+        typer.echo("who had a key has it still, and older certificates stay valid; --new-secret makes another key")
+    say_reload(
+        devices.tell(folder, told, wanted, new_key=new_secret), "it is let in" if len(added) == 1 else "all are let in"
+    )
+
+
+def _hand_over(device_id: str, door: Door, kit: Path | None, uid: str | None, *, alone: bool) -> None:
     if kit is not None:
         path = devices.write_kit(kit, door, uid)
-        typer.echo(f"written to {kit}: copy that folder to the device, and there: sarvis edge --config {path.name}")
+        if alone:
+            typer.echo(f"written to {kit}: copy that folder to the device, and there: sarvis edge --config {path.name}")
     elif door.certificate is not None:
-        typer.echo(f"its certificate and key, for mqtt.cert_file and mqtt.key_file: {door.certificate.cert}")
-        typer.echo(f"{' ' * 57}{door.certificate.key}")
-    else:
+        if alone:
+            typer.echo(f"its certificate and key, for mqtt.cert_file and mqtt.key_file: {door.certificate.cert}")
+            typer.echo(f"{' ' * 57}{door.certificate.key}")
+    elif alone:
         typer.echo(f"its password, shown only now: {door.password}")
-    _say_reload(folder.reload(), "it is let in")
-
-
-def _say_reload(reload: Reload, what: str) -> None:
-    match reload:
-        case "reloaded" | "live":
-            typer.echo(f"the broker was told: {what}")
-        case "no_broker":
-            typer.echo(f"no broker runs on this folder; when it starts, {what}")
-        case "not_permitted":
-            raise SarvisError(
-                f"the files are written, but the broker belongs to another user: tell it to read them again, for "
-                f"example with `sudo systemctl reload mosquitto`; only then {what}"
-            )
+    else:
+        typer.echo(f"{device_id},{door.password}")
 
 
 def _settings(config: Config, store_url: str | None) -> Settings:
@@ -179,21 +223,22 @@ def _folder(settings: Settings) -> BrokerFolder:
     return BrokerFolder(settings.broker.dir, settings.mqtt.prefix)
 
 
-def _check(device_id: str, uid: str | None, logout_url: str | None) -> None:
+def _check(wanted: Wanted) -> None:
     """Raises SettingsError that says what is wrong; an empty uid or URL takes back what was said before."""
+    device_id = wanted.device_id
     try:
         TypeAdapter(DeviceId).validate_python(device_id)
     except ValidationError:
         raise SettingsError(f"ID {device_id!r} must be 1 to 64 letters, digits, _ and -") from None
     if device_id == LEGACY_DEVICE:
         raise SettingsError(f"ID {LEGACY_DEVICE} is reserved; its address is the setting legacy.logout_url")
-    if uid:
+    if wanted.uid:
         try:
-            check_uid(uid)
+            check_uid(wanted.uid)
         except ValueError as error:
             raise SettingsError(f"--uid {error}") from None
-    if logout_url:
-        _check_url(logout_url)
+    if wanted.logout_url:
+        _check_url(wanted.logout_url)
 
 
 def _check_url(text: str) -> None:

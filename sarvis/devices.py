@@ -20,12 +20,14 @@ from contract.errors import SarvisError, StartError
 from contract.messages import new_id
 from contract.sections.bridge import StoreSettings
 from contract.settings import Settings
+from sarvis.device_list import Wanted
 
 LOOK_EVERY_S = 0.25
 REMOVE = "/api/devices/remove"
 AFTERWARDS = "`sarvis device list` tells"
 
-let_in = configure.add_user
+let_in = configure.add_users
+tell = configure.tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +45,29 @@ class Removed:
     reload: Reload | None
 
 
-def put(settings: StoreSettings, device_id: str, uid: str | None, logout_url: str | None) -> Device:
-    """Add a device or change what is given; raises StartError, StoreError."""
+def put(settings: StoreSettings, wanted: Sequence[Wanted]) -> list[Device]:
+    """Add devices or change what is given, all or none; raises StartError, StoreError."""
 
-    async def run() -> Device:
+    async def run() -> list[Device]:
         store = await SqlStore.open(settings, alone=False)
         try:
             async with store.transaction() as transaction:
-                known = replace(await transaction.device(device_id), state="added")
-                if uid is not None:
-                    known = replace(known, claim_uid=uid or None, assigned_uid=uid or None)
-                if logout_url is not None:
-                    known = replace(known, logout_url=logout_url or None)
-                await transaction.save([known])
-                return known
+                found = [_changed(await transaction.device(one.device_id), one) for one in wanted]
+                await transaction.save(found)
+                return found
         finally:
             await store.close()
 
     return asyncio.run(run())
+
+
+def _changed(known: Device, wanted: Wanted) -> Device:
+    known = replace(known, state="added")
+    if wanted.uid is not None:
+        known = replace(known, claim_uid=wanted.uid or None, assigned_uid=wanted.uid or None)
+    if wanted.logout_url is not None:
+        known = replace(known, logout_url=wanted.logout_url or None)
+    return known
 
 
 def read(settings: StoreSettings, most: int) -> Sequence[Device]:

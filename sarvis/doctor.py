@@ -16,7 +16,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from contract import mqtt, tls
+from broker.plan import CERTS
+from contract import expiry, mqtt, tls
 from contract.checkup import Finding
 from contract.clock import SystemClock
 from contract.errors import SarvisError
@@ -60,6 +61,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield Finding("Python", "fine", f"{platform.python_version()} on {platform.machine()}")
     yield _clock(datetime.now(UTC), _synchronised())
     yield asyncio.run(_broker(settings)) if settings.edge.uplink == "mqtt" else _bridge(settings.edge)
+    yield from _endings(settings, datetime.now(UTC))
     try:
         from edge_node.checks import checks  # noqa: PLC0415 an edge's libraries are an extra
     except ModuleNotFoundError as error:
@@ -78,6 +80,32 @@ def _clock(now: datetime, synchronised: bool | None) -> Finding:
     if not synchronised:
         return Finding("clock", "warning", f"{shown}, not synchronised", "sudo timedatectl set-ntp true")
     return Finding("clock", "fine", f"{shown}, synchronised")
+
+
+def _endings(settings: Settings, now: datetime) -> Iterator[Finding]:
+    """Of certificates that this machine shows or trusts, and of those in the folder of its broker."""
+    certs_of_broker = settings.broker.dir.expanduser() / CERTS
+    shown = {
+        "bridge.tls_cert": settings.bridge.tls_cert,
+        "broker.tls_cert": settings.broker.tls_cert,
+        "mqtt.cert_file": settings.mqtt.cert_file,
+        **{str(path): path for path in sorted(certs_of_broker.glob("*.crt"))},
+    }
+    trusted = {
+        "mqtt.ca_file": settings.mqtt.ca_file,
+        "operator.ca_file": settings.operator.ca_file,
+        "edge.ca_file": settings.edge.ca_file,
+        "app.ca_file": settings.app.ca_file,
+        "broker.tls_client_ca": settings.broker.tls_client_ca,
+    }
+    for one in expiry.of_certificates(shown, trusted):
+        days = one.days_left(now)
+        if one.until <= now:
+            yield Finding(one.what, "failed", f"ended on {one.until:%Y-%m-%d}", one.advice)
+        elif one.is_near(now):
+            yield Finding(one.what, "warning", f"ends on {one.until:%Y-%m-%d}, in {days} days", one.advice)
+        else:
+            yield Finding(one.what, "fine", f"valid until {one.until:%Y-%m-%d}, {days} days")
 
 
 def _synchronised() -> bool | None:

@@ -1,6 +1,7 @@
 """How the commands start and refuse to start, as an operator sees it."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import soundfile
 import soxr
 
 from tests.support.ports import free_port
-from tests.support.processes import Sarvis, run_sarvis
+from tests.support.processes import LEDGER_HERE, Sarvis, run_sarvis
 from tests.support.waiting import wait_for
 from tests.support.world import HOST, QUICK, WORD, EmbeddedBroker, Mqtt, accepts, unique
 
@@ -153,7 +154,13 @@ def test_the_line_that_says_it_listens_is_true_and_from_then_on_it_ends_cleanly(
     service = SERVICES[name]
     line = [sys.executable, "-m", "sarvis", *service.arguments]
     with subprocess.Popen(
-        line, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        line,
+        cwd=tmp_path,
+        env={**os.environ, **LEDGER_HERE},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         try:
             port = service.port(first_line(process))

@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sarvis.doctor import _clock
+from broker import certs
+from contract.settings import load
+from sarvis.doctor import _clock, _endings
 from tests.support.ports import free_port
 from tests.support.world import WORD, Broker, Mqtt
 
@@ -70,3 +72,17 @@ def test_a_model_that_is_none_is_a_failure_by_name(tmp_path: Path) -> None:
 )
 def test_a_clock_that_is_wrong_or_alone_is_a_warning(now: datetime, synchronised: bool | None, state: str) -> None:
     assert _clock(now, synchronised).state == state
+
+
+@pytest.mark.parametrize(("days", "state"), [(400, "fine"), (20, "warning"), (-1, "failed")])
+def test_a_certificate_that_ends_soon_is_told_before_it_does(tmp_path: Path, days: int, state: str) -> None:
+    folder = tmp_path / "broker" / "certs"
+    now = datetime.now(UTC) - timedelta(days=30)
+    certs.make_authority(folder, now=now)
+    certs.issue_client(folder, "jetson-1", now=now, days=30 + days)
+    (tmp_path / "sarvis.toml").write_text(f'[mqtt]\nurl = "mqtts://127.0.0.1:1"\nca_file = "{folder}/ca.crt"\n')
+    settings = load(tmp_path / "sarvis.toml", broker__dir=tmp_path / "broker")
+    found = {finding.what: finding for finding in _endings(settings, datetime.now(UTC))}
+    assert found[f"{folder}/jetson-1.crt"].state == state
+    assert "jetson-1.crt" in found[f"{folder}/jetson-1.crt"].advice or state == "fine"
+    assert found["mqtt.ca_file"].state == "fine"

@@ -11,7 +11,7 @@ import pytest
 from broker.kit import Door
 from tests.support.fleet import Fleet
 from tests.support.processes import Sarvis, run_sarvis
-from tests.support.secure import KINDS, Client
+from tests.support.secure import KINDS, Client, stolen_from
 from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import PREFIX, Json, unique
 
@@ -337,10 +337,10 @@ def test_a_new_secret_makes_the_old_one_worthless_and_the_device_comes_back_with
     with fleet.edge(uid) as edge, fleet.app(uid) as app:
         edge.event("logged_in")
         old = fleet.door(edge.device_id)
-        fleet.sarvis("device", "add", edge.device_id, "--kit", str(fleet.folder / edge.device_id))
+        stolen = stolen_from(old, fleet.folder)
+        fleet.sarvis("device", "add", edge.device_id, "--new-secret", "--kit", str(fleet.folder / edge.device_id))
         began = edge.mark()
-        if not fleet.broker.certificates:  # a renewed certificate has the same key, the older one stays valid
-            wait_for("the old one is refused", lambda: not fleet.broker.lets_in(old))
+        wait_for("the old one is refused", lambda: not fleet.broker.lets_in(stolen))
         # Its files are read again at each connection.
         fleet.broker.kill()
         fleet.broker.start()

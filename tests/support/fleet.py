@@ -12,6 +12,7 @@ from bridge.auth import tokens
 from broker.kit import Door
 from contract.sections.bridge import StoreSettings
 from sarvis import devices
+from sarvis.device_list import Wanted
 from tests.support.processes import run_sarvis
 from tests.support.secure import HOST, Client, SecureBroker
 from tests.support.services import Household
@@ -51,10 +52,10 @@ class Fleet(Household):
         # What `sarvis device add` does, which test_operations.py types.
         ledger = StoreSettings(url=f"sqlite:///{self.folder / 'ledger.db'}")
         with ThreadPoolExecutor(1) as aside:  # it runs a loop; a browser's test may have one
-            aside.submit(devices.put, ledger, device_id, uid, None).result()
+            aside.submit(devices.put, ledger, [Wanted(device_id, uid)]).result()
         told = self.broker.folder.describe()
         assert told is not None
-        devices.write_kit(kit, devices.let_in(self.broker.folder, told, device_id), uid)
+        devices.write_kit(kit, devices.let_in(self.broker.folder, told, [device_id])[device_id], uid)
         self.broker.reload()
         wait_for("the broker lets it in", lambda: self.broker.lets_in(self.door(device_id)))
         return device_id, kit

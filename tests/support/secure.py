@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +22,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 from broker import certs, kit
 from broker.acl import client_id_of
 from broker.certs import Pair
-from broker.configure import BRIDGE_KIT, CERTS, OPERATOR_KIT, add_user, remove_user
+from broker.configure import BRIDGE_KIT, OPERATOR_KIT, add_user, remove_user
 from broker.folder import BrokerFolder
 from broker.kit import Door
+from broker.plan import CERTS
 from contract.settings import load
 from tests.support.paho_clients import end
 from tests.support.ports import free_port
@@ -196,6 +197,16 @@ class SecureBroker(Service):
         assert self._process is not None
         assert self._process.poll() is None, self.log()
         return accepts(port)
+
+
+def stolen_from(door: Door, folder: Path) -> Door:
+    """The same way in, from copies of the files."""
+    if door.certificate is None:
+        return door
+    pair = Pair(folder / "stolen.crt", folder / "stolen.key")
+    shutil.copy(door.certificate.cert, pair.cert)
+    shutil.copy(door.certificate.key, pair.key)
+    return replace(door, certificate=pair)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ def test_a_ledger_of_before_pushes_is_kept_and_grows(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DROP TABLE push_subscriptions")
         connection.execute("ALTER TABLE missed DROP COLUMN received_at")
+        connection.execute("ALTER TABLE service DROP COLUMN opened")
         connection.execute("UPDATE alembic_version SET version_num = '0002'")
     phone = PushSubscription("alice", "https://push.example/1", "p", "a")
     keep(path, [phone])

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from typer.testing import CliRunner
 
-from broker import certs
+from broker import certs, revocation
 from broker.certs_cli import app
 from contract.errors import SettingsError
 
@@ -92,7 +93,7 @@ def test_a_renewal_keeps_the_key_so_that_both_fit_at_every_moment(folder: Path) 
     renewed = certs.load_certificate(pair.cert)
     assert renewed.serial_number != old_serial
     assert certs.describe(pair.cert).names == ("new.example",)
-    assert (certs.describe(pair.cert).until - datetime.now(UTC)).days in {824, 825}
+    assert (certs.describe(pair.cert).until - datetime.now(UTC)).days in {822, 823}
 
 
 @pytest.mark.parametrize("name", ["", "a b", "*.example", "http://x", "ü.example", "a..b", "x" * 300])
@@ -137,6 +138,125 @@ def test_only_its_own_authority_signed_a_certificate(folder: Path, tmp_path_fact
     pair = certs.issue_client(other, "jetson-1")
     assert certs.signed_by(pair.cert, other / "ca.crt")
     assert not certs.signed_by(pair.cert, folder / "ca.crt")
+
+
+# --- how long ---
+
+
+@pytest.mark.parametrize("kind", ["server", "client"])
+def test_no_certificate_lives_longer_than_apple_accepts(folder: Path, kind: str) -> None:
+    issued = certs.issue_server(folder, ["box"]) if kind == "server" else certs.issue_client(folder, "jetson-1")
+    leaf = certs.load_certificate(issued.cert)
+    assert leaf.not_valid_after_utc - leaf.not_valid_before_utc == timedelta(days=824)
+    # A clock that is a day behind sees it valid.
+    assert leaf.not_valid_before_utc < datetime.now(UTC) - timedelta(hours=23)
+
+
+def test_no_certificate_lives_longer_than_its_authority(tmp_path: Path) -> None:
+    certs.make_authority(tmp_path, now=datetime.now(UTC) - timedelta(days=3600))
+    authority = certs.load_certificate(tmp_path / "ca.crt")
+    for pair in (certs.issue_server(tmp_path, ["box"]), certs.issue_client(tmp_path, "jetson-1")):
+        leaf = certs.load_certificate(pair.cert)
+        assert leaf.not_valid_after_utc == authority.not_valid_after_utc
+        assert leaf.not_valid_before_utc >= authority.not_valid_before_utc
+
+
+def test_a_certificate_does_not_begin_before_an_authority_that_was_made_today(tmp_path: Path) -> None:
+    put_authority(tmp_path, begins=datetime.now(UTC) - timedelta(minutes=5))
+    leaf = certs.load_certificate(certs.issue_server(tmp_path, ["box"]).cert)
+    assert leaf.not_valid_before_utc == certs.load_certificate(tmp_path / "ca.crt").not_valid_before_utc
+
+
+def test_an_authority_that_has_ended_signs_nothing(tmp_path: Path) -> None:
+    certs.make_authority(tmp_path, now=datetime.now(UTC) - timedelta(days=4000))
+    with pytest.raises(SettingsError, match=r"ca\.crt was valid until .* sarvis certs ca --out"):
+        certs.issue_server(tmp_path, ["box"])
+    assert not (tmp_path / "server.crt").exists()
+
+
+# --- an authority of one's own ---
+
+
+def new_key(kind: str) -> certs.Key:
+    match kind:
+        case "RSA":
+            return rsa.generate_private_key(65537, 2048)
+        case "Ed25519":
+            return ed25519.Ed25519PrivateKey.generate()
+        case _:
+            return ec.generate_private_key(ec.SECP384R1())
+
+
+def put_authority(
+    folder: Path,
+    *,
+    kind: str = "RSA",
+    ca: bool | None = True,
+    begins: datetime | None = None,
+    below: tuple[x509.Certificate, certs.Key] | None = None,
+) -> tuple[x509.Certificate, certs.Key]:
+    """As others make them: without a subject key identifier."""
+    key = new_key(kind)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "below" if below else f"own {kind}")])
+    begin = begins or datetime.now(UTC) - timedelta(days=3)
+    builder = (
+        x509.CertificateBuilder(subject_name=name, issuer_name=below[0].subject if below else name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=1000))
+    )
+    if ca is not None:
+        builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    signer = below[1] if below else key
+    certificate = builder.sign(signer, certs.digest_for(signer))
+    chain = [certificate, *([below[0]] if below else [])]
+    pem = serialization.Encoding.PEM
+    (folder / "ca.crt").write_bytes(b"".join(one.public_bytes(pem) for one in chain))
+    no_phrase = serialization.NoEncryption()
+    (folder / "ca.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_phrase))
+    return certificate, key
+
+
+def chain_is_good(pair: certs.Pair, root: Path, purpose: str) -> bool:
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("openssl is not installed")
+    command = [program, "verify", "-purpose", purpose, "-CAfile", str(root), "-untrusted", str(pair.cert)]
+    return subprocess.run([*command, str(pair.cert)], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["RSA", "P-384", "Ed25519"])
+def test_an_authority_of_ones_own_is_taken_without_a_subject_key_identifier(tmp_path: Path, kind: str) -> None:
+    put_authority(tmp_path, kind=kind)
+    assert chain_is_good(certs.issue_server(tmp_path, ["localhost"]), tmp_path / "ca.crt", "sslserver")
+    assert chain_is_good(certs.issue_client(tmp_path, "jetson-1"), tmp_path / "ca.crt", "sslclient")
+    revocation.write_list(tmp_path)
+    revocation.revoke(tmp_path, "jetson-1")
+
+
+def test_whoever_trusts_only_the_root_can_follow_an_authority_below_it(tmp_path: Path) -> None:
+    root = put_authority(tmp_path)
+    (tmp_path / "root.crt").write_bytes((tmp_path / "ca.crt").read_bytes())
+    put_authority(tmp_path, kind="P-384", below=root)
+    assert chain_is_good(certs.issue_server(tmp_path, ["localhost"]), tmp_path / "root.crt", "sslserver")
+
+
+def test_the_authority_is_found_wherever_it_stands_in_its_file(tmp_path: Path) -> None:
+    root = put_authority(tmp_path)
+    put_authority(tmp_path, kind="P-384", below=root)
+    whole = certs._certificates(tmp_path / "ca.crt")
+    pem = serialization.Encoding.PEM
+    (tmp_path / "ca.crt").write_bytes(b"".join(one.public_bytes(pem) for one in reversed(whole)))
+    issued = certs.load_certificate(certs.issue_server(tmp_path, ["localhost"]).cert)
+    issued.verify_directly_issued_by(whole[0])
+
+
+@pytest.mark.parametrize("ca", [False, None])
+def test_a_certificate_that_may_not_sign_is_no_authority(tmp_path: Path, ca: bool | None) -> None:
+    put_authority(tmp_path, ca=ca)
+    with pytest.raises(SettingsError, match="may sign no others"):
+        certs.issue_server(tmp_path, ["localhost"])
 
 
 # --- the command ---

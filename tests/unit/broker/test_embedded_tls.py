@@ -147,7 +147,7 @@ def test_a_broken_certificate_is_no_start(authority: Path) -> None:
 
 async def test_the_certificates_name_counts_and_not_the_one_in_connect(authority: Path, tmp_path: Path) -> None:
     folder = BrokerFolder(tmp_path / "broker", P)
-    folder.add_certificate_user("jetson-1")
+    folder.add_certificate_users({"jetson-1": None})
     bridge = folder.add("bridge.b1")
     access = FileAccess(folder.folder, P)
     async with EmbeddedBroker(HOST, 0, tls=tls(authority, clients=True), access=access, limits=QUICK) as broker:

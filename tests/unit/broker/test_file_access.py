@@ -35,7 +35,7 @@ async def test_who_has_the_password_comes_in_under_its_own_client_id(folder: Bro
 
 
 async def test_who_has_a_certificate_comes_in_by_it_and_by_no_password(folder: BrokerFolder) -> None:
-    folder.add_certificate_user("jetson-1")
+    folder.add_certificate_users({"jetson-1": None})
     access = FileAccess(folder.folder, P)
     assert access.may_connect_certified("sarvis-jetson-1", "jetson-1")
     assert not access.may_connect_certified("sarvis-jetson-2", "jetson-1")

@@ -1,16 +1,21 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from broker import description, passwords
 from broker.description import Description, Kind
-from broker.folder import BrokerFolder
-from contract.errors import SettingsError
+from broker.folder import BrokerFolder, Reload
+from broker.lines import say_reload
+from contract.errors import SarvisError, SettingsError
+from tests.support.ports import HOST, free_port
 from tests.support.waiting import wait_for
 
 P = "sarvis/v1"
@@ -21,14 +26,22 @@ def folder(tmp_path: Path) -> BrokerFolder:
     return BrokerFolder(tmp_path / "broker", P)
 
 
-def describe(folder: BrokerFolder, *, kind: Kind = "mosquitto", prefix: str = P, certificates: bool = False) -> None:
+def describe(
+    folder: BrokerFolder,
+    *,
+    kind: Kind = "mosquitto",
+    prefix: str = P,
+    certificates: bool = False,
+    port: int = 8883,
+    hosts: tuple[str, ...] = ("box",),
+) -> None:
     folder.folder.mkdir(exist_ok=True)
     description.save(
         folder.folder,
         Description(
             kind=kind,
-            hosts=("box",),
-            port=8883,
+            hosts=hosts,
+            port=port,
             prefix=prefix,
             client_certificates=certificates,
             certs=folder.folder / "certs",
@@ -64,7 +77,7 @@ def test_adding_again_makes_a_new_password(folder: BrokerFolder) -> None:
 
 def test_a_user_with_a_certificate_has_no_password_any_more(folder: BrokerFolder) -> None:
     old = folder.add("jetson-1")
-    folder.add_certificate_user("jetson-1")
+    folder.add_certificate_users({"jetson-1": None})
     assert not folder.verify("jetson-1", old)
     assert text(folder, "mosquitto.passwords") == ""
     assert "user jetson-1" in text(folder, "mosquitto.acl")
@@ -200,3 +213,49 @@ def test_a_broker_of_another_user_is_told_by_somebody_else(
 
     monkeypatch.setattr("broker.folder.signal.pidfd_send_signal", forbidden)
     assert folder.reload() == "not_permitted"
+
+
+# --- a broker whose process is not to be found here ---
+
+
+@contextmanager
+def answering(host: str = HOST) -> Iterator[int]:
+    with socket.create_server((host, 0)) as door:
+        yield door.getsockname()[1]
+
+
+@pytest.mark.parametrize("written", [None, "1", "999999999999"])
+def test_a_broker_that_answers_without_a_process_here_was_not_told(folder: BrokerFolder, written: str | None) -> None:
+    folder.add("jetson-1")
+    with answering() as port:
+        describe(folder, port=port, hosts=("localhost",))
+        if written is not None:
+            (folder.folder / "broker.pid").write_text(written)
+        assert folder.reload() == "not_told"
+    assert folder.reload() == "no_broker"
+
+
+def test_another_broker_that_got_the_process_id_of_ours_is_not_told_instead(
+    folder: BrokerFolder, tmp_path: Path
+) -> None:
+    folder.add("jetson-1")
+    with answering() as port, subprocess.Popen([sys.executable, "-c", NOTES_SIGHUP, str(tmp_path), "mosquitto"]) as one:
+        try:
+            wait_for("the process is ready", (tmp_path / "ready").exists)
+            (folder.folder / "broker.pid").write_text(f"{one.pid}\n")
+            describe(folder, port=port, hosts=("localhost",))
+            assert folder.reload() == "not_told"
+        finally:
+            one.kill()
+    assert not (tmp_path / "told").exists()
+
+
+def test_a_name_that_nobody_resolves_yet_is_no_broker(folder: BrokerFolder) -> None:
+    describe(folder, port=free_port(), hosts=("hub.invalid",))
+    assert folder.reload() == "no_broker"
+
+
+@pytest.mark.parametrize("reload", ["not_told", "not_permitted"])
+def test_a_command_fails_that_could_not_tell_the_broker(reload: Reload) -> None:
+    with pytest.raises(SarvisError, match=r"was not told.*only then it is let in no more"):
+        say_reload(reload, "it is let in no more")

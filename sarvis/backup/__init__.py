@@ -1,0 +1,1 @@
+"""All that a hub must not lose, in one file: made, checked, put back."""
