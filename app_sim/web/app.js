@@ -168,7 +168,7 @@ function arrive(next, notice = null) {
     ring.unnotify();
     ring.hush();
     pairing = question = null;
-    $("token").value = "";
+    $("token").value = $("uid").value = "";
   }
   state = { ...(same ? state : NOBODY), notice };
   if (state.phase === "over") state.phase = "connecting";

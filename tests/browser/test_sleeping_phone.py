@@ -115,7 +115,7 @@ class Subscriber:
         """With these settings of the bridge; and the phone notices at once."""
         self.bridge.kill()
         expect(self.page.locator("#state")).not_to_have_text("Connected", timeout=PATIENCE_MS)
-        self.bridge._settings.update(settings)  # type: ignore[attr-defined]
+        self.bridge._settings.update(settings)
         self.bridge.start()
         self.page.evaluate("dispatchEvent(new Event('online'))")
         connected(self.page)

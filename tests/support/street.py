@@ -83,7 +83,7 @@ class Street:
         self._connections.add(phone)
         bridge: socket.socket | None = None
         with contextlib.suppress(OSError):
-            while not self.shut and (data := phone.recv(65536)):
+            while data := phone.recv(65536):
                 path = data.split(b" ", 2)[1].decode() if data[:4] in {b"GET ", b"POST", b"HEAD"} else ""
                 if self.shut:
                     break
