@@ -101,9 +101,9 @@ class Child:
         until = time.monotonic() + within_s
         told: set[int] = set()
         while True:
-            self._process.poll()  # a zombie is no member any more
             members = self._members()
-            if not members:
+            # A zombie is no member any more, and is to be waited for all the same.
+            if not members and self._process.poll() is not None:
                 return True
             for pid in members - told:
                 with contextlib.suppress(ProcessLookupError, PermissionError):

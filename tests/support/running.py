@@ -6,14 +6,13 @@ import signal
 from pathlib import Path
 
 
-def running(words: str) -> set[int]:
-    """Processes, no zombies, with these words in their command line."""
+def running(words: str, name: str = "") -> set[int]:
+    """Processes, no zombies, with these words in their command line; of that name, if one is given."""
     found: set[int] = set()
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if process.name.isdecimal() and words.encode() in process.joinpath("cmdline").read_bytes().replace(
-                b"\0", b" "
-            ):
+            line = process.joinpath("cmdline").read_bytes().replace(b"\0", b" ") if process.name.isdecimal() else b""
+            if words.encode() in line and name in process.joinpath("comm").read_text():
                 found.add(int(process.name))
     return found - {os.getpid()}
 

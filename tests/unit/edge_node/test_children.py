@@ -35,7 +35,7 @@ def begun(script: str, sleep: str, count: int) -> Child:
 
 def asleep(sleep: str) -> set[int]:
     """The commands themselves, not the shells that were told of them."""
-    return {pid for pid in running(sleep) if Path(f"/proc/{pid}/comm").read_bytes() == b"sleep\n"}
+    return running(sleep, "sleep")
 
 
 @pytest.mark.parametrize(

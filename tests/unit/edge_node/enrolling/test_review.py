@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from contract.errors import SettingsError
 from edge_node.triggers.folder import TriggerFolder
 from edge_node.triggers.mining import Find
 from edge_node.wakeword.enrolling.review import chosen, line, play_with, player, walk
+from tests.support.running import running
 
 NOW = datetime(2026, 1, 31, 10, tzinfo=UTC)
 
@@ -103,3 +105,14 @@ def test_a_player_that_fails_is_said(tmp_path: Path) -> None:
     assert said[0] == "false did not play it (it ended with 1)"
     assert said[1].startswith("there is no ")
     assert len(said) == 2
+
+
+def test_a_player_that_takes_too_long_is_ended_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_node.wakeword.enrolling.review._PLAY_S", 0.3)
+    words = f"sleep 34{os.getpid()}.5"
+    said: list[str] = []
+    play_with(f"""sh -c "trap '' TERM; {words} | {words}; :" """, said.append)(tmp_path / "one.wav")
+    assert said == ["sh did not play it: it took longer than 0.3 s, and was ended"]
+    assert not running(words)
