@@ -109,7 +109,7 @@ def test_a_changed_prefix_is_told_and_all_else_is_probed_below_another(monkeypat
 def test_the_check_asks_for_the_prefix_of_the_settings(tmp_path: Path) -> None:
     with Mosquitto(tmp_path) as broker, Mqtt(broker.port, "my") as listener:
         prefix = {"SARVIS_MQTT__PREFIX": "my/place"}
-        done = run_sarvis("broker", "check", broker.url, "--json", cwd=tmp_path, settings=prefix, within_s=60)
+        done = run_sarvis("broker", "check", broker.url, "--json", cwd=tmp_path, settings=prefix, within_s=110)
         topics = {name for name, _, _ in listener.got}
     assert done.returncode == 0, done.stderr
     assert topics
