@@ -28,7 +28,7 @@ class Proxies:
 
     def take_over(self, scope: Scope) -> None:
         """Let the scope tell of the client, if a trusted proxy handed its request on; nobody else is believed."""
-        if self._trusted and comes_from(scope.get("client"), self._trusted):
+        if forwarded.is_forwarded(scope["headers"]) and comes_from(scope.get("client"), self._trusted):
             forwarded.take_over(scope, self._trusts)
 
     def _trusts(self, address: str) -> bool:
