@@ -38,10 +38,6 @@ NODES: dict[str, dict[str, object]] = {
     "/api/auth/logout": {"uid": "bob"},
     "/api/mute": {"muted": False},
 }
-    "/api/auth/login": {"uid": "bob"},
-    "/api/auth/logout": {"uid": "bob"},
-    "/api/mute": {"muted": False},
-}
 READ = ["/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/api/push/key"]
 NODES_READ = ["/livez", "/metrics", "/openapi.json"]
 TYPES = [
