@@ -17,7 +17,10 @@ from contract.http_methods import Resources
 from contract.telemetry import REGISTRY
 from contract.web import harden
 
-ADVICE = "name the origin in auth.origins if its pages may call; behind a proxy see docs/operations.md, Behind a proxy"
+ADVICE = (
+    "name the origin in auth.origins if its pages may call, the host in bridge.hosts if an open bridge has that name; "
+    "behind a proxy see docs/operations.md, Behind a proxy"
+)
 SOCKET_PATH = "/ws/app/{connection_uuid}"
 
 

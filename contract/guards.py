@@ -20,15 +20,23 @@ log = get_logger("guards")
 
 
 class AllowedNetworks:
-    """Refuses with 403 who calls from elsewhere than these networks, and who has no address."""
+    """Refuses with 403 who calls from elsewhere than these networks, and who has no address.
 
-    def __init__(self, app: ASGIApp, networks: Iterable[IPv4Network | IPv6Network]) -> None:
+    It says so in the log once a minute for each address, with `advice`.
+    """
+
+    def __init__(self, app: ASGIApp, networks: Iterable[IPv4Network | IPv6Network], *, advice: str = "") -> None:
         self._app = app
         self._networks = list(networks)
+        self._advice = advice
+        self._rarely = Rarely()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] in {"http", "websocket"} and not comes_from(scope.get("client"), self._networks):
+            peer = (scope.get("client") or ("",))[0]
+            if self._rarely.is_due(peer, time.monotonic()):
+                log.warning("address_refused", address=peer, advice=self._advice)
             await _refuse(scope, receive, send, "calls from this address are not allowed here")
             return
         await self._app(scope, receive, send)

@@ -217,23 +217,14 @@ class PunctualProtocol(HttpToolsProtocol):
 
     def _should_upgrade(self) -> bool:
         """Is it a WebSocket handshake? A GET of HTTP/1.1 without a body: uvicorn's WebSockets know no other."""
-        if self.ws_protocol_class is None or self.scope["method"] != "GET" or self.scope["http_version"] != "1.1":
-            return False
-        lengths = {value.strip(b"0") for value in self._values(b"content-length")}
-        offers = self._tokens(b"upgrade")
-        return (
-            not lengths - {b""}
-            and not self._values(b"transfer-encoding")
-            and b"upgrade" in self._tokens(b"connection")
-            and (offers == [b"websocket"] or (b"websocket" in offers and bool(self._values(b"sec-websocket-key"))))
+        is_one = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1" and not self._has_body()
+        return is_one and super()._should_upgrade()
+
+    def _has_body(self) -> bool:
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0") != b"")
+            for name, value in self.headers
         )
-
-    def _values(self, header: bytes) -> list[bytes]:
-        return [value for name, value in self.headers if name == header]
-
-    def _tokens(self, header: bytes) -> list[bytes]:
-        """Of all lines of a header whose value is a list."""
-        return [token.strip().lower() for value in self._values(header) for token in value.split(b",") if token.strip()]
 
     def handle_websocket_upgrade(self) -> None:
         """Hand over what can be a handshake; the rest is answered with 400, uvicorn's WebSockets would fail over it.
@@ -250,9 +241,6 @@ class PunctualProtocol(HttpToolsProtocol):
             self.send_400_response("Invalid WebSocket handshake.")
             return
         self._stop_waiting()
-        if len(self._tokens(b"upgrade")) > 1:
-            # The plain way knows a WebSocket only if nothing else is offered.
-            self.headers[:] = [line for line in self.headers if line[0] != b"upgrade"] + [(b"upgrade", b"websocket")]
         take_over = getattr(self.ws_protocol_class, "take_over", None)
         if take_over is not None and take_over(self):
             self.connections.discard(self)

@@ -14,6 +14,8 @@ from contract.http_methods import Resources
 from contract.web import Result, UserRequest, example, harden, problems
 
 MAX_BODY_BYTES = 16 * 1024
+NAME_IT = "if this node is called by that host's name, put it into edge.http_hosts"
+LET_IT_IN = "if it may call, put its address into edge.http_allow"
 
 
 class Node(Protocol):
@@ -101,7 +103,7 @@ def create_app(
 
     harden(app, max_body_bytes=MAX_BODY_BYTES)
     # No page of this node exists, and it asks for no credential: a browser must not be anybody's messenger here.
-    app.add_middleware(OriginGuard, origins=Origins((), hosts))
-    app.add_middleware(AllowedNetworks, networks=allow)
+    app.add_middleware(OriginGuard, origins=Origins((), hosts), advice=NAME_IT)
+    app.add_middleware(AllowedNetworks, networks=allow, advice=LET_IT_IN)
     app.add_middleware(Resources)
     return app

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -32,7 +33,11 @@ BODIES: dict[str, dict[str, object]] = {
     "/api/push/subscribe": {"uid": "bob", "subscription": {"endpoint": "e", "keys": {"p256dh": "p", "auth": "a"}}},
     "/api/push/unsubscribe": {"uid": "bob", "endpoint": "e"},
 }
-NODES = {"/api/auth/login": {"uid": "bob"}, "/api/auth/logout": {"uid": "bob"}, "/api/mute": {"muted": False}}
+NODES: dict[str, dict[str, object]] = {
+    "/api/auth/login": {"uid": "bob"},
+    "/api/auth/logout": {"uid": "bob"},
+    "/api/mute": {"muted": False},
+}
 READ = ["/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/api/push/key"]
 NODES_READ = ["/livez", "/metrics", "/openapi.json"]
 TYPES = [
@@ -56,7 +61,7 @@ class House(Household):
             "SARVIS_EDGE__HTTP_HOSTS": f'["{NAMED}"]',
         }
         self.edge = running.enter_context(Edge(self.folder, None, settings=settings))
-        self.idle = {http.client.HTTPConnection(HOST, port) for port in (self.bridge.port, self.edge.http_port)}
+        self.idle = [http.client.HTTPConnection(HOST, port) for port in (self.bridge.port, self.edge.http_port)]
         for connection in self.idle:
             running.callback(connection.close)
             assert ask_again(connection) == 200
@@ -223,7 +228,7 @@ def test_haproxy_finds_bridge_and_node_well_however_it_asks(house: House, tmp_pa
     with haproxy(house, tmp_path):
         wait_for("haproxy has asked", (tmp_path / "stats").exists)
         for name, who in product(CHECKS, ("bridge", "edge")):
-            wait_for(f"{name} finds the {who}", lambda it=f"{name}-{who}": status(tmp_path, it) in {"UP", "DOWN"})
+            wait_for(f"{name} has asked the {who}", partial(status, tmp_path, f"{name}-{who}"))
             assert status(tmp_path, f"{name}-{who}") == "UP", name
 
 

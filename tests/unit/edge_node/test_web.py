@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from contract import guards
 from contract.http_protocol import IDLE_S
 from contract.sections.edge import EdgeSettings
 from contract.web import Server, listen
@@ -151,6 +152,27 @@ async def test_the_device_may_be_called_by_the_names_it_was_given_and_no_page_ga
         for host in ("home", "x.kitchen.home", "kitchen.home.evil.example", "kitchen", "evil.example"):
             assert (await caller.post("/api/auth/logout", LOGOUT, JSON | {"host": host}))[0] == 403, host
         assert caller.node.uid == "alice"
+
+
+async def test_who_is_refused_is_told_of_in_the_log_once_a_minute_with_what_to_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(guards.log, "warning", lambda event, **fields: told.append((event, fields)))
+    async with serving() as caller:
+        for host in ("kitchen.home:5000", "kitchen.home:5000", "other.home"):
+            assert (await caller.post("/api/auth/logout", LOGOUT, JSON | {"host": host}))[0] == 403
+    assert [(event, fields["host"]) for event, fields in told] == [
+        ("page_refused", "kitchen.home:5000"),
+        ("page_refused", "other.home"),
+    ]
+    assert all("edge.http_hosts" in fields["advice"] for _, fields in told)
+    told.clear()
+    async with serving(http_allow=["192.0.2.0/24"]) as caller:
+        for _ in range(2):
+            assert (await caller.post("/api/auth/logout", LOGOUT))[0] == 403
+    assert [(event, fields["address"]) for event, fields in told] == [("address_refused", HOST)]
+    assert "edge.http_allow" in told[0][1]["advice"]
 
 
 async def test_a_host_name_with_a_domain_is_known_without_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
