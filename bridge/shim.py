@@ -25,7 +25,7 @@ DENIED = {
 }
 
 NO_DEVICE = "No such device: an operator adds it"
-BEHIND = "The device has not confirmed its last log-outs; try again when it is online"
+BEHIND = "The device runs with an older copy of its state; update it, or delete its state file there"
 
 AnyText = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 """Any text that UTF-8 can carry; the body's limit is far below this one."""

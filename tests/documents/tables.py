@@ -102,7 +102,7 @@ ERRORS: Mapping[str, str] = {
     "not_stored": "the ledger cannot be written now; nothing was done",
     "not_allowed": "the token is not for this device",
     "no_such_device": "no operator has added this device",
-    "device_behind": "the device has not confirmed its last log-outs",
+    "device_behind": "the device runs with an older copy of its state and would not hear of the log-in",
 }
 
 CLOSES: Mapping[int, tuple[str, str]] = {

@@ -61,6 +61,11 @@ def edge(broker: Broker, bridge: Bridge, tmp_path: Path) -> Iterator[Edge]:
         yield edge
 
 
+def hear_last_will(mqtt: Mqtt, edge: Edge, boot: int) -> None:
+    """Of the boot that it has said, else nobody would believe it."""
+    mqtt.message(f"devices/{edge.device_id}/status", lambda it: (it["state"], it["boot"]) == ("offline", boot))
+
+
 def test_a_restored_card_is_logged_in_at_its_first_start_on_each_of_three_power_cycles(
     edge: Edge, bridge: Bridge, mqtt: Mqtt, tmp_path: Path
 ) -> None:
@@ -75,8 +80,7 @@ def test_a_restored_card_is_logged_in_at_its_first_start_on_each_of_three_power_
         assert len(named) == 1
         assert edge.device_id in named[0]
         edge.kill()
-        will = {"state": "offline", "boot": card.boot}  # of the boot that it has said, else nobody would believe it
-        mqtt.message(f"devices/{edge.device_id}/status", lambda it, will=will: it.items() >= will.items())
+        hear_last_will(mqtt, edge, card.boot)
 
 
 def test_a_log_out_that_a_restored_card_has_forgotten_is_executed_again_and_confirmed(

@@ -228,8 +228,7 @@ async def test_a_server_that_never_greets_is_tried_ever_more_rarely_however_long
         clock.advance(20)
         await visit.socket.close()
 
-    options = {"clock": clock, "random": lambda: 0.1}
-    async with serving(no_greeting) as server, WatchedApp(server.url, **options) as app:
+    async with serving(no_greeting) as server, WatchedApp(server.url, clock=clock, random=lambda: 0.1) as app:
         await app.until("retry", 3)
         delays = [event.delay_s or 0.0 for event in app.of("retry")]
         assert delays[:3] == pytest.approx([0.05, 0.1, 0.2])
