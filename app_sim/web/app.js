@@ -232,6 +232,8 @@ function take_lead() {
 function log_out() {
   wishes.add(user);
   pairing = null;
+  seen(calls.shown().map((one) => one.id));
+  ring.unnotify();
   const { uid } = user;
   delete user.returns;
   slow = false;
@@ -516,8 +518,8 @@ addEventListener("online", () => { awake(); view.render(); });
 addEventListener("offline", () => view.render());
 addEventListener("storage", settle);
 addEventListener("hashchange", follow_link);
-addEventListener("pointerdown", ring.unlock);
-addEventListener("keydown", ring.unlock);
+// Browsers differ in which of these gives a page its sound.
+["pointerdown", "pointerup", "click", "keydown"].forEach((name) => addEventListener(name, ring.unlock));
 addEventListener("error", ({ message }) => failed(message));
 addEventListener("unhandledrejection", ({ reason }) => failed(reason?.message ?? String(reason)));
 setInterval(tick, TICK_MS);
