@@ -232,6 +232,8 @@ function take_lead() {
 function log_out() {
   wishes.add(user);
   pairing = null;
+  seen(calls.shown().map((one) => one.id));
+  ring.unnotify();
   const { uid } = user;
   delete user.returns;
   slow = false;
@@ -250,13 +252,12 @@ function log_out() {
 // What the bridge has said to a log-out.
 function judged(uid, token, verdict) {
   if (!wishes.judge(uid, token, verdict)) return;
-  if (verdict === "done") gone(uid);
-  else if (verdict === "void") gone(uid, "code_4504");
+  if (verdict === "done") gone(uid, token);
+  else if (verdict === "void") gone(uid, token, "code_4504");
   else become(user?.uid === uid ? null : user); // the wish stays, and says so
 }
 
-function gone(uid, notice = "code_4501") {
-  const { token } = wishes.of(uid) ?? connection ?? user;
+function gone(uid, token, notice = "code_4501") {
   wishes.settle(uid);
   leaver.drop(uid);
   clearTimeout(saying);
@@ -292,7 +293,7 @@ function closed({ code, reason, over }) {
   if (!over || (user && wishes.of(user.uid) && code !== 4501)) return;
   const { uid, token } = connection ?? user;
   connection = null;
-  if (code === 4501) gone(uid);
+  if (code === 4501) gone(uid, token);
   else if (code === 4503 && user.token !== token) act();
   else if (code === 4503 && user.before) become({ uid, token: user.before }, "link_refused");
   // Without a token it is the bridge that cannot be used so, and it says why.
@@ -347,7 +348,7 @@ const heard = {
     change({ sessions, notice: ["ended", message.device_id, message.reason] });
   },
   logout_ack() {
-    gone(connection.uid);
+    gone(connection.uid, connection.token);
   },
   error(message) {
     change({ notice: ["text", message.message] });
@@ -478,7 +479,8 @@ $("pair").addEventListener("submit", (event) => {
   pair($("device").value.trim());
   $("device").value = "";
 });
-$("call-seen").addEventListener("click", answer);
+// A click of a mouse or finger has a count, one of a key has none.
+$("call-seen").addEventListener("click", ({ detail }) => { if (detail > 0 || view.may_answer_by_key()) answer(); });
 $("connect").addEventListener("click", again);
 $("logout").addEventListener("click", log_out);
 $("other-yes").addEventListener("click", change_user);
@@ -516,8 +518,8 @@ addEventListener("online", () => { awake(); view.render(); });
 addEventListener("offline", () => view.render());
 addEventListener("storage", settle);
 addEventListener("hashchange", follow_link);
-addEventListener("pointerdown", ring.unlock);
-addEventListener("keydown", ring.unlock);
+// Browsers differ in which of these gives a page its sound.
+["pointerdown", "pointerup", "click", "keydown"].forEach((name) => addEventListener(name, ring.unlock));
 addEventListener("error", ({ message }) => failed(message));
 addEventListener("unhandledrejection", ({ reason }) => failed(reason?.message ?? String(reason)));
 setInterval(tick, TICK_MS);

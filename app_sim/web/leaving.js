@@ -4,7 +4,7 @@ import { isForeign, pauseMs, verdict } from "./core/wishes.js";
 import { ask } from "./http.js";
 import { SUBPROTOCOL, messageOf } from "./protocol.js";
 
-const WITHIN_MS = 6000;
+const WITHIN_MS = 15_000;
 const SOCKET_WITHIN_MS = 2500;
 const AT_ONCE_MS = 1000;
 const REFUSED_MS = 300_000;
@@ -14,7 +14,7 @@ const MOST = 4; // a browser has six connections to a server
 export class Leaver {
   // `wishes` gives those that are open, `address` a user's socket; `told(uid, token, verdict)` hears of each answer.
   constructor({ wishes, address, told }) {
-    Object.assign(this, { wishes, address, told, timer: 0, all_at: 0, tried_at: 0, tries: new Map(), foreign_at: 0 });
+    Object.assign(this, { wishes, address, told, timer: 0, all_at: 0, tried_at: 0, tries: new Map(), count: 0, foreign_at: 0 });
     this.unsure = new Set(); // users of a connection that may yet come about, after the log-out was said
   }
 
@@ -44,7 +44,8 @@ export class Leaver {
       this.tried_at = now;
       open.filter((wish) => all || !wish.refused).forEach((wish) => this.#try(wish));
     }
-    if (open.length) this.timer = setTimeout(() => this.#turn(false), pauseMs(Math.random()));
+    if (open.length) this.timer = setTimeout(() => this.#turn(false), pauseMs(this.count, Math.random()));
+    this.count = open.length ? this.count + 1 : 0;
   }
 
   // The next try does not wait for this one, which may hang.

@@ -1,4 +1,7 @@
-// The other tabs of this page in this browser. Where a browser has no channel between them each is alone.
+// The other tabs of this page in this browser. An old browser has no channel between them: what one stores the others hear.
+// Where neither is there each tab is alone.
+
+const NAME = "sarvis.tabs";
 
 export class Tabs {
   constructor(name, on_message) {
@@ -7,10 +10,31 @@ export class Tabs {
       this.channel.onmessage = ({ data }) => on_message(data);
     } catch {
       this.channel = null;
+      addEventListener("storage", ({ key, newValue }) => {
+        const message = key === NAME ? parsed(newValue) : null;
+        if (message) on_message(message);
+      });
     }
   }
 
   post(message) {
-    this.channel?.postMessage(message);
+    if (this.channel) {
+      this.channel.postMessage(message);
+      return;
+    }
+    try {
+      localStorage.setItem(NAME, JSON.stringify(message));
+      localStorage.removeItem(NAME);
+    } catch {
+      // Blocked or full: it is alone.
+    }
+  }
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
   }
 }

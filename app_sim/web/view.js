@@ -5,6 +5,8 @@ import * as ring from "./ring.js";
 import { wordsOf } from "./words.js";
 
 const ANNOUNCED = 5;
+const TYPING_MS = 1000;
+const READ_MS = 700;
 
 export const $ = (id) => document.getElementById(id);
 
@@ -19,6 +21,15 @@ export class View {
     this.known = known;
     this.language = ["ko", "en"].includes(language) ? language : navigator.language.startsWith("ko") ? "ko" : "en";
     this.say = wordsOf(this.language);
+    this.key_at = 0;
+    this.shown_at = 0; // the button, to somebody who was using the keyboard
+    this.focused = null;
+    addEventListener("keydown", () => { this.key_at = Date.now(); }, true);
+  }
+
+  // Whether a key on the button is meant for it: not one of somebody who was pressing keys when the call came.
+  may_answer_by_key() {
+    return Date.now() - this.shown_at > READ_MS;
   }
 
   // The other language; returns it.
@@ -78,13 +89,22 @@ export class View {
   #call([newest, ...more]) {
     const was = $("call").hidden;
     $("call").hidden = !newest;
-    if (!newest) return;
+    if (!newest) {
+      if (!was) this.focused?.focus();
+      this.focused = null;
+      return;
+    }
     tell("call-who", this.say.who(newest.device));
     tell("call-when", this.clock(newest.at));
     $("call-more").hidden = more.length === 0;
     $("call-more").replaceChildren(...more.map((one) => this.#line({ ...one, device: this.say.who(one.device) })));
     // The next key of somebody who types is not meant for the button.
-    if (was && !document.activeElement?.matches("input, textarea, select")) $("call-seen").focus();
+    const at = document.activeElement;
+    if (!was || at?.matches("input, textarea, select")) return;
+    const now = Date.now();
+    this.shown_at = now - this.key_at < TYPING_MS ? now : 0;
+    this.focused = at;
+    $("call-seen").focus();
   }
 
   #home({ user, state, calls }, screen) {

@@ -5,8 +5,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bridge.auth.doors import UNAUTHORISED, Doors, Refusal
-from bridge.auth.principals import BARE, Headers, Principal, is_free
+from bridge.auth.principals import BARE, Principal, is_free
 from bridge.store import StoreError
+from contract.forwarded import Headers
 from contract.http_methods import is_about_the_server
 
 UNAVAILABLE = 503

@@ -119,10 +119,34 @@ def test_the_next_key_of_somebody_who_types_answers_no_call(handset: Phone, mqtt
     assert page.locator("#call").is_visible()
     page.keyboard.press("Enter")
     assert page.locator("#call").is_visible()
-    page.keyboard.press("Shift+Tab")  # from the field back to the button
     page.focus("#call-seen")
     page.keyboard.press("Enter")
     page.wait_for_selector("#call", state="hidden")
+
+
+def test_whoever_uses_the_keyboard_finds_the_button_and_is_led_back(handset: Phone, mqtt: Mqtt, uid: str) -> None:
+    page = handset.open()
+    handset.log_in(page, uid=uid)
+    page.focus("#language")
+    page.evaluate("""() => {
+        globalThis.pressed = [];
+        new MutationObserver((_, observer) => {
+            if (document.querySelector("#call").hidden) return;
+            observer.disconnect();
+            const button = document.activeElement;
+            pressed.push(button.id);
+            button.click();  // as Enter does on a button
+        }).observe(document.querySelector("#call"), { attributeFilter: ["hidden"] });
+        dispatchEvent(new KeyboardEvent("keydown", { key: "Tab" }));
+        setInterval(() => { if (!pressed.length) dispatchEvent(new KeyboardEvent("keydown", { key: "Tab" })); }, 100);
+    }""")
+    rings(page, mqtt, "kitchen", uid)
+    assert page.evaluate("pressed") == ["call-seen"]
+    assert page.locator("#call").is_visible(), "that key was not meant for it"
+    page.wait_for_timeout(1000)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#call", state="hidden")
+    assert page.evaluate("document.activeElement.id") == "language"
 
 
 def test_an_answer_on_another_phone_ends_the_ringing_here(handset: Phone, gate: Gate, mqtt: Mqtt, uid: str) -> None:

@@ -156,3 +156,12 @@ def test_somebody_else_may_log_in_while_a_log_out_is_open_and_it_is_done_all_the
     edge.event("logged_out", lambda line: line["reason"] == "done")
     expect(page.locator("#who")).to_contain_text(other)
     assert page.evaluate("localStorage.getItem('sarvis.wishes')") is None
+
+
+def test_a_log_out_of_somebody_who_is_not_here_any_more_is_done_and_told(handset: Phone, uid: str) -> None:
+    page = handset.open()
+    page.evaluate("(uid) => localStorage.setItem('sarvis.wishes', JSON.stringify([{ uid, token: null }]))", uid)
+    page.reload()
+    expect(page.locator("#notice")).to_have_text(f"{uid} is logged out.", timeout=PATIENCE_MS)
+    assert page.locator("#login").is_visible()
+    assert wishes(page) is None

@@ -171,3 +171,23 @@ def test_tabs_that_are_opened_at_once_are_one_app(counted: Phone, bridge: Bridge
     wait_for("a ring", lambda: sum(tones(*pages)) == ONE_RING)
     pause(2)
     assert sum(tones(*pages)) == ONE_RING
+
+
+def test_in_a_browser_without_channels_between_tabs_one_of_them_acts_all_the_same(
+    counted: Phone, bridge: Bridge, mqtt: Mqtt, uid: str
+) -> None:
+    counted.context.add_init_script("delete globalThis.BroadcastChannel; delete Navigator.prototype.locks;")
+    first = counted.open()
+    assert first.evaluate("[typeof BroadcastChannel, typeof navigator.locks]") == ["undefined"] * 2
+    counted.log_in(first, uid=uid)
+    second = counted.open()
+    connected(second)
+    mqtt.wake("kitchen", uid)
+    assert calls_shown(first) == calls_shown(second) == "kitchen calls you"
+    wait_for("a ring", lambda: sum(tones(first, second)) == ONE_RING)
+    pause(3)
+    assert sum(tones(first, second)) == ONE_RING
+    assert bridge.metric("sarvis_app_connections") == 1
+    second.click("#logout")
+    for page in (first, second):
+        expect(page.locator("#notice")).to_have_text("You are logged out.", timeout=PATIENCE_MS)

@@ -56,9 +56,11 @@ export function isForeign(answer) {
 }
 
 const FIRST_MS = 1500;
+const LATER_MS = 2800;
+const QUICK = 3;
 const MORE_MS = 1000;
 
-// Until the next try; tries overlap, for one of them may hang.
-export function pauseMs(random) {
-  return FIRST_MS + MORE_MS * random;
+// Until the next try; tries overlap, for one of them may hang. A slow network needs room for the later ones.
+export function pauseMs(tries, random) {
+  return (tries < QUICK ? FIRST_MS : LATER_MS) + MORE_MS * random;
 }
