@@ -62,7 +62,7 @@ async def live(settings: AppSettings, *, legacy: bool, login: str | None, as_jso
         settings.uid,
         legacy=legacy,
         client=settings.client,
-        token=lambda: secret_of(settings.token, settings.token_file, "app.token_file"),
+        token=lambda: secret_of(settings.token, settings.token_file, "app.token_file", "token"),
         ca_file=settings.ca_file,
         heartbeat_interval_s=settings.heartbeat_interval_s,
         reconnect_max_s=settings.reconnect_max_s,

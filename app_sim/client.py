@@ -20,17 +20,16 @@ from app_sim.reconnect import LOGGED_OUT, Reconnect, Retry, Stop, meaning, retry
 from app_sim.wishes import Wishes
 from contract import tls
 from contract.clock import Clock
+from contract.credentials import clean
 from contract.errors import SettingsError
 from contract.messages import DEVICE_ID_PATTERN, check_uid
+from contract.redaction import describe, describe_request, redact, without_userinfo
 
 SUBPROTOCOL = Subprotocol("sarvis.v2")
 MAX_FRAME_BYTES = 256 * 1024
 """Room for the longest `connection_established`: 20 missed wakes of 8 KiB."""
 
 CLOSE_TIMEOUT_S = 2.0
-
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-"""What may stand in a list of subprotocols."""
 
 
 class _Connect(connect):
@@ -112,7 +111,7 @@ class AppClient:
         self._wishes.wish("logout", encode({"type": "logout"}))
 
     async def _live_once(self) -> Retry | Stop:
-        self._emit("connecting", detail=self.address)
+        self._emit("connecting", detail=without_userinfo(self.address))
         began = self._clock.monotonic()
         socket = await self._open()
         if not isinstance(socket, ClientConnection):
@@ -150,11 +149,14 @@ class AppClient:
         except OSError as failure:
             return self._after(failure)
         except InvalidHandshake as failure:
-            return self._reconnect.after_failure(f"no connection: {_without(token, str(failure))}")
+            # The text may come from the server, which was told the token.
+            return self._reconnect.after_failure(f"no connection: {describe(failure, token or '')}")
         except InvalidURI as fault:
-            raise SettingsError(f"setting app.url: {self.address} is no address: {fault.msg}") from None
+            raise SettingsError(
+                f"setting app.url: {without_userinfo(self.address)} is no address: {fault.msg}"
+            ) from None
         except ValueError as fault:
-            raise SettingsError(f"setting app.url: {_without(token, str(fault))}") from None
+            raise SettingsError(f"setting app.url: {describe(fault, token or '')}") from None
 
     async def _connect(self, token: str | None, context: ssl.SSLContext | None) -> ClientConnection:
         """Open the socket; a legacy app says its token in the address, for it offers no subprotocol."""
@@ -180,8 +182,8 @@ class AppClient:
             told = tls.explain(failure, parts.hostname or "", who="app", peer="the server")
             if tls.is_final(failure):
                 return Stop(f"{told}; app.ca_file names the authority that this app trusts")
-            return self._reconnect.after_failure(f"no connection: {told or failure}")
-        return self._reconnect.after_failure(f"no connection: {failure}")
+            return self._reconnect.after_failure(f"no connection: {told or describe(failure)}")
+        return self._reconnect.after_failure(f"no connection: {describe(failure)}")
 
     def _decide(self, ending: Ending) -> Retry | Stop:
         self._emit("closed", code=ending.code, detail=meaning(ending.code, ending.reason))
@@ -210,6 +212,7 @@ class AppClient:
         delay_s: float | None = None,
         missed: list[dict[str, Any]] | None = None,
     ) -> None:
+        detail = detail and redact(detail)  # a server's words, too
         self._on_event(AppEvent(kind, self._clock.utc_now().timestamp(), message, detail, code, delay_s, missed))
 
 
@@ -219,7 +222,7 @@ def address(url: str, uid: str, client: str | None = None) -> str:
         parts = urlsplit(url)
         _ = parts.port  # raises ValueError when it is no port
     except ValueError as fault:
-        raise SettingsError(f"setting app.url: {fault}") from None
+        raise SettingsError(f"setting app.url: {describe_request(fault, url)}") from None
     if parts.scheme not in {"ws", "wss"} or not parts.hostname or parts.query or parts.fragment:
         raise SettingsError("setting app.url: write the server's address as ws://HOST:PORT or wss://HOST")
     try:
@@ -231,11 +234,7 @@ def address(url: str, uid: str, client: str | None = None) -> str:
 
 
 def _checked(token: str | None) -> str | None:
-    if token is not None and not _TOKEN.fullmatch(token):
-        raise SettingsError("setting app.token or app.token_file: it holds characters that no token has")
-    return token
-
-
-def _without(token: str | None, text: str) -> str:
-    """A text that may come from the server, which was told the token."""
-    return text.replace(token, "...").replace(quote(token, safe=""), "...") if token else text
+    try:
+        return None if token is None else clean(token, "token")
+    except ValueError as fault:
+        raise SettingsError(f"setting app.token or app.token_file: it {fault}") from None

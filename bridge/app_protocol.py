@@ -129,6 +129,8 @@ def _login(device_id: Any) -> LoginRequest | Refused:
 
 def _whole_number(value: Any) -> int | None:
     largest = 2**53  # what JavaScript counts exactly
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a language with one kind of number writes 1.0
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= largest else None
 
 

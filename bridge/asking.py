@@ -6,6 +6,7 @@ import httpx2
 
 from contract import tls
 from contract.errors import SarvisError, StartError
+from contract.redaction import describe_request, shown_url
 from contract.secrets import secret_of
 from contract.settings import Settings
 
@@ -42,24 +43,25 @@ def ask(settings: Settings, path: str, body: dict[str, Any], *, afterwards: str)
     try:
         with _client(settings) as client:
             response = client.post(url + path, json=body)
-    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.InvalidURL) as error:
+    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.InvalidURL, UnicodeError) as error:
         raise NoBridgeError(
-            f"no bridge is reached at {url} ({error}); start `sarvis bridge`, or say where it is: {WHERE}"
+            f"no bridge is reached at {shown_url(url)} ({describe_request(error, url)}); start `sarvis bridge`, or say "
+            f"where it is: {WHERE}"
         ) from None
     except httpx2.HTTPError as error:
-        why = str(error) or type(error).__name__
+        why = describe_request(error, url)
         raise SarvisError(
-            f"what listens at {url} gave no answer ({why}), perhaps it did it all the same; {afterwards}"
+            f"what listens at {shown_url(url)} gave no answer ({why}), perhaps it did it all the same; {afterwards}"
         ) from None
     answer = _json(response)
     if response.status_code == OK and answer:
         return answer
-    raise _refused(url, response.status_code, str(answer.get("detail", "")))
+    raise _refused(shown_url(url), response.status_code, str(answer.get("detail", "")))
 
 
 def _client(settings: Settings) -> httpx2.Client:
     operator = settings.operator
-    key = secret_of(operator.api_key, operator.api_key_file, "operator.api_key_file")
+    key = secret_of(operator.api_key, operator.api_key_file, "operator.api_key_file", "key")
     headers = {"authorization": f"Bearer {key}"} if key is not None else {}
     verify = tls.client_context(operator.ca_file, who="operator") if where(settings).startswith("https:") else False
     return httpx2.Client(trust_env=False, timeout=ANSWER_WITHIN_S, headers=headers, verify=verify)

@@ -13,6 +13,7 @@ from bridge.rows import Audit, PendingLogout, Promise, Session
 from bridge.sql_store import SqlStore
 from contract.errors import SarvisError, SettingsError
 from contract.messages import check_uid
+from contract.redaction import shown_url
 from contract.sections.bridge import StoreSettings
 from contract.settings import load
 from contract.telemetry import configure_logging
@@ -125,7 +126,7 @@ class _Found:
                 "session_id": row.session_id,
                 "reason": row.reason,
                 "since": row.issued_at,
-                "url": row.url,
+                "url": row.url and shown_url(row.url),
             }
             for row in self.waiting
         ]
@@ -146,7 +147,7 @@ class _Found:
             typer.echo("no log-out waits for its device")
             return
         typer.echo("log-outs that their device has not confirmed:")
-        rows = [(row.device_id, row.uid, row.reason, row.issued_at, row.url or "mqtt") for row in self.waiting]
+        rows = [(row.device_id, row.uid, row.reason, row.issued_at, _told_by(row)) for row in self.waiting]
         say_table(("DEVICE", "USER", "REASON", "SINCE", "TOLD BY"), rows)
 
     def say_audit(self) -> None:
@@ -158,6 +159,10 @@ class _Found:
 
     def _left_s(self, promise: Promise | None) -> float | None:
         return None if promise is None else max(round(promise.until_s - self.seconds, 1), 0.0)
+
+
+def _told_by(row: PendingLogout) -> str:
+    return shown_url(row.url) if row.url else "mqtt"
 
 
 async def _find(settings: StoreSettings, about: str | None, most: int) -> _Found:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge.page_files import NAME, PageFiles
 from contract.errors import StartError
+from contract.places import at_home
 
 PATH = "/app"
 SHIPPED = Path(__file__).parents[1] / "app_sim" / "web"
@@ -29,7 +30,7 @@ _HEADERS = {
 
 def page(folder: Path | None) -> ASGIApp:
     """Serves that folder, or the page that comes with SARVIS; StartError if there is none."""
-    folder = (folder or SHIPPED).expanduser()
+    folder = at_home(folder or SHIPPED, "bridge.app_dir")
     if not (folder / "index.html").is_file():
         raise StartError(f"setting bridge.app_dir: there is no index.html in {folder}")
     files: ASGIApp = StaticFiles(directory=folder, html=True)

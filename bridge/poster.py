@@ -9,6 +9,7 @@ import httpx2
 
 from bridge.rows import PendingLogout
 from bridge.store import StoreError
+from contract.redaction import describe_request
 from contract.telemetry import get_logger
 
 TIMEOUT_S = 2.0
@@ -74,8 +75,8 @@ class Poster:
                 status = await self._status(self._client, row.url, {"uid": row.uid, "action": "logout"})
         except TimeoutError:
             return f"no answer within {TIMEOUT_S:.0f} s"
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            return str(error) or type(error).__name__
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, OSError) as error:
+            return describe_request(error, row.url)
         if httpx2.codes.is_success(status) or status == CONFLICT:
             return None
         return f"it answered {status}{f'; {what_a_node_needs(row.url)}' if status == FORBIDDEN else ''}"

@@ -157,7 +157,7 @@ class Pusher:
                 return await self._post(self._client, fate.wake.id, subscription, left_s)
         except TimeoutError:
             log.warning("push_service_is_slow", service=service)
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, OSError) as error:
             told = (
                 reason(str(error).encode(), None, (subscription.endpoint.removeprefix(service),))
                 or type(error).__name__

@@ -37,6 +37,7 @@ from contract.messages import (
 )
 from contract.mqtt import Incoming, MqttSession, Outgoing, Subscription
 from contract.quick_wake import QuickWake, decode_wake
+from contract.rarely import Rarely
 from contract.settings import Settings
 from contract.telemetry import REGISTRY, get_logger
 from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, OUTCOME, WAKE, Topic
@@ -50,6 +51,8 @@ LOOK_AT_KEYS_S = 1.0
 TELL_OF_FLOODS_EVERY_S = 10.0
 TOLD_OF_MISUNDERSTOOD = "10/minute"
 """Sockets, in the log."""
+MOST_FLOODS_TOLD = 50
+"""Devices that flood at the same time, each in a line of its own."""
 
 CONNECTIONS = Gauge("sarvis_app_connections", "Apps' sockets that are open", registry=REGISTRY)
 RUNNING = Gauge("sarvis_sessions", "Sessions that run", registry=REGISTRY)
@@ -92,9 +95,10 @@ class Bridge:
             on_connected=self._connected,
             admit=self._admit,
             decoders={WAKE: decode_wake},
+            id_setting="bridge.instance",
         )
         self._device_budgets = Budgets(settings.limits.device)
-        self._flood_told_at = float("-inf")
+        self._floods = Rarely(TELL_OF_FLOODS_EVERY_S, MOST_FLOODS_TOLD)
         self._misunderstood = Budget(*amount_of(TOLD_OF_MISUNDERSTOOD))
         self._removed: set[str] = set()
         self._poster = Poster(self._posted)
@@ -291,8 +295,7 @@ class Bridge:
         if device_id == LEGACY_DEVICE or self._device_budgets.spend(device_id, now):
             return True
         FLOODED.labels(topic.kind).inc()
-        if now >= self._flood_told_at + TELL_OF_FLOODS_EVERY_S:
-            self._flood_told_at = now
+        if self._floods.is_due(device_id, now):
             log.warning("device_floods", device_id=device_id, kind=topic.kind, advice="sarvis device remove ends it")
         return False
 

@@ -3,12 +3,12 @@
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Request
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from bridge.auth.doorkeeper import principal_of
 from bridge.service import Bridge
 from bridge.sessions import DeviceBehindError, NoSuchDeviceError, describe
-from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, check_uid
+from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, absent_is_default, check_uid
 from contract.quick_wake import QuickWake
 from contract.web import Result, UserRequest, example, problems
 
@@ -62,7 +62,7 @@ class RemoveBody(BaseModel):
     model_config = example({"device_id": "jetson-1"})
 
     device_id: DeviceId
-    give_up: bool = Field(
+    give_up: Annotated[bool, BeforeValidator(absent_is_default)] = Field(
         default=False, description="do not wait any longer for the device to confirm that it is logged out"
     )
 

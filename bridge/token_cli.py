@@ -18,6 +18,7 @@ from contract.clock import iso
 from contract.errors import SarvisError, SettingsError
 from contract.files import write
 from contract.messages import DeviceId, check_uid
+from contract.places import kept_at_home
 from contract.sections.bridge import StoreSettings
 from contract.settings import Settings, load
 from contract.telemetry import configure_logging
@@ -57,7 +58,7 @@ def app(
         raise SettingsError("--device must be 1 to 64 letters, digits, _ and -") from None
     except ValueError as error:
         raise SettingsError(f"UID {error}") from None
-    path = settings.auth.key_file.expanduser()
+    path = kept_at_home(settings.auth.key_file, tokens.SETTING)
     tokens.make_missing(path)
     key = tokens.read(path)[0]
     _hand_out(tokens.issue(key, uid, now=time.time(), valid_s=days * DAY_S, devices=devices), out)
@@ -95,7 +96,7 @@ def list_all(*, config: Config = None, store_url: StoreUrl = None, as_json: AsJs
     """Tell which API keys there are and which keys sign tokens; no secret is shown."""
     settings = _settings(config, store_url)
     keys = _with_store(settings.store, lambda store: store.api_keys())
-    path = settings.auth.key_file.expanduser()
+    path = kept_at_home(settings.auth.key_file, tokens.SETTING)
     signing = [key.key_id for key in tokens.read(path)] if path.exists() else []
     if as_json:
         say_json({"api_keys": [_told(key) for key in keys], "signing_keys": signing})
@@ -134,7 +135,7 @@ def rotate(
 ) -> None:
     """Let a new key sign tokens from now on; a running bridge takes it within 1 s, and the older ones stay valid."""
     settings = _settings(config)
-    new = tokens.rotate(settings.auth.key_file.expanduser(), drop_old=drop_old)
+    new = tokens.rotate(kept_at_home(settings.auth.key_file, tokens.SETTING), drop_old=drop_old)
     typer.echo(f"{new.key_id} signs tokens from now on" + ("; older keys are gone" if drop_old else ""))
 
 

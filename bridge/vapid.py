@@ -13,7 +13,8 @@ from bridge.rows import PushSubscription
 from contract.clock import Clock
 from contract.errors import SettingsError, StartError
 from contract.files import write
-from contract.secrets import read_secret
+from contract.places import kept_at_home
+from contract.secrets import read_text
 
 SETTING = "push.key_file"
 VALID_S = 12 * 3600
@@ -43,7 +44,7 @@ class Vapid:
             importlib.import_module("pywebpush")
         except ImportError:
             raise StartError("push.enabled needs a library that is not installed: pip install 'sarvis[push]'") from None
-        path = path.expanduser()
+        path = kept_at_home(path, SETTING)
         _make_missing(path)
         return cls(_read(path), contact, clock)
 
@@ -77,7 +78,7 @@ def _make_missing(path: Path) -> None:
 
 def _read(path: Path) -> EllipticCurvePrivateKey:
     try:
-        key = serialization.load_pem_private_key(read_secret(path, SETTING).encode(), None)
+        key = serialization.load_pem_private_key(read_text(path, SETTING).encode(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):

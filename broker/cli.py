@@ -18,6 +18,7 @@ from contract import expiry
 from contract.clock import SystemClock
 from contract.errors import StartError
 from contract.expiry import Ending
+from contract.places import kept_at_home
 from contract.sections.base import is_loopback
 from contract.sections.broker import BrokerSettings
 from contract.settings import Settings, load
@@ -54,7 +55,7 @@ async def serve(settings: Settings) -> None:
     access = _access(settings)
     if settings.auth.mode == "required" and tls is None and not is_loopback(settings.broker.host):
         log.warning("passwords_unencrypted", host=settings.broker.host, advice="set broker.tls_cert and broker.tls_key")
-    store = settings.broker.dir.expanduser() / NAME if settings.broker.persistence else None
+    store = kept_at_home(settings.broker.dir, "broker.dir") / NAME if settings.broker.persistence else None
     async with EmbeddedBroker(
         settings.broker.host, settings.broker.port, access=access, tls=tls, store=store
     ) as running:

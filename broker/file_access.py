@@ -7,6 +7,7 @@ from pathlib import Path
 
 from broker import acl, users
 from contract.errors import SettingsError, StartError
+from contract.places import kept_at_home
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ class FileAccess:
     """Lets in whom `users.json` names, each to its own topics; a damaged file leaves things as they were."""
 
     def __init__(self, folder: Path, prefix: str, *, now: Callable[[], float] = time.monotonic) -> None:
-        self._folder = folder.expanduser()
+        self._folder = kept_at_home(folder, "broker.dir")
         self._prefix = prefix
         self._now = now
         self._look_at = now() + LOOK_EVERY_S

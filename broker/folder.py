@@ -14,6 +14,7 @@ from broker.description import Description
 from broker.plan import PID_FILE
 from broker.users import Users
 from contract.errors import SettingsError
+from contract.places import kept_at_home
 
 Reload = Literal["reloaded", "live", "no_broker", "not_permitted", "not_told"]
 """Was the running broker told; `live`: the embedded one reads the users by itself; `not_told`: one runs, or may run,
@@ -30,7 +31,7 @@ class BrokerFolder:
     """Adds and removes users; every change is written for all broker products at once."""
 
     def __init__(self, folder: Path, prefix: str) -> None:
-        self.folder = folder.expanduser()
+        self.folder = kept_at_home(folder, "broker.dir")
         self.prefix = prefix
 
     def add(self, username: str) -> str:

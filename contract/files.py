@@ -1,5 +1,6 @@
-"""Files that are never half there: written beside, forced to disk, renamed."""
+"""Files that are never half there: written beside, forced to disk, renamed. And text as editors save it."""
 
+import codecs
 import os
 from pathlib import Path
 from uuid import uuid4
@@ -28,6 +29,25 @@ def write(path: Path, text: str | bytes, mode: int = SECRET, *, sync: bool = Tru
         beside.unlink(missing_ok=True)
     if sync:
         _sync(path.parent)
+
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: it begins with the same two bytes
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def encoding_of(raw: bytes) -> str:
+    """What the byte order mark at the beginning says, a name for `decode`; UTF-8 when there is none."""
+    return next((encoding for mark, encoding in _MARKS if raw.startswith(mark)), "utf-8")
+
+
+def decoded(raw: bytes) -> str:
+    """Text in UTF-8, or in what its byte order mark says, without that mark; raises UnicodeError."""
+    return raw.decode(encoding_of(raw))
 
 
 def give_to_owner_of(folder: Path, descriptor: int) -> None:

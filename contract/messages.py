@@ -3,9 +3,10 @@
 import json
 import uuid
 from math import isfinite
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticUseDefault, from_json, to_json
 
 from contract.errors import MessageError
 
@@ -35,6 +36,10 @@ MAX_REPORTED = 2**52
 Reported = Annotated[int, Field(ge=0, le=MAX_REPORTED)]
 """A counter that a device reports, and that the bridge must be able to count on from."""
 
+Number = Annotated[float | None, AfterValidator(lambda value: value if value is None or isfinite(value) else None)]
+"""A number that may be absent; NaN and the infinities are."""
+Name = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
 OutcomeStatus = Literal["sent", "acked", "pushed", "expired", "user_not_connected", "rejected"]
 LogoutReason = Literal["heartbeat_timeout", "app", "http", "operator", "replaced"]
 EndReason = Literal["done", "replaced", "lapsed", "local"]
@@ -46,8 +51,23 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
+def is_absent(value: Any) -> bool:
+    """Is it what a serialiser writes for a value that is not there: null, an empty text or list or object, NaN?
+
+    An empty object stands for an empty list where a language knows no difference (Lua), and the other way round (PHP).
+    """
+    return value is None or value in ("", [], {}) or (isinstance(value, float) and not isfinite(value))
+
+
+def absent_is_default(value: Any) -> Any:
+    """For a BeforeValidator of an optional key of an HTTP body: what is absent gets its default."""
+    if is_absent(value):
+        raise PydanticUseDefault
+    return value
+
+
 class Message(BaseModel):
-    """A JSON object on the wire."""
+    """A JSON object on the wire. An optional key whose value is absent, as `is_absent` has it, is not there."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -60,14 +80,46 @@ class Message(BaseModel):
             # What model_validate_json comes to; the way there would be a sixth of it.
             message: Self = cls.__pydantic_validator__.validate_json(payload)
         except ValidationError as error:
+            present = cls._present(payload)
+            if present is None:
+                raise MessageError(first_fault(error)) from None
+        else:
+            return message
+        try:
+            return cls.model_validate_json(present)
+        except ValidationError as error:
             raise MessageError(first_fault(error)) from None
-        return message
+
+    @classmethod
+    def _present(cls, payload: bytes) -> bytes | None:
+        """The payload without what is absent in it; None when that is the same, or no JSON object.
+
+        Asked only after a fault: nearly every message is plainly good, and then this would take most of the time.
+        """
+        try:
+            document = from_json(payload)
+        except ValueError:
+            return None
+        if not isinstance(document, dict):
+            return None
+        optional = {name for name, key in cls.model_fields.items() if not key.is_required()}
+        present = {
+            name: [entry for entry in value if not _says_nothing(entry)] if isinstance(value, list) else value
+            for name, value in document.items()
+            if name not in optional or not is_absent(value)
+        }
+        return None if present == document else to_json(present, inf_nan_mode="constants")
 
     def encode(self) -> bytes:
         """JSON in UTF-8, Hangul unescaped, absent values left out."""
         return json.dumps(
             self.model_dump(mode="json", exclude_none=True), ensure_ascii=False, separators=(",", ":")
         ).encode()
+
+
+def _says_nothing(entry: Any) -> bool:
+    """In a list: a place of an array of fixed length that is free."""
+    return all(map(is_absent, entry.values())) if isinstance(entry, dict) else is_absent(entry)
 
 
 def first_fault(error: ValidationError) -> str:
@@ -90,8 +142,8 @@ class Wake(Message):
     seq: Count | None = None
     age_ms: Count = 0
     ttl_ms: int = Field(default=10_000, ge=0, le=60_000)
-    score: float | None = None
-    model: Text | None = None
+    score: Number = None
+    model: Name | None = None
 
 
 class Outcome(Message):
@@ -99,12 +151,10 @@ class Outcome(Message):
 
     id: Id
     status: OutcomeStatus
-    latency_ms: float | None = None
+    latency_ms: Number = None
 
     def encode(self) -> bytes:
         """The same as any message's, sooner."""
-        if self.latency_ms is not None and not isfinite(self.latency_ms):
-            return super().encode()
         return encode_outcome(self.id, self.status, self.latency_ms)
 
 
@@ -164,7 +214,7 @@ class Login(Message):
     action: Literal["login"] = "login"
     session_id: Id | None = None
     generation: Count = 0
-    lease_s: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    lease_s: Number = None
     re: Id | None = None
     boot: Count | None = None
     seq: Count | None = None
@@ -192,7 +242,7 @@ class DeviceStatus(Message):
     session: Literal["active", "standby"] = "standby"
     version: Text = ""
     muted: bool = False
-    alarms: tuple[Text, ...] = ()
+    alarms: tuple[Name, ...] = ()
     """Why the device may be deaf: `microphone_lost`, `digital_silence`."""
 
 

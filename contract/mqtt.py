@@ -22,9 +22,12 @@ from contract.errors import MessageError, SettingsError
 from contract.expiry import EXPIRY, of_peer
 from contract.fast_mqtt import FastClient, encode_publish0, why_not
 from contract.messages import Message
+from contract.mqtt_reasons import SHORT_S, Client, silent
 from contract.paho_loop import ConnectionLost, Fate, attach, close, explain, keep_alive
 from contract.prefixes import doubts
 from contract.quick_wake import QuickWake
+from contract.rarely import Rarely
+from contract.redaction import describe, redact
 from contract.secrets import secret_of
 from contract.sections.broker import MqttSettings
 from contract.telemetry import (
@@ -44,8 +47,12 @@ MAX_INFLIGHT = 1000
 MAX_QUEUED = 10_000
 MAX_PLACES = 100_000
 QUIET_S = 60.0
+MOST_TOLD = 1000
+"""Topics with invalid messages that are told within that time."""
 
 Decoder = Callable[[bytes], Message | QuickWake]
+_Place = tuple[Topic, str, Decoder]
+"""What a topic name means: the row of the table, the owner, and how to decode what comes there."""
 
 log = get_logger("mqtt")
 
@@ -147,6 +154,9 @@ class MqttSession:
     admit: Callable[[Topic, str], bool] = lambda _topic, _owner: True
     """Asked before a message is decoded; what is not admitted is acknowledged and dropped."""
 
+    id_setting: str = "edge.device_id"
+    """The setting that the client id is made of: what to look at when two have the same."""
+
     decoders: Mapping[Topic, Decoder] = field(default_factory=dict)
     """Other ways to decode than that of the topic's model; each raises MessageError, too."""
 
@@ -156,8 +166,15 @@ class MqttSession:
     _fast: bool = field(default=False, init=False)
     _was_up: bool = field(default=False, init=False)
     _been_up: bool = field(default=False, init=False)
-    _quiet_until: dict[str, float] = field(default_factory=dict, init=False)
-    _places: dict[bytes, tuple[Topic, str, Decoder]] = field(default_factory=dict, init=False)
+    _short_lives: int = field(default=0, init=False)
+    """How many connections one after the other stood and soon ended."""
+    _told: Rarely = field(default_factory=lambda: Rarely(QUIET_S, MOST_TOLD), init=False)
+    _places: dict[bytes, _Place] = field(default_factory=dict, init=False)
+
+    @property
+    def _who(self) -> Client:
+        filters = [wish.filter(self.settings.prefix) for wish in self.subscriptions]
+        return Client(self.settings, self.client_id, self.id_setting, filters)
 
     def send(self, topic: Topic, owner: str, message: Message) -> bool:
         """Publish by the table's QoS and retain flag; False when there is no connection or its queue is full."""
@@ -209,12 +226,13 @@ class MqttSession:
             try:
                 await self._live_once()
             except OSError as error:
-                self._say(explain(error, self.settings))
+                self._say(explain(error, self._who))
             except ConnectionLost as error:
                 self._say(f"{error}{self._doubt()}")
-            except (SettingsError, UnicodeError) as error:
-                # UnicodeError: a host name that cannot be one.
-                self._say(str(error))
+            except SettingsError as error:
+                self._say(redact(str(error)))
+            except UnicodeError as error:
+                self._say(f"{self.settings.host} cannot be a host name ({describe(error)}); check mqtt.url")
             finally:
                 was_up, self._was_up = self._was_up, False
                 if was_up:
@@ -240,7 +258,8 @@ class MqttSession:
         # Read anew each time, so that a renewed certificate or password needs no restart.
         access = await loop.run_in_executor(None, _Access.read, self.settings)
         client = self._make_client(access)
-        fate = Fate(self.settings, [(wish.filter(self.settings.prefix), wish.topic.qos) for wish in self.subscriptions])
+        qos = [wish.topic.qos for wish in self.subscriptions]
+        fate = Fate(self._who, qos, self.clock.monotonic, short_lives=self._short_lives, been_up=self._been_up)
         fate.watch(client)
         try:
             # Name resolution and the handshake block in paho: off the loop. paho writes CONNECT there, too.
@@ -248,8 +267,9 @@ class MqttSession:
                 None, client.connect, self.settings.host, self.settings.port, self.settings.keepalive_s
             )
             attach(client, loop, fate)
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                await asyncio.wait([fate.ready, fate.lost], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([fate.ready, fate.lost], return_when=asyncio.FIRST_COMPLETED, timeout=ANSWER_TIMEOUT_S)
+            if not fate.ready.done() and not fate.lost.done():
+                raise ConnectionLost(silent(self._who, ANSWER_TIMEOUT_S))
             if fate.lost.done():
                 fate.lost.result()
             self._client, self.connected, self._was_up, self.problem = client, True, True, None
@@ -268,6 +288,8 @@ class MqttSession:
                 _farewell(client, self.last_will(), self.settings.prefix)
             raise
         finally:
+            if self.connected:
+                self._short_lives = self._short_lives + 1 if fate.lived_s < SHORT_S else 0
             self.connected, self._client = False, None
             MQTT_CONNECTED.set(0)
             close(client)
@@ -313,11 +335,11 @@ class MqttSession:
         self._take(client, name, bytes(raw.payload), raw.qos, raw.retain, raw.mid)
 
     def _take(self, client: paho.Client, name: bytes, payload: bytes, qos: int, retained: bool, mid: int) -> None:
-        kind = "unknown"
+        place = None
         try:
             try:
-                topic, owner, decode = self._places.get(name) or self._place(name)
-                kind = topic.kind
+                place = self._places.get(name) or self._place(name)
+                topic, owner, decode = place
                 if not self.admit(topic, owner):
                     client.ack(mid, qos)
                     return
@@ -326,15 +348,15 @@ class MqttSession:
                     return
                 message = decode(payload)
             except (MessageError, UnicodeDecodeError) as error:
-                self._drop(kind, error)
+                self._drop(name, place, error)
                 client.ack(mid, qos)
                 return
             self.on_message(Incoming(topic, owner, message, retained, client, mid, qos))
         except Exception:
             # One message that we cannot handle must not stop the others; it stays unacknowledged.
-            log.exception("message_handler_failed", kind=kind)
+            log.exception("message_handler_failed", **_whose(place))
 
-    def _place(self, name: bytes) -> tuple[Topic, str, Decoder]:
+    def _place(self, name: bytes) -> _Place:
         """What `parse` says, and how to decode; remembered, as the same devices speak again and again."""
         topic, owner = parse(self.settings.prefix, name.decode())
         place = topic, owner, self.decoders.get(topic, topic.model.decode)
@@ -343,13 +365,22 @@ class MqttSession:
         self._places[name] = place
         return place
 
-    def _drop(self, kind: str, error: Exception) -> None:
-        INVALID_MESSAGES.labels(kind).inc()
-        if self.clock.monotonic() >= self._quiet_until.get(kind, 0.0):
-            self._quiet_until[kind] = self.clock.monotonic() + QUIET_S
-            changed = doubts(self.settings.prefix) if kind == "unknown" else []
+    def _drop(self, name: bytes, place: _Place | None, error: Exception) -> None:
+        whose = _whose(place)
+        INVALID_MESSAGES.labels(whose["kind"]).inc()
+        # Of each device: the one that is loudest must not hide that another has a fault, too.
+        if self._told.is_due(name, self.clock.monotonic()):
+            changed = doubts(self.settings.prefix) if place is None else []
             hint = f"; does the broker change mqtt.prefix? {changed[0]}" if changed else ""
-            log.warning("invalid_message", kind=kind, reason=f"{error}{hint}")
+            log.warning("invalid_message", **whose, reason=f"{error}{hint}")
+
+
+def _whose(place: _Place | None) -> dict[str, str]:
+    """What a log line says of the topic that a message came on."""
+    if place is None:
+        return {"kind": "unknown"}
+    topic, owner, _ = place
+    return {"kind": topic.kind, "device_id" if topic.family == "devices" else "bridge": owner}
 
 
 def _farewell(client: paho.Client, will: Outgoing, prefix: str) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 
 import paho.mqtt.client as paho
 
-from contract import tls
-from contract.sections.broker import MqttSettings
+from contract import mqtt_reasons, tls
+from contract.mqtt_reasons import Client, Ending, Stage
+from contract.redaction import describe
 
 READS_AT_ONCE = 64
-BAD_CREDENTIALS = frozenset({134, 135})
-"""What paho makes of the return codes 4 and 5 of a CONNACK."""
 
 
 class ConnectionLost(Exception):  # noqa: N818 - an event, not a fault of ours
@@ -22,16 +21,27 @@ class ConnectionLost(Exception):  # noqa: N818 - an event, not a fault of ours
 
 
 class Fate:
-    """What became of one connection: `ready` once every SUBACK was checked, `lost` with the reason of its end."""
+    """What became of one connection: `ready` once every SUBACK was checked, `lost` with the reason of its end.
 
-    def __init__(self, settings: MqttSettings, wishes: list[tuple[str, int]]) -> None:
+    Args:
+        qos: of each filter.
+        now: the monotonic clock.
+        short_lives, been_up: what is known of earlier connections, see `Ending`.
+    """
+
+    def __init__(
+        self, client: Client, qos: Sequence[int], now: Callable[[], float], *, short_lives: int, been_up: bool
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
         self.fault: ssl.SSLError | None = None
-        self._settings = settings
-        self._wishes = wishes
-        self._answered = False
+        self._client = client
+        self._wishes = list(zip(client.filters, qos, strict=True))
+        self._now = now
+        self._short_lives = short_lives
+        self._been_up = been_up
+        self._answered_at: float | None = None
 
     def watch(self, client: paho.Client) -> None:
         """Hear what paho tells, and subscribe when the broker has accepted."""
@@ -39,15 +49,21 @@ class Fate:
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
 
+    @property
+    def lived_s(self) -> float:
+        """Since the broker let us in."""
+        return 0.0 if self._answered_at is None else self._now() - self._answered_at
+
     def _lose(self, reason: str) -> None:
         if not self.lost.done():
             self.lost.set_exception(ConnectionLost(reason))
 
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        self._answered = True
         if reason.is_failure:
-            self._lose(_refused(reason, self._settings))
-        elif not self._wishes:
+            self._lose(mqtt_reasons.refused(self._client, reason.value, str(reason)))
+            return
+        self._answered_at = self._now()
+        if not self._wishes:
             self.ready.set_result(None)
         else:
             client.subscribe(self._wishes)
@@ -64,41 +80,23 @@ class Fate:
 
     def _on_disconnect(self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if self.fault is not None:
-            self._lose(explain(self.fault, self._settings))
-        else:
-            hint = "" if self._answered else _hint_before_an_answer(self._settings)
-            self._lose(f"the connection ended: {reason}{hint}")
+            self._lose(explain(self.fault, self._client))
+            return
+        stage: Stage = "standing" if self.ready.done() else "unanswered" if self._answered_at is None else "subscribing"
+        ending = Ending(str(reason), stage, self.lived_s, self._short_lives, self._been_up)
+        self._lose(mqtt_reasons.ended(self._client, ending))
 
 
-def explain(error: OSError, settings: MqttSettings) -> str:
+def explain(error: OSError, client: Client) -> str:
     """One line about a connection that failed, which names the setting to look at."""
+    settings = client.settings
     if settings.tls:
         told = tls.explain(error, settings.host, who="mqtt", peer="the broker", shows_certificate=True)
         if told is not None:
-            return told
+            return told + mqtt_reasons.about_port(settings)
     if isinstance(error, TimeoutError):
         return "the broker did not answer; check host and port in mqtt.url"
-    return str(error)
-
-
-def _refused(reason: Any, settings: MqttSettings) -> str:
-    text = f"the broker refused the connection: {reason}"
-    if reason.value not in BAD_CREDENTIALS:
-        return text
-    if settings.username is not None:
-        secret = "mqtt.password" if settings.password is not None else "mqtt.password_file"
-        return f"{text}; check mqtt.username and {secret}"
-    if settings.cert_file is not None:
-        return f"{text}; check that the broker knows the name in mqtt.cert_file, or set mqtt.username"
-    return f"{text}; set mqtt.username and mqtt.password_file"
-
-
-def _hint_before_an_answer(settings: MqttSettings) -> str:
-    if not settings.tls:
-        return "; if the broker speaks TLS there, write mqtts:// in mqtt.url"
-    if settings.cert_file is None:
-        return "; if the broker wants a client certificate, set mqtt.cert_file and mqtt.key_file"
-    return "; check that the broker accepts the certificate in mqtt.cert_file"
+    return mqtt_reasons.not_reached(client, error) or describe(error)
 
 
 def attach(client: paho.Client, loop: asyncio.AbstractEventLoop, fate: Fate) -> None:

@@ -28,7 +28,7 @@ class QuickWake(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     age_ms: Count = 0
     ttl_ms: Annotated[int, Meta(ge=0, le=60_000)] = 10_000
     score: float | None = None
-    model: Text | None = None
+    model: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
 
     def encode(self) -> bytes:
         """What Wake's says."""

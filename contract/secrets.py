@@ -5,7 +5,11 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from contract.credentials import Kind, clean
 from contract.errors import SettingsError
+from contract.files import decoded
+from contract.places import at_home
+from contract.redaction import remember
 from contract.telemetry import get_logger
 
 MAX_BYTES = 16 * 1024
@@ -15,34 +19,49 @@ log = get_logger("secrets")
 _warned: set[Path] = set()
 
 
-def secret_of(value: SecretStr | None, file: Path | None, setting: str) -> str | None:
+def secret_of(value: SecretStr | None, file: Path | None, setting: str, kind: Kind = "password") -> str | None:
     """The secret that is set, itself or by its file, which is read anew; None when neither is.
 
     `setting` is the name of the one that names the file, as `mqtt.password_file`.
     """
-    if value is not None:
-        return value.get_secret_value()
-    return None if file is None else read_secret(file, setting)
+    if value is None:
+        return None if file is None else read_secret(file, setting, kind)
+    secret = value.get_secret_value()
+    remember(secret)
+    return secret
 
 
-def read_secret(path: Path, setting: str) -> str:
-    """A file's text without the newline at its end; SettingsError names the setting and the file, never the text."""
-    path = path.expanduser()
+def read_secret(path: Path, setting: str, kind: Kind = "password") -> str:
+    """The secret in a file, without the blanks, empty lines and byte order mark around it.
+
+    Raises SettingsError, which names the setting and the file, never the text, also when no secret of this kind can be
+    what the file holds.
+    """
+    path = at_home(path, setting)
+    try:
+        secret = clean(read_text(path, setting), kind)
+    except ValueError as error:
+        raise SettingsError(f"setting {setting}: {path} {error}") from None
+    remember(secret)
+    return secret
+
+
+def read_text(path: Path, setting: str) -> str:
+    """The text of a file that only its owner should read, such as a key in PEM; raises SettingsError as above."""
+    path = at_home(path, setting)
     told = f"setting {setting}: {path}"
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
             mode = path.stat().st_mode
-        text = raw.decode()
     except OSError as error:
         raise SettingsError(f"{told} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{told} is not a text file in UTF-8") from None
-    text = text.removesuffix("\n").removesuffix("\r")
     if len(raw) > MAX_BYTES:
         raise SettingsError(f"{told} is longer than {MAX_BYTES} bytes; that is no secret of ours")
-    if not text.strip():
-        raise SettingsError(f"{told} is empty; write the secret into it")
+    try:
+        text = decoded(raw)
+    except UnicodeError:
+        raise SettingsError(f"{told} is not a text file in UTF-8") from None
     _warn_if_readable(path, mode, setting)
     return text
 

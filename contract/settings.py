@@ -2,11 +2,12 @@
 
 import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -17,6 +18,8 @@ from pydantic_settings import (
 )
 
 from contract.errors import SettingsError
+from contract.files import decoded, encoding_of
+from contract.redaction import remember, remember_url
 from contract.sections.app import AppSettings
 from contract.sections.base import Section
 from contract.sections.bridge import (
@@ -31,6 +34,7 @@ from contract.sections.bridge import (
 from contract.sections.broker import BrokerSettings, MqttSettings
 from contract.sections.edge import EdgeSettings
 from contract.sections.log import LogSettings
+from contract.service_links import service_links
 
 ENV_PREFIX = "SARVIS_"
 ENV_DELIMITER = "__"
@@ -59,6 +63,16 @@ class _File(TomlConfigSettingsSource):
         if not isinstance(path, Path):
             return tables
         return {name: _from(path.parent, name, table) for name, table in tables.items()}
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        """Raises SettingsError for text in UTF-16: TOML is UTF-8. A byte order mark before that is no fault."""
+        raw = file_path.read_bytes()
+        encoding = encoding_of(raw)
+        if encoding.startswith("utf-8") and b"\0" in raw[:4]:
+            encoding = "utf-16"  # without a mark
+        if not encoding.startswith("utf-8"):
+            raise SettingsError(f"{file_path} is in {encoding.upper()}, and TOML is UTF-8: save it as UTF-8")
+        return tomllib.loads(decoded(raw))
 
 
 def _from(folder: Path, section: str, table: Any) -> Any:
@@ -142,7 +156,18 @@ def load(config: Path | None = None, **arguments: Any) -> Settings:
         # Numbers of thousands of digits, brackets in brackets.
         raise SettingsError(f"the settings cannot be read: a value in {path or 'the environment'} is absurd") from None
     assert isinstance(settings, Settings)  # noqa: S101 - tells mypy what type() made
+    _remember_secrets(settings)
     return settings
+
+
+def _remember_secrets(settings: Settings) -> None:
+    """What is told from now on, by whatever line of a log, is told without these."""
+    for section in type(settings).model_fields:
+        for _, value in getattr(settings, section):
+            if isinstance(value, SecretStr):
+                remember(value.get_secret_value())
+            elif isinstance(value, str) and "://" in value:
+                remember_url(value)
 
 
 def config_file(config: Path | None) -> Path | None:
@@ -159,7 +184,7 @@ def config_file(config: Path | None) -> Path | None:
     return CONFIG_FILE if CONFIG_FILE.is_file() else None
 
 
-def _refuse_unknown_variables(names: Iterable[str]) -> None:
+def _refuse_unknown_variables(given: Mapping[str, str]) -> None:
     """pydantic-settings looks only for the names it knows; a misspelt one must not pass in silence."""
     known = {CONFIG_VARIABLE}
     for section, field in Settings.model_fields.items():
@@ -167,9 +192,16 @@ def _refuse_unknown_variables(names: Iterable[str]) -> None:
         assert isinstance(table, type)  # noqa: S101 - every field is a Section
         assert issubclass(table, Section)  # noqa: S101
         known.update(f"{ENV_PREFIX}{section}{ENV_DELIMITER}{key}".upper() for key in table.model_fields)
-    for name in names:
-        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known:
-            raise SettingsError(f"unknown setting {name} in the environment")
+    ours = {name.upper(): name for name in given if name.upper().startswith(ENV_PREFIX)}
+    linked = service_links({upper: given[name] for upper, name in ours.items()})
+    for upper, name in ours.items():
+        if upper not in known and upper not in linked:
+            raise SettingsError(f"unknown setting {name} in the environment{_meant(upper, known)}")
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, known, 1, cutoff=0.8)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _explain(error: ValidationError, path: Path | None) -> str:

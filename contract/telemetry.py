@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Metric
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from contract.redaction import redact
 from contract.sections.log import LogSettings
 
 REGISTRY = CollectorRegistry()
@@ -51,15 +52,18 @@ class Tally(Collector):
 
 
 class Unbreakable:
-    """A text stream that swallows what it cannot write: a log that nobody reads must stop nothing."""
+    """A text stream that swallows what it cannot write: a log that nobody reads must stop nothing.
+
+    Every log line passes here, tracebacks and those of libraries too, so here known secrets are taken out of them.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write, or not."""
+        """Write without known secrets, or not."""
         with contextlib.suppress(OSError, ValueError):
-            self._stream.write(text)
+            self._stream.write(redact(text))
         return len(text)
 
     def flush(self) -> None:

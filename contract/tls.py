@@ -5,18 +5,23 @@
 
 import asyncio
 import os
+import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from contract.errors import SarvisError, SettingsError, StartError
+from contract.files import decoded, encoding_of
+from contract.places import at_home
 from contract.telemetry import get_logger
 
 LOOK_EVERY_S = 1.0
 
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _KEY = b"PRIVATE KEY-----"
+_INDENTED = re.compile(rb"^[ \t]+-----BEGIN", re.MULTILINE)
 _REVOKED = b"-----BEGIN X509 CRL-----"
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21, 24, 79})
 _OUT_OF_DATE = frozenset({9, 10})
@@ -35,7 +40,8 @@ def client_context(
     if ca_file is not None:
         ca_file = _readable(ca_file, f"{who}.ca_file", _CERTIFICATE, SettingsError)
     try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca_file)
+        with _as_openssl_reads(ca_file) if ca_file is not None else nullcontext() as cafile:
+            context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=cafile)
     except (OSError, ValueError):
         raise SettingsError(f"setting {who}.ca_file: {ca_file} is damaged: not every certificate is whole") from None
     context.sslsocket_class = _Socket
@@ -56,13 +62,14 @@ def server_context(cert: Path, key: Path, client_ca: Path | None = None, *, who:
     if client_ca is not None:
         client_ca = _readable(client_ca, f"{who}.tls_client_ca", _CERTIFICATE, StartError)
         try:
-            context.load_verify_locations(client_ca)
+            with _as_openssl_reads(client_ca) as cafile:
+                context.load_verify_locations(cafile)
         except (OSError, ValueError):
             raise StartError(
                 f"setting {who}.tls_client_ca: {client_ca} is damaged: not every certificate is whole"
             ) from None
         context.verify_mode = ssl.CERT_REQUIRED
-        if _REVOKED in client_ca.read_bytes():
+        if _REVOKED in _text(client_ca.read_bytes()):
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     return context
 
@@ -175,7 +182,8 @@ def _load_pair(
         raise _EncryptedKey
 
     try:
-        context.load_cert_chain(cert, key, refuse)
+        with _as_openssl_reads(cert) as certfile, _as_openssl_reads(key) as keyfile:
+            context.load_cert_chain(certfile, keyfile, refuse)
     except _EncryptedKey:
         raise failure(
             f"setting {key_setting}: {key} is protected by a passphrase; write it without one: "
@@ -193,21 +201,42 @@ def _load_pair(
 
 def _readable(path: Path, setting: str, mark: bytes, failure: type[SarvisError]) -> Path:
     """The path, when the file can be read and looks like PEM of its kind."""
-    path = path.expanduser()
+    path = at_home(path, setting)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise failure(f"setting {setting}: {path} cannot be read: {error.strerror or error}") from None
-    if mark not in content:
+    if mark not in _text(content):
         kind = "certificate" if mark == _CERTIFICATE else "private key"
         raise failure(f"setting {setting}: {path} holds no {kind} in PEM form")
     return path
 
 
+@contextmanager
+def _as_openssl_reads(path: Path) -> Iterator[Path]:
+    """The path, or that of a copy in memory: OpenSSL sees no beginning behind a byte order mark or blanks."""
+    content = path.read_bytes()
+    if encoding_of(content) == "utf-8" and not _INDENTED.search(content):
+        yield path
+        return
+    with os.fdopen(os.memfd_create("pem"), "wb") as copy:
+        copy.write(b"".join(line.strip() + b"\n" for line in _text(content).splitlines()))
+        copy.flush()
+        yield Path(f"/proc/self/fd/{copy.fileno()}")
+
+
+def _text(content: bytes) -> bytes:
+    """PEM in UTF-8, however an editor saved it; what is no text stays as it is."""
+    try:
+        return decoded(content).encode()
+    except UnicodeError:
+        return content
+
+
 def _signature(path: Path) -> tuple[int, ...] | None:
     try:
-        found = os.stat(path.expanduser())  # noqa: PTH116 - says that a link is followed
-    except OSError:
+        found = path.expanduser().stat()
+    except (OSError, RuntimeError):  # also: no home folder
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 

@@ -10,6 +10,7 @@ from contract import tls
 from contract.clock import Clock, iso
 from contract.errors import SettingsError
 from contract.messages import Wake, new_id
+from contract.redaction import describe_request, shown_url
 from contract.secrets import secret_of
 from contract.sections.edge import EdgeSettings
 from contract.telemetry import get_logger
@@ -28,7 +29,7 @@ CONNECT_S = 2.0
 ANSWER_S = 5.0
 LOOK_EVERY_S = 0.25
 
-_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.InvalidURL, UnicodeError)
 _OK, _TOO_MANY, _UNAVAILABLE = 200, 429, 503
 
 log = get_logger("edge")
@@ -60,6 +61,7 @@ class HttpNode:
         self._clock = clock
         self._events = events
         self._url = settings.bridge_url + TRIGGER
+        self._shown_url = shown_url(self._url)
         self._panel = Panel(events, indicator)
         self.outbox = WakeOutbox()
         self._session = LocalSession(state_file.open(), settings.uid, new_id=new_id)
@@ -147,9 +149,9 @@ class HttpNode:
         except SettingsError as error:
             self._again(wake, str(error))
         except _NOT_SENT as error:
-            self._again(wake, str(error) or type(error).__name__)
+            self._again(wake, describe_request(error, self._url))
         except httpx2.HTTPError as error:
-            self._settle(wake, "unknown", reached=False, why=str(error) or type(error).__name__)
+            self._settle(wake, "unknown", reached=False, why=describe_request(error, self._url))
         else:
             if response.status_code in {_TOO_MANY, _UNAVAILABLE}:
                 self._again(wake, f"it answered {response.status_code}")
@@ -167,13 +169,13 @@ class HttpNode:
         """The bridge has not taken it."""
         self.outbox.sent(wake.id, self._clock.monotonic())
         self._note(reached=False)
-        log.warning("trigger_not_taken", url=self._url, why=why)
+        log.warning("trigger_not_taken", url=self._shown_url, why=why)
 
     def _settle(self, wake: Wake, status: str, *, reached: bool, why: str | None = None) -> None:
         heard_at = self.outbox.settled(wake.id)
         OUTCOMES.labels(status).inc()
         if why is not None:
-            log.warning("trigger_failed", url=self._url, status=status, why=why)
+            log.warning("trigger_failed", url=self._shown_url, status=status, why=why)
         self._note(reached=reached)
         if heard_at is None:
             return  # of somebody who was logged out meanwhile
@@ -184,12 +186,12 @@ class HttpNode:
     def _note(self, *, reached: bool) -> None:
         if reached != self._reached:
             self._reached = reached
-            self._events.emit("connected" if reached else "disconnected", bridge=self._url)
+            self._events.emit("connected" if reached else "disconnected", bridge=self._shown_url)
             self._show()
 
     def _credential(self) -> dict[str, str]:
         """Read anew each time, so that a new key needs no restart."""
-        key = secret_of(self._settings.api_key, self._settings.api_key_file, "edge.api_key_file")
+        key = secret_of(self._settings.api_key, self._settings.api_key_file, "edge.api_key_file", "key")
         return {} if key is None else {"authorization": f"Bearer {key}"}
 
 

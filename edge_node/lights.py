@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import get_args
 
 from contract.errors import SettingsError
+from contract.places import kept_at_home
 from contract.sections.edge import EdgeSettings
 from contract.telemetry import get_logger
 from edge_node import sounds
@@ -36,7 +37,7 @@ def open_indicator(settings: EdgeSettings, events: Events) -> "Indicators":
         names = {light: str(light) for light in LIGHTS}
         found.append(CommandIndicator("edge.light_command", settings.light_command, names))
     if settings.sound_command is not None:
-        files = sounds.lay_out(settings.state_dir.expanduser() / "sounds")
+        files = sounds.lay_out(kept_at_home(settings.state_dir, "edge.state_dir") / "sounds")
         paths = {light: str(file) for light, file in files.items()}
         found.append(CommandIndicator("edge.sound_command", settings.sound_command, paths, again=HAPPENINGS))
     if settings.gpio_lights:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from contract.places import kept_at_home
 from edge_node.gpio import Pins
 
 
@@ -22,7 +23,7 @@ class Mute:
     """Muted by software or by the switch; what software said outlives restarts."""
 
     def __init__(self, folder: Path, device_id: str, switch: Switch | None = None) -> None:
-        self._mark = folder.expanduser() / f"{device_id}.muted"
+        self._mark = kept_at_home(folder, "edge.state_dir") / f"{device_id}.muted"
         self._switch = switch
         self._soft = self._mark.exists()
 

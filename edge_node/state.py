@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from contract.errors import StartError
 from contract.messages import first_fault, new_id
+from contract.places import at_home, kept_at_home
 from contract.telemetry import get_logger
 from edge_node.session import EdgeState
 
@@ -20,12 +21,13 @@ _ADAPTER = TypeAdapter(EdgeState)
 MAX_BYTES = 64 * 1024
 MAX_KEPT = 100
 """Of the files that were set aside."""
+STATE_DIR = "edge.state_dir"
 
 
 def in_use(folder: Path, device_id: str) -> bool:
     """Whether a process runs this device; asks the kernel, so that it never keeps one from starting."""
     try:
-        inode = (folder.expanduser() / f"{device_id}.lock").stat().st_ino
+        inode = (at_home(folder, STATE_DIR) / f"{device_id}.lock").stat().st_ino
         held = Path("/proc/locks").read_text(encoding="ascii")
     except OSError:
         return False
@@ -36,7 +38,7 @@ class StateFile:
     """Loads and stores an EdgeState; hold it open for the life of the process."""
 
     def __init__(self, folder: Path, device_id: str) -> None:
-        self._folder = folder.expanduser()
+        self._folder = kept_at_home(folder, STATE_DIR)
         self._path = self._folder / f"{device_id}.json"
         self._lock: IO[str] | None = None
 
@@ -50,14 +52,14 @@ class StateFile:
             self.close()
             raise StartError(f"another process already runs this device: {self._path} is locked") from None
         except OSError as error:
-            raise StartError(f"the state cannot be kept in {self._folder}: {error.strerror}") from None
+            raise _no_place(self._folder, error) from None
         try:
             loaded = self._load()
             state = replace(loaded, boot=loaded.boot + 1)
             self.save(state)
         except OSError as error:
             self.close()
-            raise StartError(f"the state cannot be kept in {self._path}: {error.strerror}") from None
+            raise _no_place(self._path, error) from None
         return state
 
     def save(self, state: EdgeState) -> None:
@@ -99,3 +101,7 @@ class StateFile:
         names = [".damaged", *(f".damaged-{number}" for number in range(2, MAX_KEPT + 1))]
         paths = [self._path.with_suffix(name) for name in names]
         return next((path for path in paths if not path.exists()), paths[-1])
+
+
+def _no_place(path: Path, error: OSError) -> StartError:
+    return StartError(f"the state cannot be kept in {path}: {error.strerror}; name another folder in {STATE_DIR}")

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from contract import terminal
 from contract.errors import SarvisError, StartError
+from contract.redaction import redact
 from sarvis.backup.cli import backup, restore
 from sarvis.demo.cli import demo
 from sarvis.doctor import doctor
@@ -29,6 +31,7 @@ HELP = {
 
 def main() -> None:
     """Run one command; exit codes: 0 fine, 1 it went wrong, 2 wrong usage, 3 could not start."""
+    terminal.prepare()
     rooms = {entry.name: entry for entry in entry_points(group=GROUP)}
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
@@ -38,8 +41,11 @@ def main() -> None:
         else:
             _roof(sorted(rooms))(prog_name="sarvis")
     except SarvisError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redact(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - Python would print it with all that it quotes
+        terminal.tell_failure(error)
+        sys.exit(1)
 
 
 def _load(entry: EntryPoint) -> typer.Typer:

@@ -18,6 +18,7 @@ from broker.kit import Door
 from broker.lines import say_reload
 from contract.errors import SettingsError
 from contract.messages import LEGACY_DEVICE, DeviceId, check_uid
+from contract.redaction import shown_url
 from contract.settings import Settings, load
 from contract.telemetry import configure_logging
 from sarvis import device_list, devices
@@ -85,7 +86,7 @@ def add(
     if listed is not None:
         typer.echo(f"{len(added)} devices are in the ledger")
     else:
-        told = f"log-outs are posted to {added[0].logout_url}" if added[0].logout_url else "it speaks MQTT"
+        told = f"log-outs are posted to {shown_url(added[0].logout_url)}" if added[0].logout_url else "it speaks MQTT"
         whose = f"; it may log in {added[0].assigned_uid} by itself" if added[0].assigned_uid else ""
         typer.echo(f"device {device_id}: {told}{whose}")
         if kit is not None and added[0].logout_url is not None:
@@ -114,7 +115,7 @@ def list_all(*, config: Config = None, store_url: StoreUrl = None, most: Most = 
                     "state": one.state,
                     "assigned_uid": one.assigned_uid,
                     "claim_uid": one.claim_uid,
-                    "logout_url": one.logout_url,
+                    "logout_url": one.logout_url and shown_url(one.logout_url),
                     "install_id": one.install_id,
                     "generation": one.generation,
                     "broker_user": one.device_id in users,
@@ -128,7 +129,7 @@ def list_all(*, config: Config = None, store_url: StoreUrl = None, most: Most = 
                 one.device_id,
                 one.state,
                 one.assigned_uid or one.claim_uid or "-",
-                one.logout_url or "mqtt",
+                shown_url(one.logout_url) if one.logout_url else "mqtt",
                 "yes" if one.device_id in users else "-",
             )
             for one in found
@@ -244,8 +245,11 @@ def _check(wanted: Wanted) -> None:
 def _check_url(text: str) -> None:
     try:
         url = httpx2.URL(text)
-    except httpx2.InvalidURL as error:
-        raise SettingsError(f"--logout-url is no address: {error}") from None
+    except (httpx2.InvalidURL, UnicodeError):
+        raise SettingsError(
+            "--logout-url is no address; write it as http://HOST:PORT/PATH, and in a user name or password "
+            "%40 for @, %2F for / and %23 for #"
+        ) from None
     port_is_one = url.port is None or 0 < url.port <= MAX_PORT
     clean = text.isprintable() and not any(letter.isspace() for letter in text) and len(text) <= MAX_URL
     if url.scheme not in {"http", "https"} or not url.host or not port_is_one or not clean:

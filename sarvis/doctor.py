@@ -22,6 +22,7 @@ from contract.checkup import Finding
 from contract.clock import SystemClock
 from contract.errors import SarvisError
 from contract.mqtt import MqttSession
+from contract.redaction import describe_request, redact, shown_url
 from contract.secrets import secret_of
 from contract.sections.edge import EdgeSettings
 from contract.settings import Settings, load
@@ -122,20 +123,21 @@ def _synchronised() -> bool | None:
 
 def _bridge(edge: EdgeSettings) -> Finding:
     """Of a device that speaks only HTTP: is there one, and does it take this device's key? Nothing is triggered."""
-    what = f"bridge {edge.bridge_url}"
+    url = edge.bridge_url or ""
+    what = f"bridge {shown_url(url)}"
     advice = "start it, or set edge.bridge_url"
     try:
-        key = secret_of(edge.api_key, edge.api_key_file, "edge.api_key_file")
-        https = (edge.bridge_url or "").startswith("https:")
+        key = secret_of(edge.api_key, edge.api_key_file, "edge.api_key_file", "key")
+        https = url.startswith("https:")
         verify = tls.client_context(edge.ca_file, who="edge") if https else False
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         with httpx2.Client(trust_env=False, timeout=_CONNECT_S, verify=verify, headers=headers) as client:
             # No body: it is refused before anybody is called, but only to those who may call.
-            status = client.post(f"{edge.bridge_url}/api/voice-command/trigger", content=b"").status_code
+            status = client.post(f"{url}/api/voice-command/trigger", content=b"").status_code
     except SarvisError as error:
-        return Finding(what, "failed", "cannot be used", str(error))
-    except httpx2.HTTPError as error:
-        return Finding(what, "failed", str(error) or type(error).__name__, advice)
+        return Finding(what, "failed", "cannot be used", redact(str(error)))
+    except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
+        return Finding(what, "failed", describe_request(error, url), advice)
     if status in _REFUSED:
         return Finding(
             what, "failed", f"refuses this device ({status})", "sarvis token api NAME, for edge.api_key_file"
@@ -151,7 +153,7 @@ async def _broker(settings: Settings) -> Finding:
     try:
         mqtt.check(settings.mqtt)
     except SarvisError as error:
-        return Finding(what, "failed", "cannot be used", str(error))
+        return Finding(what, "failed", "cannot be used", redact(str(error)))
     connected = asyncio.Event()
     session = MqttSession(
         settings.mqtt,

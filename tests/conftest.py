@@ -5,6 +5,8 @@ from collections.abc import Generator, Iterator
 import pytest
 import structlog
 
+from contract import redaction
+
 # A test that fails shows its own words, not thousands of lines of the ledger's log.
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
@@ -18,6 +20,13 @@ def logging_as_it_was() -> Iterator[None]:
     structlog.configure(**structlog_was)
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def _secrets_are_forgotten() -> Iterator[None]:
+    """What one test calls a secret may be an ordinary word in the next one."""
+    yield
+    redaction.forget()
 
 
 @pytest.hookimpl(wrapper=True)

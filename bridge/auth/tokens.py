@@ -14,11 +14,15 @@ import jwt
 
 from bridge.auth.principals import Principal
 from contract.clock import Clock
-from contract.errors import SarvisError, StartError
+from contract.errors import SarvisError, SettingsError, StartError
 from contract.files import write
 from contract.messages import check_uid
+from contract.places import kept_at_home
+from contract.redaction import remember
+from contract.secrets import read_text
 from contract.telemetry import get_logger
 
+SETTING = "auth.key_file"
 ALGORITHM = "HS256"
 SECRET_BYTES = 32
 LEEWAY_S = 10
@@ -109,7 +113,7 @@ class KeyFile:
     """The signing keys on disk, read again when the file changes; one that cannot be read leaves the old keys valid."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self.path = path.expanduser()
+        self.path = kept_at_home(path, SETTING)
         self._clock = clock
         self._seen: tuple[int, int, int] | None = None
         self._looked_at: float | None = None
@@ -117,7 +121,7 @@ class KeyFile:
         self._keys: tuple[SigningKey, ...] = ()
 
     def open(self) -> None:
-        """Read the keys, made when there is no file; raises StartError."""
+        """Read the keys, made when there is no file; raises StartError, SettingsError."""
         make_missing(self.path)
         self._seen = _identity(self.path)
         self._keys = read(self.path)
@@ -139,7 +143,7 @@ class KeyFile:
             self._keys = read(self.path)
             self._problem = None
             log.info("signing_keys_read", keys=[key.key_id for key in self._keys])
-        except StartError as error:
+        except SettingsError as error:
             if str(error) != self._problem:
                 log.error("signing_keys_kept", error=str(error))
             self._problem = str(error)
@@ -163,20 +167,16 @@ def make_missing(path: Path) -> None:
 
 
 def read(path: Path) -> tuple[SigningKey, ...]:
-    """The keys of a file, the newest first; raises StartError that names the line, never its content."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
-        raise StartError(f"the signing keys {path} cannot be read: {why}; see auth.key_file") from None
-    keys = [_key(path, number, line) for number, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
+    """The keys of a file, the newest first; raises SettingsError that names the line, never its content."""
+    lines = [line.strip() for line in read_text(path, SETTING).splitlines()]
+    keys = [_key(path, number, line) for number, line in enumerate(lines, 1) if line and line[0] != "#"]
     if not keys:
-        raise StartError(f"the signing keys {path} hold no key; remove the file and a new one is made")
+        raise SettingsError(f"setting {SETTING}: {path} holds no key; remove the file and a new one is made")
     return tuple(keys)
 
 
 def rotate(path: Path, *, drop_old: bool) -> SigningKey:
-    """Let a new key sign from now on; the older ones verify on, unless they are dropped. Raises StartError."""
+    """Let a new key sign from now on; the older ones verify on, unless they are dropped. Raises as `KeyFile.open`."""
     make_missing(path)
     old = () if drop_old else read(path)
     new = _new_key()
@@ -188,13 +188,16 @@ def rotate(path: Path, *, drop_old: bool) -> SigningKey:
 
 
 def _key(path: Path, number: int, line: str) -> SigningKey:
-    key_id, _, text = line.strip().partition(" ")
+    key_id, _, text = line.partition(" ")
     try:
         secret = base64.b64decode(text.strip(), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         secret = b""
     if len(secret) < SECRET_BYTES:
-        raise StartError(f"{path} line {number} is no `KEY_ID SECRET` with {SECRET_BYTES} bytes in base64url")
+        raise SettingsError(
+            f"setting {SETTING}: {path} line {number} is no `KEY_ID SECRET` with {SECRET_BYTES} bytes in base64url"
+        )
+    remember(text.strip())
     return SigningKey(key_id, secret)
 
 

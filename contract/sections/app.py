@@ -1,21 +1,26 @@
 """What the app in a terminal reads."""
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from contract.credentials import Token
 from contract.messages import Uid
-from contract.sections.base import Section
+from contract.sections.base import Section, plain_url
+
+
+def _ws_url(text: str) -> str:
+    return plain_url(text, {"ws", "wss"}, "ws://HOST:PORT or wss://HOST")
 
 
 class AppSettings(Section):
     """The app in a terminal."""
 
-    url: str = Field(default="ws://127.0.0.1:8000", pattern=r"^wss?://[^/]+$")
+    url: Annotated[str, AfterValidator(_ws_url)] = "ws://127.0.0.1:8000"
     uid: Uid | None = None
     client: str | None = Field(default=None, min_length=1, max_length=64)
-    token: SecretStr | None = None
+    token: Token | None = None
     token_file: Path | None = None
     ca_file: Path | None = None
     heartbeat_interval_s: float | None = Field(default=None, gt=0)

@@ -1,10 +1,11 @@
 """What the sections are made of: strict models, networks, rates, ports."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -53,6 +54,32 @@ def _check_host(text: str) -> str:
 HostName = Annotated[str, AfterValidator(_check_host)]
 """In lower case, without the last dot, and in ASCII."""
 
+
+def plain_url(text: str, schemes: Collection[str], example: str) -> str:
+    """An address without a path: scheme, host and perhaps a port; slashes at its end are taken off.
+
+    Raises ValueError without the text: who writes a password into an address by mistake must not read it in a log.
+    """
+    text = text.strip().rstrip("/")
+    address = f"write it as {example}"
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises ValueError when it is no port
+    except ValueError:
+        raise ValueError(f"it is no address; {address}") from None
+    if parts.scheme not in schemes or not parts.hostname or any(letter.isspace() for letter in text):
+        raise ValueError(address)
+    if parts.path or parts.query or parts.fragment or text.endswith(("?", "#")):
+        raise ValueError(f"nothing may stand behind the host and port; {address}")
+    return parts.scheme + text[len(parts.scheme) :]
+
+
+def _http_url(text: str) -> str:
+    return plain_url(text, {"http", "https"}, "http://HOST:PORT or https://HOST")
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+"""Of a bridge: `http://HOST:PORT` or `https://HOST`."""
 Network = Annotated[str, AfterValidator(_check_network)]
 Rate = Annotated[str, AfterValidator(_check_rate)]
 Port = Annotated[int, Field(ge=0, le=65535)]

@@ -2,14 +2,17 @@
 
 import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from contract.credentials import Key
 from contract.messages import DeviceId
 from contract.origins import OPAQUE, origin_of
-from contract.sections.base import HostName, Network, Port, Rate, Section, together
+from contract.places import kept_at_home
+from contract.redaction import shown_url
+from contract.sections.base import HostName, HttpUrl, Network, Port, Rate, Section, together
 
 SQLITE = "sqlite:///"
 _NAME = r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"
@@ -18,6 +21,10 @@ CONTACT = rf"mailto:[^\s@<>]+@{_NAME}|https://{_NAME}"
 BARE_ORIGIN = r"[^/]+://[^/?#]*/?"
 """A slash behind it is what people copy from an address bar."""
 PUSH_SERVICE = r"[a-z0-9-]+(\.[a-z0-9-]+)+|https?://[a-z0-9.-]+(:[0-9]{1,5})?"
+
+
+def _without_slash(contact: Any) -> Any:
+    return contact.rstrip("/") if isinstance(contact, str) and contact.startswith("https:") else contact
 
 
 class AuthSettings(Section):
@@ -33,8 +40,9 @@ class AuthSettings(Section):
         for origin in origins:
             if origin_of(origin) is None or (urlsplit(origin).scheme and not re.fullmatch(BARE_ORIGIN, origin.strip())):
                 raise ValueError(
-                    f"{origin!r} is no origin; write a scheme and a host without a path, as https://app.example, "
-                    f"http://192.168.0.2:8080 or capacitor://localhost; the log says which one was refused"
+                    f"{shown_url(origin)!r} is no origin; write a scheme and a host without a path, as "
+                    f"https://app.example, http://192.168.0.2:8080 or capacitor://localhost; the log says which one "
+                    f"was refused"
                 )
         return origins
 
@@ -51,7 +59,7 @@ class PushSettings(Section):
     """Pushes to phones that sleep."""
 
     enabled: bool = False
-    contact: str | None = None
+    contact: Annotated[str, BeforeValidator(_without_slash)] | None = None
     key_file: Path = Path("~/.local/state/sarvis/push/vapid.pem")
     services: list[str] = Field(
         default=[
@@ -67,19 +75,20 @@ class PushSettings(Section):
     def _is_contact(cls, contact: str | None) -> str | None:
         if contact is not None and not re.fullmatch(CONTACT, contact):
             raise ValueError(
-                f"{contact!r} is no contact; write mailto:NAME@HOST or https://HOST, with a host that can be looked up "
-                f"in the internet and nothing behind it: push services refuse others"
+                f"{shown_url(contact)!r} is no contact; write mailto:NAME@HOST or https://HOST, with a host that can "
+                f"be looked up in the internet and nothing behind it: push services refuse others"
             )
         return contact
 
     @field_validator("services")
     @classmethod
     def _are_services(cls, services: list[str]) -> list[str]:
+        services = [service.rstrip("/") for service in services]
         for service in services:
             if not re.fullmatch(PUSH_SERVICE, service):
                 raise ValueError(
-                    f"{service!r} is no push service; write its host as push.example.com (https, also all names below "
-                    f"it), or one address as http://127.0.0.1:8080"
+                    f"{shown_url(service)!r} is no push service; write its host as push.example.com (https, also all "
+                    f"names below it), or one address as http://127.0.0.1:8080"
                 )
         return services
 
@@ -95,8 +104,8 @@ class PushSettings(Section):
 class OperatorSettings(Section):
     """How the operator's commands reach the running bridge."""
 
-    url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
-    api_key: SecretStr | None = None
+    url: HttpUrl | None = None
+    api_key: Key | None = None
     api_key_file: Path | None = None
     ca_file: Path | None = None
 
@@ -126,14 +135,14 @@ class StoreSettings(Section):
     @field_validator("url")
     @classmethod
     def _is_a_file(cls, url: str) -> str:
-        if not url.startswith(SQLITE) or url.endswith("/"):
+        if not url.startswith(SQLITE) or not url.removeprefix(SQLITE).strip("/"):
             raise ValueError("write the ledger's place as sqlite:///PATH")
-        return url
+        return url.rstrip("/")
 
     @property
     def path(self) -> Path:
-        """The file of an SQLite ledger."""
-        return Path(self.url.removeprefix(SQLITE)).expanduser()
+        """The file of an SQLite ledger; raises SettingsError if it would be in a home folder that there is not."""
+        return kept_at_home(Path(self.url.removeprefix(SQLITE)), "store.url")
 
 
 class LegacySettings(Section):

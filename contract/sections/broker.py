@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from contract.credentials import Password
 from contract.prefixes import fault
-from contract.sections.base import Port, Section, together
+from contract.sections.base import Port, Section, plain_url, together
 
 
 class MqttSettings(Section):
@@ -15,7 +16,7 @@ class MqttSettings(Section):
 
     url: str = "mqtt://127.0.0.1:1883"
     username: str | None = None
-    password: SecretStr | None = None
+    password: Password | None = None
     password_file: Path | None = None
     ca_file: Path | None = None
     cert_file: Path | None = None
@@ -28,13 +29,9 @@ class MqttSettings(Section):
     @field_validator("url")
     @classmethod
     def _has_host(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
-            raise ValueError("write the broker's address as mqtt://HOST:PORT, or mqtts://HOST:PORT with TLS")
-        if parts.username or parts.password:
+        if "@" in url:  # also behind a `/` or `#` of a password, which end the host for whoever reads addresses
             raise ValueError("set mqtt.username and mqtt.password_file instead of writing them into mqtt.url")
-        _ = parts.port  # raises ValueError when it is no port
-        return url
+        return plain_url(url, {"mqtt", "mqtts"}, "mqtt://HOST:PORT, or mqtts://HOST:PORT with TLS")
 
     @field_validator("prefix")
     @classmethod

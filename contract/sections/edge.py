@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
+from contract.credentials import Key
 from contract.messages import DeviceId, Uid
-from contract.sections.base import HostName, Network, Port, Section
+from contract.sections.base import HostName, HttpUrl, Network, Port, Section
 
 
 class EdgeSettings(Section):
@@ -15,8 +16,8 @@ class EdgeSettings(Section):
     device_id: DeviceId | None = None
     uid: Uid | None = None
     uplink: Literal["mqtt", "http"] = "mqtt"
-    bridge_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
-    api_key: SecretStr | None = None
+    bridge_url: HttpUrl | None = None
+    api_key: Key | None = None
     api_key_file: Path | None = None
     ca_file: Path | None = None
     source: str = "mic"

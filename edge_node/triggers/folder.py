@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
 from contract import files
+from contract.places import kept_at_home
 from contract.sections.edge import EdgeSettings
 from edge_node.triggers.mining import Find, Kind
 from edge_node.wav import wav
@@ -68,7 +69,7 @@ class TriggerFolder:
     """Everything here may raise OSError."""
 
     def __init__(self, state_dir: Path, device_id: str) -> None:
-        self.path = state_dir.expanduser() / f"{device_id}.triggers"
+        self.path = kept_at_home(state_dir, "edge.state_dir") / f"{device_id}.triggers"
 
     def all(self) -> list[Kept]:
         """The oldest first; what has another name is none of ours."""

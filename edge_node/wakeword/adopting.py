@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import SarvisError
+from contract.places import kept_at_home
 from contract.telemetry import get_logger
 from edge_node.wakeword.native import shipped_model_path
 from edge_node.wakeword.verifier import SecondLook
@@ -17,7 +18,7 @@ _Mark = tuple[int, int, int]
 
 def voice_path(state_dir: Path, device_id: str) -> Path:
     """Where a device's voice is."""
-    return state_dir.expanduser() / f"{device_id}.voice"
+    return kept_at_home(state_dir, "edge.state_dir") / f"{device_id}.voice"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 import typer
 
 from contract.errors import SarvisError, SettingsError
+from contract.places import at_home
 from edge_node.audio import SourceOptions, open_source
 from edge_node.gate import Gate
 from edge_node.wakeword.adopting import Learned
@@ -86,7 +87,7 @@ def train(
         from edge_node.wakeword.training.train import train as make  # noqa: PLC0415
         from edge_node.wakeword.training.vocabulary import load_word  # noqa: PLC0415
 
-        make(load_word(word), QUICK if quick else FULL, cache.expanduser(), out, beside)
+        make(load_word(word), QUICK if quick else FULL, at_home(cache, "--cache"), out, beside)
         typer.echo(f"{out} is made; measure it: sarvis wakeword evaluate --model {out} --word {word}")
 
 
@@ -111,7 +112,8 @@ def evaluate(
 ) -> None:
     """Measure a model on held-out voices and on hours of recordings; print the tables."""
     if enrolled:
-        _evaluate_enrolled(word, model or shipped_model_path(), cache.expanduser(), other_grounds or [], page, as_json)
+        where = at_home(cache, "--cache")
+        _evaluate_enrolled(word, model or shipped_model_path(), where, other_grounds or [], page, as_json)
         return
     with _errors():
         from edge_node.wakeword.training import report  # noqa: PLC0415 the extra `train`
@@ -120,7 +122,7 @@ def evaluate(
         from edge_node.wakeword.training.lessons import clips_of  # noqa: PLC0415
         from edge_node.wakeword.training.vocabulary import load_word  # noqa: PLC0415
 
-        where = cache.expanduser()
+        where = at_home(cache, "--cache")
         clips = list(clips_of(load_word(word), FULL, where, splits=("test",)))
         figures = measure(model or shipped_model_path(), clips, where, beside or ())
         curve = (page or Path("wakeword.md")).with_name("wakeword-curve.png")
@@ -171,7 +173,7 @@ def grounds(
         from edge_node.wakeword.training.vocabulary import load_word  # noqa: PLC0415
 
         path = out or grounds_path(model)
-        ground(load_word(word), model or shipped_model_path(), cache.expanduser(), seen).save(path)
+        ground(load_word(word), model or shipped_model_path(), at_home(cache, "--cache"), seen).save(path)
         typer.echo(f"{path} is made; measure it: sarvis wakeword evaluate --enrolled")
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.auth.tokens import KeyFile, issue, read
+from bridge.auth.tokens import SETTING, KeyFile, issue, read
 from broker.kit import SETTINGS
 from contract import mqtt
 from contract.clock import Clock
 from contract.errors import SettingsError
 from contract.messages import DEVICE_ID_PATTERN
+from contract.places import at_home
 from contract.secrets import read_secret
 from contract.settings import Settings, load
 
@@ -77,13 +78,13 @@ def members(settings: Settings, prefix: str, devices: int, *, kits: Path | None,
 def tokens_of(settings: Settings, folder: Path | None, clock: Clock) -> Token:
     """Where apps have their tokens from: a folder, or the key that signs them; none when the bridge asks for none.
 
-    Raises StartError when the bridge asks for them and the key cannot be read.
+    Raises SettingsError when the bridge asks for them and the key cannot be read.
     """
     if folder is not None:
-        return lambda uid: read_secret(folder / f"{uid}.token", "--token-dir")
+        return lambda uid: read_secret(folder / f"{uid}.token", "--token-dir", "token")
     if settings.auth.mode == "open":
         return lambda _uid: None
-    path = settings.auth.key_file.expanduser()
+    path = at_home(settings.auth.key_file, SETTING)
     read(path)  # `open` would make a new key, which no bridge knows
     keys = KeyFile(path, clock)
     keys.open()

@@ -344,6 +344,41 @@ async def test_a_message_that_is_none_is_counted_logged_once_and_dropped(broker:
     assert [line["kind"] for line in lines if line["event"] == "invalid_message"] == ["wake"]
 
 
+async def test_a_message_that_is_none_is_told_with_its_device_and_of_every_device(broker: Broker) -> None:
+    one, other = unique("one"), unique("other")
+    with logged() as lines, Mqtt(broker.port) as sender:
+        async with Session(broker.url) as session:
+            await session.connected()
+            for device in (one, one, other, one):
+                sender.publish(f"devices/{device}/wake", b'{"uid":"u","command":7,"timestamp":"t"}')
+            wake_id = sender.wake("x", "u")
+            await wait_until("the wake", lambda: session.wakes() == [wake_id])
+    told = [(line["device_id"], line["reason"]) for line in lines if line["event"] == "invalid_message"]
+    assert told == [
+        (one, "command: Input should be a valid string"),
+        (other, "command: Input should be a valid string"),
+    ]
+
+
+async def test_two_clients_with_one_id_are_told_what_the_matter_is(broker: Broker) -> None:
+    first, second = Session(broker.url), Session(broker.url)
+    second.mqtt.client_id = first.mqtt.client_id
+    with logged() as lines:
+        async with first, second:
+            # One after the other takes the place; what is told after the first time is sure of it.
+            await wait_until("both were thrown out, twice", lambda: min(map(_losses, (first, second))) >= 2, 60)
+    told = [line["reason"] for line in lines if line["event"] == "mqtt_disconnected"]
+    twin = f"another client with the id {first.mqtt.client_id} took its place"
+    assert told
+    assert all(twin in reason for reason in told)
+    assert any(f"times in a row; the likely reasons: (1) {twin}" in reason for reason in told)
+    assert not any("Unspecified" in reason or "mqtts" in reason for reason in told)
+
+
+def _losses(session: Session) -> int:
+    return session.log.count("disconnected")
+
+
 async def test_a_handler_that_fails_stops_nothing(broker: Broker) -> None:
     with logged() as lines, Mqtt(broker.port) as other:
         async with Session(broker.url) as session:

@@ -86,7 +86,12 @@ def test_deep_and_long_json_does_no_harm(frame: str) -> None:
     assert isinstance(parse("v2", frame), Refused)
 
 
-@pytest.mark.parametrize("seq", [True, 1.5, "1", 2**60, [], None])
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    assert parse("v2", '{"type":"heartbeat","seq":7.0}') == Heartbeat(7)
+    assert parse("v2", '{"type":"heartbeat","seq":1e400}') == Heartbeat(None)
+
+
+@pytest.mark.parametrize("seq", [True, 1.5, "1", 2**60, [], None, 2.0**60, ""])
 def test_only_a_whole_number_is_echoed(seq: object) -> None:
     assert parse("v2", json.dumps({"type": "heartbeat", "seq": seq})) == Heartbeat(None)
 

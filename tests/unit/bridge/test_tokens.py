@@ -7,7 +7,7 @@ import pytest
 
 from bridge.auth import tokens
 from bridge.auth.tokens import KeyFile, SigningKey, TokenError, Verifier, issue, verify
-from contract.errors import StartError
+from contract.errors import SettingsError
 from tests.support.clock import ManualClock
 
 KEY = SigningKey("k1", b"a" * 32)
@@ -117,7 +117,7 @@ def test_a_damaged_key_file_keeps_the_old_keys_and_stops_a_start(tmp_path: Path,
     file.path.write_text(text, encoding="utf-8")
     clock.advance(2)
     assert file.keys == keys
-    with pytest.raises(StartError, match="keys") as refused:
+    with pytest.raises(SettingsError, match="keys") as refused:
         KeyFile(file.path, clock).open()
     assert "short" not in str(refused.value)
 
@@ -134,7 +134,7 @@ def test_a_key_file_that_went_away_keeps_the_old_keys(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_had_stops_a_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StartError, match=r"auth\.key_file"):
+    with pytest.raises(SettingsError, match=r"auth\.key_file"):
         KeyFile(tmp_path / "file" / "keys", ManualClock()).open()
 
 
@@ -164,3 +164,14 @@ def test_who_was_refused_is_refused_again_and_few_are_remembered() -> None:
     for number in range(5):
         verifier.verify(issue(KEY, str(number), now=NOW, valid_s=60), keys, now=NOW)
     assert len(verifier._known) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_key_file_that_an_editor_saved_anew_holds_the_same_keys(tmp_path: Path, encoding: str) -> None:
+    file = KeyFile(tmp_path / "keys", ManualClock())
+    file.open()
+    text = file.path.read_text(encoding="utf-8")
+    file.path.write_bytes(("\n  " + text.replace("\n", " \r\n\t")).encode(encoding))
+    again = KeyFile(file.path, ManualClock())
+    again.open()
+    assert again.keys == file.keys

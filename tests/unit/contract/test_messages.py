@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from contract.errors import MessageError
 from contract.messages import (
     MAX_PAYLOAD_BYTES,
+    Ack,
+    BridgeStatus,
+    DeviceStatus,
     Hello,
+    Login,
     Logout,
     Message,
     Outcome,
@@ -56,6 +60,60 @@ def test_the_documented_keys_of_a_logout_are_enough() -> None:
 
 def test_unknown_keys_are_ignored() -> None:
     assert Wake.decode(b'{"uid":"a","command":"c","timestamp":"t","new":{"x":1}}').uid == "a"
+
+
+OPTIONAL = {
+    model: [key for key, field in model.model_fields.items() if not field.is_required()]
+    for model in {topic.model for topic in TABLE}
+}
+PLAIN: dict[type[Message], dict[str, object]] = {
+    Wake: {"uid": "alice", "command": "c", "timestamp": "t", "id": "i"},
+    Logout: {"uid": "alice", "id": "i"},
+    Login: {"uid": "alice", "id": "i"},
+    Outcome: {"id": "i", "status": "sent"},
+    Hello: {"install_id": "i", "boot": 1, "seq": 2, "nonce": "n"},
+    Ack: {"install_id": "i", "boot": 1, "seq": 2, "id": "i", "status": "done"},
+    DeviceStatus: {"state": "online"},
+    BridgeStatus: {"state": "online"},
+}
+
+
+@pytest.mark.parametrize("absent", [None, "", [], {}, float("nan"), float("-inf")], ids=repr)
+@pytest.mark.parametrize("model", PLAIN, ids=lambda model: model.__name__)
+def test_an_absent_value_in_an_optional_key_counts_as_no_key(model: type[Message], absent: object) -> None:
+    plain = PLAIN[model]
+    all_absent = plain | {key: absent for key in OPTIONAL[model] if key not in plain}
+    for document in [all_absent, *(plain | {key: absent} for key in all_absent if key not in plain)]:
+        assert model.decode(json.dumps(document).encode()) == model.decode(json.dumps(plain).encode())
+
+
+def test_every_message_is_among_them() -> None:
+    assert set(PLAIN) == set(OPTIONAL)
+
+
+@pytest.mark.parametrize("model", PLAIN, ids=lambda model: model.__name__)
+def test_an_absent_value_in_a_key_that_must_be_there_is_named(model: type[Message]) -> None:
+    for key, field in model.model_fields.items():
+        if field.is_required():
+            with pytest.raises(MessageError, match=f"^{key}: "):
+                model.decode(json.dumps(PLAIN[model] | {key: None}).encode())
+
+
+def test_free_places_in_a_list_of_a_report_are_not_there() -> None:
+    ended = [{"session_id": "s", "reason": "done"}, None, {}, {"session_id": "", "reason": None}, ""]
+    hello = Hello.decode(json.dumps(PLAIN[Hello] | {"ended": ended}).encode())
+    assert [entry.session_id for entry in hello.ended] == ["s"]
+    status = DeviceStatus.decode(b'{"state":"online","alarms":[null,"digital_silence",""]}')
+    assert status.alarms == ("digital_silence",)
+    with pytest.raises(MessageError, match=r"^ended\.0\.reason: "):
+        Hello.decode(json.dumps(PLAIN[Hello] | {"ended": [{"session_id": "s"}]}).encode())
+
+
+@pytest.mark.parametrize("value", ["undefined", "null", "None", 0, False, [None], {"x": None}])
+def test_what_only_looks_absent_is_judged_as_it_is(value: object) -> None:
+    payload = json.dumps(PLAIN[Logout] | {"reason": value}).encode()
+    with pytest.raises(MessageError, match=r"^reason: "):
+        Logout.decode(payload)
 
 
 def test_hangul_travels_unescaped() -> None:

@@ -1,8 +1,9 @@
 import json
+import uuid
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.errors import MessageError
@@ -24,14 +25,20 @@ GOOD: dict[str, Any] = {
     "model": "ssabiseu",
 }
 NUMBERS = [0, -1, 1.0, 1.5, 2**53 + 1, 60_001]
-TEXTS = ["", " ", "a b", "a/b", "é", "\n", "\u2028", "\x7f", "7", "x" * 65, "x" * 129, "x" * 1025]
+TEXTS = ["", "undefined", " ", "a b", "a/b", "é", "\n", "\u2028", "\x7f", "7", "x" * 65, "x" * 129, "x" * 1025]
 OTHERS: list[Any] = [None, True, [], {}, ["x"], {"x": 1}]
 ODD = st.sampled_from([*NUMBERS, *TEXTS, *OTHERS])
 KEYS = st.sampled_from([*GOOD, "unknown"])
 
 
+@pytest.fixture(autouse=True)
+def _one_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id that is made up is always the same."""
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=7))
+
+
 def judged(payload: bytes) -> dict[str, Any] | str:
-    """What Wake says, without an id that was made up."""
+    """What Wake says."""
     try:
         return Wake.decode(payload).model_dump()
     except MessageError as error:
@@ -46,6 +53,32 @@ def quick(payload: bytes) -> dict[str, Any] | str:
     return {name: getattr(wake, name) for name in Wake.model_fields}
 
 
+ABSENT: list[object] = [None, "", [], {}, float("nan"), float("inf")]
+
+
+@pytest.mark.parametrize("absent", ABSENT, ids=repr)
+@pytest.mark.parametrize("key", [key for key, field in Wake.model_fields.items() if not field.is_required()])
+def test_an_optional_key_of_an_absent_value_is_not_there(key: str, absent: object) -> None:
+    without = json.dumps({name: value for name, value in GOOD.items() if name != key}).encode()
+    payload = json.dumps(GOOD | {key: absent}).encode()
+    assert quick(payload) == judged(payload) == judged(without)
+
+
+@pytest.mark.parametrize("key", ["uid", "command", "timestamp"])
+def test_a_key_that_must_be_there_is_not_absent_by_null(key: str) -> None:
+    payload = json.dumps(GOOD | {key: None}).encode()
+    assert quick(payload) == judged(payload) == f"{key}: Input should be a valid string"
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    payload = json.dumps(GOOD | {"boot": 3.0, "seq": 4.0, "age_ms": 5.0, "ttl_ms": 6e3, "v": 1.0, "score": 1}).encode()
+    told = quick(payload)
+    assert told == judged(payload)
+    assert isinstance(told, dict)
+    assert (told["boot"], told["seq"], told["age_ms"], told["ttl_ms"]) == (3, 4, 5, 6000)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.dictionaries(KEYS, ODD, max_size=4), gone=st.sets(st.sampled_from([*GOOD]), max_size=3))
 def test_it_is_read_as_wake_reads_it(changes: dict[str, Any], gone: set[str]) -> None:
     document = {key: value for key, value in {**GOOD, **changes}.items() if key not in gone or key == "id"}
@@ -53,6 +86,7 @@ def test_it_is_read_as_wake_reads_it(changes: dict[str, Any], gone: set[str]) ->
     assert quick(payload) == judged(payload)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=60))
 def test_what_is_no_json_is_judged_by_wake(payload: bytes) -> None:
     assert quick(payload) == judged(payload)
@@ -70,7 +104,8 @@ def test_the_plain_good_ones_take_the_quick_way() -> None:
         assert isinstance(decode_wake(json.dumps(document).encode()), QuickWake)
 
 
-def test_without_an_id_each_gets_its_own() -> None:
+def test_without_an_id_each_gets_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
     payload = json.dumps({key: GOOD[key] for key in ("uid", "command", "timestamp")}).encode()
     assert decode_wake(payload).id != decode_wake(payload).id
 

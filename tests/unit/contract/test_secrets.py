@@ -1,6 +1,7 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import structlog
@@ -8,7 +9,9 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from contract import secrets
+from contract.credentials import Kind
 from contract.errors import SettingsError
+from contract.redaction import redact
 from contract.secrets import MAX_BYTES, read_secret, secret_of
 
 SETTING = "mqtt.password_file"
@@ -35,13 +38,57 @@ def keep(path: Path, content: bytes, mode: int = 0o600) -> Path:
         (b"s3cret", "s3cret"),
         (b"s3cret\n", "s3cret"),
         (b"s3cret\r\n", "s3cret"),
-        (b"s3cret\n\n", "s3cret\n"),
-        (b" s3cret ", " s3cret "),
+        (b"s3cret\n\n", "s3cret"),
+        (b" s3cret ", "s3cret"),
+        (b"\r\n\t s3cret\t\r\n \n", "s3cret"),
+        (b"s3 cret", "s3 cret"),
         ("싸비스\n".encode(), "싸비스"),
+        ("\ufeffs3cret\n".encode(), "s3cret"),
+        ("s3cret\u200b\u00a0\u3000".encode(), "s3cret"),
+        ("\ufeffs3cret\r\n".encode("utf-16-le"), "s3cret"),
+        ("\ufeff싸비스\r\n".encode("utf-16-be"), "싸비스"),
+        ("s3cret\n".encode("utf-32"), "s3cret"),
     ],
 )
-def test_only_the_newline_at_its_end_is_not_part_of_a_secret(tmp_path: Path, content: bytes, secret: str) -> None:
+def test_what_an_editor_leaves_around_a_secret_is_no_part_of_it(tmp_path: Path, content: bytes, secret: str) -> None:
     assert read_secret(keep(tmp_path / "s", content), SETTING) == secret
+
+
+KEY = "sarvis_0123_hunter2"
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "why"),
+    [
+        *[(kind, f"{KEY}\nmore", "more than one line") for kind in get_args(Kind)],
+        *[(kind, f"{KEY}\r\n\r\n{KEY}", "more than one line") for kind in get_args(Kind)],
+        *[(kind, f"{KEY}\u2028more", "more than one line") for kind in get_args(Kind)],
+        *[(kind, f"{KEY}\x00", "control character") for kind in get_args(Kind)],
+        *[(kind, f"hunter2\x1b[31m{KEY}", "control character") for kind in get_args(Kind)],
+        *[(kind, f"hunter2\ufeff{KEY}", "control character") for kind in get_args(Kind)],
+        *[(kind, " \ufeff\r\n", "is empty") for kind in get_args(Kind)],
+        ("key", f"Bearer {KEY}", "without `Bearer`"),
+        ("token", f"{KEY}\u00a0x", "without `Bearer`"),
+        ("key", f"{KEY}é", "that no key has"),
+        ("key", f"싸{KEY}", "that no key has"),
+        ("token", f"{KEY},x", "that no token has"),
+    ],
+)
+def test_what_no_credential_can_hold_is_refused_by_setting_and_file_and_never_quoted(
+    tmp_path: Path, kind: Kind, content: str, why: str
+) -> None:
+    path = keep(tmp_path / "s", content.encode())
+    with pytest.raises(SettingsError, match=why) as raised:
+        read_secret(path, SETTING, kind)
+    assert SETTING in str(raised.value)
+    assert str(path) in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_secret_that_was_read_is_told_by_no_text_from_then_on(tmp_path: Path) -> None:
+    read_secret(keep(tmp_path / "s", b"read-from-a-file\n"), SETTING)
+    secret_of(SecretStr("set-by-itself"), None, SETTING)
+    assert redact("header b'read-from-a-file' or set-by-itself") == "header b'***' or ***"
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b" \r\n", b"hunter2\xff", b"x" * (MAX_BYTES + 1)])

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from contract.errors import SettingsError
+from contract.redaction import redact
 from contract.settings import Settings, load
 
 
@@ -173,3 +174,142 @@ def test_an_origin_of_any_scheme_can_be_named() -> None:
     names = ["https://app.example/", "capacitor://localhost", "ionic://localhost", "file://", "app://.", "null"]
     names += ["chrome-extension://abcdef", "wss://hub.home:8000", "http://[::1]:8080"]
     assert load(auth__mode="required", auth__origins=names).auth.origins == names
+
+
+@pytest.mark.parametrize("name", ["SARVIS_MQTT__PASSWORD", "SARVIS_EDGE__API_KEY", "SARVIS_APP__TOKEN"])
+def test_a_secret_in_the_environment_is_cleaned_and_judged_as_one_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    section, key = name.removeprefix("SARVIS_").lower().split("__")
+    for given, told in ((" hunter2-hunter2\r\n", None), ("hunter2\nhunter2", "more than one line"), (" ", "is empty")):
+        monkeypatch.setenv(name, given)
+        if told is None:
+            assert getattr(getattr(load(), section), key).get_secret_value() == "hunter2-hunter2"
+            continue
+        with pytest.raises(SettingsError, match=told) as refused:
+            load()
+        assert f"{section}.{key}" in str(refused.value)
+        assert "hunter2" not in str(refused.value)
+
+
+def test_after_the_settings_are_read_no_text_tells_their_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SARVIS_MQTT__PASSWORD", "of-the-broker")
+    monkeypatch.setenv("SARVIS_EDGE__BRIDGE_URL", "http://user:of%2Fa%2Fproxy@host")
+    monkeypatch.setenv("SARVIS_LEGACY__LOGOUT_URL", "http://host/out?key=of-the-device")
+    load()
+    assert redact("of-the-broker of/a/proxy of%2Fa%2Fproxy of-the-device") == "*** *** *** ***"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("mqtt__url", "mqtt://user:hunter2@host"),
+        ("mqtt__url", "mqtt://user:hunter2/x@host"),
+        ("mqtt__url", "mqtt://user:1/hunter2@host"),
+        ("mqtt__url", "mqtt://user:hunter2#x@host"),
+        ("mqtt__url", "mqtt://host:hunter2"),
+        ("app__url", "ws://user:hunter2/x@host"),
+        ("app__url", "ws://host?token=hunter2"),
+        ("edge__bridge_url", "http://user:hunter2#x@host"),
+        ("edge__bridge_url", "http://host?key=hunter2"),
+        ("operator__url", "http://user:hunter2/x@host"),
+        ("auth__origins", ["https://user:hunter2/x@host"]),
+        ("auth__origins", ["ftp://user:hunter2@host/x"]),
+        ("push__services", ["https://user:hunter2@host"]),
+        ("legacy__logout_url", "ftp://user:hunter2@host"),
+        ("store__url", "postgres://user:hunter2@host"),
+    ],
+)
+def test_an_address_that_is_refused_is_not_repeated_for_a_password_may_be_in_it(name: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=name.replace("__", r"\.")) as refused:
+        load(None, **{name: value})
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("mqtt__url", "mqtt://host:1884/", "mqtt://host:1884"),
+        ("mqtt__url", "MQTTS://host//", "mqtts://host"),
+        ("app__url", "wss://host/", "wss://host"),
+        ("edge__bridge_url", "http://host:8000/", "http://host:8000"),
+        ("operator__url", "https://host/", "https://host"),
+        ("store__url", "sqlite:///ledger.db/", "sqlite:///ledger.db"),
+        ("push__contact", "https://example.com/", "https://example.com"),
+        (
+            "push__services",
+            ["http://127.0.0.1:80/", "a.example/"],
+            ["http://127.0.0.1:80", "a.example"],
+        ),
+    ],
+)
+def test_a_slash_at_the_end_of_an_address_changes_nothing(name: str, value: object, meant: object) -> None:
+    section, key = name.split("__")
+    assert getattr(getattr(load(None, **{name: value}), section), key) == meant
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xef\xbb\xbf[bridge]\nport = 7\n", b"[bridge]\r\nport = 7\r\n", b"\xef\xbb\xbf[bridge]\r\nport = 7\r\n"],
+    ids=["byte order mark", "CRLF", "both"],
+)
+def test_a_file_that_an_editor_of_windows_saved_in_utf_8_is_read(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "sarvis.toml").write_bytes(content)
+    assert load().bridge.port == 7
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_file_in_another_encoding_is_told_by_the_name_of_that(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "sarvis.toml").write_bytes("[bridge]\nport = 7\n".encode(encoding))
+    with pytest.raises(SettingsError, match=rf"sarvis\.toml is in {encoding[:6].upper()}, .* save it as UTF-8"):
+        load()
+
+
+KUBERNETES = {
+    "SARVIS{0}_SERVICE_HOST": "10.0.0.1",
+    "SARVIS{0}_SERVICE_PORT": "8000",
+    "SARVIS{0}_SERVICE_PORT_HTTP": "8000",
+    "SARVIS{0}_PORT": "tcp://10.0.0.1:8000",
+    "SARVIS{0}_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    "SARVIS{0}_PORT_8000_TCP_PROTO": "tcp",
+    "SARVIS{0}_PORT_8000_TCP_PORT": "8000",
+    "SARVIS{0}_PORT_8000_TCP_ADDR": "fd00::1",
+}
+DOCKER = {
+    "SARVIS{0}_NAME": "/web/sarvis",
+    "SARVIS{0}_PORT": "tcp://172.17.0.5:1883",
+    "SARVIS{0}_PORT_1883_TCP_START": "tcp://172.17.0.5:1883",
+    "SARVIS{0}_ENV_PATH": "/usr/bin",
+    "SARVIS{0}_ENV_SARVIS_BROKER__HOST": "0.0.0.0",
+}
+
+
+@pytest.mark.parametrize("service", ["", "_BRIDGE", "_BROKER", "_MQTT", "_EDGE", "_BRIDGE_1", "_CONFIG", "_HTTP_API"])
+@pytest.mark.parametrize("links", [KUBERNETES, DOCKER], ids=["Kubernetes", "Docker"])
+def test_what_an_orchestrator_says_of_a_service_of_our_name_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, service: str, links: dict[str, str]
+) -> None:
+    for name, value in links.items():
+        monkeypatch.setenv(name.format(service), value)
+    assert load().model_dump() == Settings().model_dump()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("SARVIS_BRIDGE__PROT", "8001", "SARVIS_BRIDGE__PORT"),
+        ("sarvis_bridge__prot", "8001", "SARVIS_BRIDGE__PORT"),
+        ("SARVIS_BRIDGE_PORT", "8001", "SARVIS_BRIDGE__PORT"),
+        ("SARVIS_MQTT", "mqtt://host", ""),
+        ("SARVIS_MQTT_URL", "mqtt://host", "SARVIS_MQTT__URL"),
+        ("SARVIS_EDGE__SERVICE_HOST", "10.0.0.1", ""),
+        ("SARVIS_BROKER_ENV_PATH", "/usr/bin", ""),
+        ("SARVIS_NAME", "sarvis", ""),
+    ],
+)
+def test_a_setting_misspelt_is_still_an_error_and_told_what_was_meant(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, hint: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"{name}.*{hint}"):
+        load()

@@ -3,6 +3,7 @@ import io
 import pytest
 from prometheus_client import generate_latest
 
+from contract.redaction import remember
 from contract.telemetry import REGISTRY, Tally, Unbreakable
 
 
@@ -42,3 +43,10 @@ def test_a_tally_is_told_like_any_counter() -> None:
     assert 'test_tally_total{status="good"} 2.0' in told
     assert 'test_tally_total{status="bad"} 0.0' in told
     assert "test_tally_alone_total 3.0" in told
+
+
+def test_a_log_line_holds_no_known_secret() -> None:
+    remember("hunter2-hunter2")
+    stream = io.StringIO()
+    Unbreakable(stream).write('{"error": "header b\'Bearer hunter2-hunter2\'"}\n')
+    assert stream.getvalue() == '{"error": "header b\'Bearer ***\'"}\n'

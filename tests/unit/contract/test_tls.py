@@ -217,6 +217,27 @@ async def test_a_port_without_tls_is_named_and_may_be_tried_again(ours: Authorit
     assert not is_final(error)
 
 
+@pytest.mark.parametrize("how", ["utf-8-sig", "utf-16", "indented"])
+async def test_certificates_and_keys_are_read_as_an_editor_saved_them(
+    ours: Authority, server: Certificate, tmp_path: Path, how: str
+) -> None:
+    def saved(path: Path) -> Path:
+        text = path.read_text(encoding="ascii")
+        copy = tmp_path / path.name
+        if how == "indented":
+            copy.write_text("\r\n".join(f"    {line}  " for line in text.splitlines()), encoding="ascii")
+        else:
+            copy.write_bytes(text.replace("\n", "\r\n").encode(how))
+        return copy
+
+    client = ours.issue("client", file="client-as-saved")
+    serving = server_context(saved(server.cert), saved(server.key), saved(ours.ca_file), who="bridge")
+    pair = (saved(client.cert), saved(client.key))
+    trusting = client_context(saved(ours.ca_file), *pair, who="mqtt")
+    async with echoing(serving) as port, calling(port, trusting) as call:
+        assert await call.echo(b"hello") == b"hello"
+
+
 def test_what_has_nothing_to_do_with_tls_is_not_explained() -> None:
     refused = ConnectionRefusedError(111, "Connection refused")
     assert explain(refused, "h", who="app", peer="the server") is None

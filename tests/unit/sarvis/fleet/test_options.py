@@ -100,7 +100,7 @@ def test_a_token_that_is_not_there_names_its_file(tmp_path: Path) -> None:
 
 def test_no_signing_key_is_made_that_no_bridge_knows(tmp_path: Path) -> None:
     settings = Settings(auth=AuthSettings(mode="required", key_file=tmp_path / "keys"))
-    with pytest.raises(StartError, match=r"auth\.key_file"):
+    with pytest.raises(SettingsError, match=r"auth\.key_file"):
         tokens_of(settings, None, SystemClock())
     assert not (tmp_path / "keys").exists()
 
