@@ -191,7 +191,7 @@ class PunctualProtocol(HttpToolsProtocol):
     def _complete_target(self) -> None:
         """`http://host` means `http://host/`."""
         target = httptools.parse_url(self.url)
-        if target.path is None:
+        if not target.path:
             self.url = b"/?" + target.query if target.query else b"/"
 
     def on_body(self, body: bytes) -> None:

@@ -61,7 +61,7 @@ def test_a_contact_that_nobody_can_resolve_is_doubted_and_taken(contact: str) ->
         "mailto:<me@sarvis.dev>",
         "mailto:me@sarvis.dev\n",
         "https://localhost",
-        "https://sarvis.dev/",
+        "https://sarvis.dev/contact",
         "https://sarvis.dev:8443",
         "http://sarvis.dev",
         "https://[::1]",

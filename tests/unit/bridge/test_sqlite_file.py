@@ -72,6 +72,7 @@ def test_a_missed_wake_of_before_is_kept_without_a_date_of_receipt(path: Path) -
     keep(path, [old])
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("ALTER TABLE missed DROP COLUMN received_at")
+        connection.execute("ALTER TABLE service DROP COLUMN opened")
         connection.execute("UPDATE alembic_version SET version_num = '0003'")
     keep(path, [new])
     assert load(path).missed == [old, new]
