@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Request
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from bridge.auth.doorkeeper import principal_of
 from bridge.service import Bridge
@@ -29,6 +29,17 @@ BEHIND = "The device runs with an older copy of its state; update it, or delete 
 
 AnyText = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 """Any text that UTF-8 can carry; the body's limit is far below this one."""
+
+
+TRUTH_OR_ABSENT = {
+    "anyOf": [
+        {"type": "boolean"},
+        {"enum": [None, "", 0, 1, "true", "false"]},
+        {"type": "array", "maxItems": 0},
+        {"type": "object", "maxProperties": 0},
+    ]
+}
+"""What callers write for true, false and an absent value, for the description."""
 
 
 class Trigger(BaseModel):
@@ -62,7 +73,7 @@ class RemoveBody(BaseModel):
     model_config = example({"device_id": "jetson-1"})
 
     device_id: DeviceId
-    give_up: Annotated[bool, BeforeValidator(absent_is_default)] = Field(
+    give_up: Annotated[bool, BeforeValidator(absent_is_default), WithJsonSchema(TRUTH_OR_ABSENT)] = Field(
         default=False, description="do not wait any longer for the device to confirm that it is logged out"
     )
 
