@@ -1,7 +1,6 @@
 """A broker and an open bridge for pages that need no more."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -34,12 +33,21 @@ def gate(bridge: Bridge) -> Iterator[Gate]:
         yield it
 
 
-@pytest.fixture
-def handset(gate: Gate, tmp_path: Path) -> Iterator[Phone]:
-    """A phone behind the gate."""
-    with phone(tmp_path, gate.origin) as it:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
+    """A browser takes seconds to start. Each test has an address of its own, so nothing is kept of the last one."""
+    with phone(tmp_path_factory.mktemp("shared"), "") as it:
         yield it
-        assert it.faults == []
+
+
+@pytest.fixture
+def handset(shared: Phone, gate: Gate) -> Iterator[Phone]:
+    """A phone behind the gate."""
+    shared.origin = gate.origin
+    yield shared
+    faults = list(shared.faults)
+    shared.clear()
+    assert faults == []
 
 
 @pytest.fixture

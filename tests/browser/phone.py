@@ -51,12 +51,23 @@ class Phone:
             self._browser.send("BackgroundService.startObserving", {"service": service})
             self._browser.send("BackgroundService.setRecording", {"shouldRecord": True, "service": service})
 
-    def open(self, fragment: str = "") -> Page:
-        """The page in a new tab, as far as it is drawn."""
+    def open(self, fragment: str = "", *, script: str = "") -> Page:
+        """The page in a new tab, as far as it is drawn; `script` runs in this tab before the page's own."""
         page = self.context.new_page()
+        if script:
+            page.add_init_script(script)
         page.goto(f"{self.origin}/app/{fragment}")
         page.wait_for_selector("#login:not([hidden]), #home:not([hidden])")
         return page
+
+    def clear(self) -> None:
+        """Close all tabs; what was changed for them ends."""
+        for page in self.context.pages[1:]:
+            page.close()
+        self.context.unroute_all(behavior="ignoreErrors")
+        self.context.set_offline(False)
+        self.faults.clear()
+        self._events.clear()
 
     def log_in(self, page: Page, *, token: str | None = None, uid: str | None = None) -> None:
         """As a person does it, by keyboard; until the page is connected."""

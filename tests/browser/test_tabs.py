@@ -21,10 +21,22 @@ COUNTS = """
 ONE_RING = 6
 
 
+class Counted:
+    """A phone whose tabs count their tones."""
+
+    def __init__(self, handset: Phone) -> None:
+        self.handset = handset
+
+    def open(self, script: str = "") -> Page:
+        return self.handset.open(script=COUNTS + script)
+
+    def log_in(self, page: Page, uid: str) -> None:
+        self.handset.log_in(page, uid=uid)
+
+
 @pytest.fixture
-def counted(handset: Phone) -> Phone:
-    handset.context.add_init_script(COUNTS)
-    return handset
+def counted(handset: Phone) -> Counted:
+    return Counted(handset)
 
 
 @contextmanager
@@ -61,7 +73,7 @@ def calls_shown(page: Page) -> str:
 
 
 def test_a_seen_tab_rings_while_the_one_that_led_stands_still_and_it_is_one_ring_in_all(
-    counted: Phone, bridge: Bridge, mqtt: Mqtt, uid: str
+    counted: Counted, bridge: Bridge, mqtt: Mqtt, uid: str
 ) -> None:
     first = counted.open()
     counted.log_in(first, uid=uid)
@@ -89,7 +101,7 @@ def test_a_seen_tab_rings_while_the_one_that_led_stands_still_and_it_is_one_ring
 
 
 def test_a_seen_tab_logs_out_while_the_one_that_led_stands_still_and_that_one_does_not_come_back(
-    counted: Phone, bridge: Bridge, uid: str
+    counted: Counted, bridge: Bridge, uid: str
 ) -> None:
     first = counted.open()
     counted.log_in(first, uid=uid)
@@ -106,7 +118,7 @@ def test_a_seen_tab_logs_out_while_the_one_that_led_stands_still_and_that_one_do
     assert answer.status_code == 409
 
 
-def test_a_frozen_tab_gives_the_lead_away_and_a_crashed_one_loses_it(counted: Phone, mqtt: Mqtt, uid: str) -> None:
+def test_a_frozen_tab_gives_the_lead_away_and_a_crashed_one_loses_it(counted: Counted, mqtt: Mqtt, uid: str) -> None:
     tabs = [counted.open()]
     counted.log_in(tabs[0], uid=uid)
     tabs += [counted.open(), counted.open()]
@@ -131,15 +143,15 @@ def test_a_frozen_tab_gives_the_lead_away_and_a_crashed_one_loses_it(counted: Ph
     assert tones(tabs[0], last) == [0, ONE_RING]
 
 
-def test_the_tab_that_is_seen_leads_not_a_hidden_one(counted: Phone, bridge: Bridge, mqtt: Mqtt, uid: str) -> None:
-    counted.context.add_init_script("""
+def test_the_tab_that_is_seen_leads_not_a_hidden_one(counted: Counted, bridge: Bridge, mqtt: Mqtt, uid: str) -> None:
+    hides = """
         let seen = "visible";
         Object.defineProperty(Document.prototype, "visibilityState", { get: () => seen });
         globalThis.show = (state) => { seen = state; document.dispatchEvent(new Event("visibilitychange")); };
-    """)
-    first = counted.open()
+    """
+    first = counted.open(hides)
     counted.log_in(first, uid=uid)
-    second = counted.open()
+    second = counted.open(hides)
     connected(second)
     leads = "localStorage['sarvis.leader']"
     before = first.evaluate(leads)
@@ -152,14 +164,15 @@ def test_the_tab_that_is_seen_leads_not_a_hidden_one(counted: Phone, bridge: Bri
     assert bridge.metric("sarvis_app_connections") == 1
 
 
-def test_tabs_that_are_opened_at_once_are_one_app(counted: Phone, bridge: Bridge, mqtt: Mqtt, uid: str) -> None:
+def test_tabs_that_are_opened_at_once_are_one_app(counted: Counted, bridge: Bridge, mqtt: Mqtt, uid: str) -> None:
     page = counted.open()
     counted.log_in(page, uid=uid)
     page.close()
     wait_for("no socket", lambda: bridge.metric("sarvis_app_connections") == 0)
-    pages = [counted.context.new_page() for _ in range(4)]
+    pages = [counted.handset.context.new_page() for _ in range(4)]
     for page in pages:
-        page.evaluate("(to) => { setTimeout(() => { location = to; }, 300); }", f"{counted.origin}/app/")
+        page.add_init_script(COUNTS)
+        page.evaluate("(to) => { setTimeout(() => { location = to; }, 300); }", f"{counted.handset.origin}/app/")
     for page in pages:
         page.wait_for_url("**/app/")
         connected(page)
@@ -174,13 +187,13 @@ def test_tabs_that_are_opened_at_once_are_one_app(counted: Phone, bridge: Bridge
 
 
 def test_in_a_browser_without_channels_between_tabs_one_of_them_acts_all_the_same(
-    counted: Phone, bridge: Bridge, mqtt: Mqtt, uid: str
+    counted: Counted, bridge: Bridge, mqtt: Mqtt, uid: str
 ) -> None:
-    counted.context.add_init_script("delete globalThis.BroadcastChannel; delete Navigator.prototype.locks;")
-    first = counted.open()
+    old = "delete globalThis.BroadcastChannel; delete Navigator.prototype.locks;"
+    first = counted.open(old)
     assert first.evaluate("[typeof BroadcastChannel, typeof navigator.locks]") == ["undefined"] * 2
     counted.log_in(first, uid=uid)
-    second = counted.open()
+    second = counted.open(old)
     connected(second)
     mqtt.wake("kitchen", uid)
     assert calls_shown(first) == calls_shown(second) == "kitchen calls you"
