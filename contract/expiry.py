@@ -134,6 +134,6 @@ def _ends_of(path: Path | None) -> list[datetime]:
 
     try:
         found = x509.load_pem_x509_certificates(path.expanduser().read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # the last one: no home folder
         return []
     return [one.not_valid_after_utc for one in found]

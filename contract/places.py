@@ -22,6 +22,14 @@ def at_home(path: Path, setting: str) -> Path:
         ) from None
 
 
+def where_at_home(path: Path) -> Path | None:
+    """The path as above; None where there is no home, so that nothing can be there."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return None
+
+
 def kept_at_home(path: Path, setting: str) -> Path:
     """`at_home` for a folder or file that is made when it is missing; a home that cannot hold it is an error, too."""
     place = at_home(path, setting)

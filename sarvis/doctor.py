@@ -22,6 +22,7 @@ from contract.checkup import Finding
 from contract.clock import SystemClock
 from contract.errors import SarvisError
 from contract.mqtt import MqttSession
+from contract.places import where_at_home
 from contract.redaction import describe_request, redact, shown_url
 from contract.secrets import secret_of
 from contract.sections.edge import EdgeSettings
@@ -85,12 +86,13 @@ def _clock(now: datetime, synchronised: bool | None) -> Finding:
 
 def _endings(settings: Settings, now: datetime) -> Iterator[Finding]:
     """Of certificates that this machine shows or trusts, and of those in the folder of its broker."""
-    certs_of_broker = settings.broker.dir.expanduser() / CERTS
+    folder = where_at_home(settings.broker.dir)
+    of_broker = [] if folder is None else sorted((folder / CERTS).glob("*.crt"))
     shown = {
         "bridge.tls_cert": settings.bridge.tls_cert,
         "broker.tls_cert": settings.broker.tls_cert,
         "mqtt.cert_file": settings.mqtt.cert_file,
-        **{str(path): path for path in sorted(certs_of_broker.glob("*.crt"))},
+        **{str(path): path for path in of_broker},
     }
     trusted = {
         "mqtt.ca_file": settings.mqtt.ca_file,

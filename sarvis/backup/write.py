@@ -18,6 +18,7 @@ from broker.plan import DATA, PID_FILE
 from broker.store import NAME as MESSAGES
 from contract.errors import SettingsError, StartError
 from contract.files import SECRET
+from contract.places import where_at_home
 from contract.sections.base import Section
 from contract.settings import Settings
 from sarvis.backup import manifest
@@ -115,8 +116,9 @@ def _named(settings: Settings, config: Path | None) -> Iterator[Path]:
         assert isinstance(table, Section)  # noqa: S101 - every one is
         for name in type(table).model_fields:
             value = getattr(table, name)
-            if isinstance(value, Path) and value.expanduser().is_file():
-                yield _place(value)
+            place = where_at_home(value) if isinstance(value, Path) else None
+            if place is not None and place.is_file():
+                yield _place(place)
 
 
 def _copy_ledger(path: Path, copy: Path) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import SettingsError
-from contract.places import at_home, kept_at_home
+from contract.places import at_home, kept_at_home, where_at_home
 
 
 def test_a_path_that_does_not_begin_at_home_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +25,9 @@ def test_a_home_that_cannot_hold_it_is_named_with_the_setting(monkeypatch: pytes
     with pytest.raises(SettingsError, match=r"setting x\.y: ~/a/b cannot be made.*absolute path"):
         kept_at_home(Path("~/a/b"), "x.y")
     assert at_home(Path("~/a/b"), "x.y") == Path("/proc/a/b")
+
+
+def test_what_is_only_looked_for_is_nowhere_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert where_at_home(Path("~/a")) == tmp_path / "a"
+    assert where_at_home(Path("~nobody-of-this-name/a")) is None
