@@ -37,9 +37,11 @@ let pairing = null; // the Jetson to log in on as soon as there is a connection
 let question = null; // another user, whom a link is for
 let slow = false; // a log-out takes longer than a person expects
 let saying = 0; // until the log-out that was said on the socket is answered
+let ticked_at = Date.now();
 let people_at = 0; // when the tabs last told each other who is here
 let settling = 0;
 let led = false;
+let followed = null; // the tab that leads, if it is another one
 let away = false; // the browser has put this page aside
 
 const view = new View(store.get("language"), () => ({
@@ -83,6 +85,14 @@ function hear(data) {
 // Says what `leading` wants the other tabs to hear, and acts when the lead has come or gone.
 function lead(messages) {
   messages.forEach((message) => tabs.post({ leading: message }));
+  if (leading.leader !== followed) {
+    followed = leading.leader;
+    // A browser gives a tab that stood still nothing of what was said meanwhile.
+    if (followed) {
+      freshen();
+      tabs.post({ newcomer: true });
+    }
+  }
   if (leading.leads === led) return;
   led = leading.leads;
   if (leading.leads) {
@@ -104,8 +114,15 @@ function still_leads() {
 }
 
 function tick() {
+  look_around();
+  ticked_at = Date.now();
   if (leading.leads && !still_leads()) lead(leading.doubt(Date.now()));
   else lead(leading.tick(Date.now()));
+}
+
+// A tab that stood still was told nothing, and does not know that it stood still.
+function look_around() {
+  if (Math.abs(Date.now() - ticked_at) > 3 * TICK_MS) freshen();
 }
 
 // Another tab may have been told what this one was not: while it was frozen, for one.
@@ -152,9 +169,10 @@ function become(next, notice = null, acts = false) {
   people_at = Date.now();
   store.set("user", next);
   store.set("wishes", wishes.stored());
-  if (acts) take_lead();
+  if (acts && leading.role !== "out") take_lead();
   tabs.post({ people: { user: next, wishes: wishes.stored() }, notice });
   arrive(next, notice);
+  if (acts) take_lead();
 }
 
 function arrive(next, notice = null) {
@@ -199,7 +217,10 @@ function drop() {
 function connect() {
   const mine = new Connection({
     origin: location.origin, uid: user.uid, token: user.token, client: client(),
-    on: (event) => { if (connection === mine) told(event); },
+    on: (event) => {
+      look_around();
+      if (connection === mine) told(event);
+    },
   });
   connection = mine;
   mine.start();

@@ -34,14 +34,14 @@ export class Leading {
 
   // A person acts in this tab, or it is the one to act for another reason.
   claim(now) {
-    this.role = "leading";
+    Object.assign(this, { role: "leading", leader: null });
     this.term = Math.max(this.term + 1, now);
     return [this.#message("life")];
   }
 
   // Another tab seems to lead, though this one has not heard it.
   doubt(now) {
-    Object.assign(this, { role: "asking", asked_at: now });
+    Object.assign(this, { role: "asking", asked_at: now, leader: null });
     return [this.#message("ask")];
   }
 
