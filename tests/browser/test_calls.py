@@ -29,7 +29,7 @@ def rings(page: Page, mqtt: Mqtt, device: str, uid: str) -> str:
 
 
 def calls(page: Page) -> list[str]:
-    return [text.split("\n")[0] for text in page.locator("#calls li").all_inner_texts()]
+    return page.locator("#calls li strong").all_inner_texts()
 
 
 def test_a_connection_that_never_comes_about_is_given_up_and_made_anew(
