@@ -185,6 +185,8 @@ def _back(target: Target) -> Peer:
 def _go_away(target: Target, bridge: Peer) -> None:
     with Peer(target, target.device.credential, "device", clean=False) as device:
         device.subscribe(target.login())
+    # Until the broker has read the DISCONNECT, it may hand messages to a socket that nobody reads any more.
+    time.sleep(QUIET_S)
     for number in range(QUEUED):
         bridge.publish(target.login(), f"queued {number}".encode())
 
@@ -194,7 +196,7 @@ def _come_back(target: Target) -> int:
         return len({each for each in device.payloads(target.login()) if each.startswith(b"queued")})
 
     with Peer(target, target.device.credential, "device", clean=False) as device:
-        wait(lambda: queued() == QUEUED, 2.0)
+        wait(lambda: queued() == QUEUED)
         came = queued()
     _forget(target)
     return came

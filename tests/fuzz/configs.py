@@ -26,12 +26,18 @@ TABLES: dict[str, type[BaseModel]] = {
     for section, field in Settings.model_fields.items()
     if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 }
+
+
+def _is_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
+
+
 NAMES = sorted((section, key) for section, table in TABLES.items() for key in table.model_fields)
 SECRETS = sorted(
     (section, key)
     for section, table in TABLES.items()
     for key, field in table.model_fields.items()
-    if SecretStr in get_args(field.annotation) or field.annotation is SecretStr
+    if _is_secret(field.annotation)
 )
 
 

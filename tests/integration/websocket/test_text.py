@@ -60,7 +60,7 @@ def test_every_character_may_be_said(bridge: Bridge) -> None:
         assert app.told("error") == []
 
 
-@pytest.mark.parametrize("text", [b"", b"\0", b"\0" * 100, b"x\0y", b'{"type":"heart\0beat"}', b"\xef\xbb\xbf{}"])
+@pytest.mark.parametrize("text", [b"", b"\0", b"\0" * 100, b"x\0y", b'{"type":"heart\0beat"}'])
 def test_what_is_text_but_no_message_is_told_so(bridge: Bridge, text: bytes) -> None:
     with App(bridge.port) as app:
         app.say(frame(TEXT, text))
