@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,9 +36,9 @@ class ForeignBroker(Service):
         self._process: subprocess.Popen[bytes] | None = None
         self._line = self.line(folder)
 
+    @abstractmethod
     def line(self, folder: Path) -> list[str]:
         """How it is started; skips by name what is not here."""
-        raise NotImplementedError
 
     @property
     def url(self) -> str:

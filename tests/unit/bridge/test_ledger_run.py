@@ -83,6 +83,13 @@ def test_after_a_kill_an_operator_who_wrote_keeps_no_bridge_from_starting(path: 
     assert devices(path) == ["later", "more"]
 
 
+def test_after_a_kill_a_copy_is_whole_once_an_operator_has_written(path: Path, tmp_path: Path) -> None:
+    killed(path, LATER)
+    keep(path, [Device("more", state="added")], alone=False)
+    copies(path, tmp_path / "copy", ("",))
+    assert devices(tmp_path / "copy" / "ledger.db", writes=False) == ["later", "more"]
+
+
 def test_after_a_kill_another_program_may_have_moved_the_log_into_the_file(path: Path) -> None:
     killed(path, LATER)
     with closing(sqlite3.connect(path)) as connection:

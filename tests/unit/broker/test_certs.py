@@ -192,6 +192,7 @@ def put_authority(
     *,
     kind: str = "RSA",
     ca: bool | None = True,
+    signs: bool = False,
     begins: datetime | None = None,
     below: tuple[x509.Certificate, certs.Key] | None = None,
 ) -> tuple[x509.Certificate, certs.Key]:
@@ -208,6 +209,8 @@ def put_authority(
     )
     if ca is not None:
         builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    if signs:
+        builder = builder.add_extension(certs._usage(authority=True), critical=True)
     signer = below[1] if below else key
     certificate = builder.sign(signer, certs.digest_for(signer))
     chain = [certificate, *([below[0]] if below else [])]
@@ -252,9 +255,9 @@ def test_the_authority_is_found_wherever_it_stands_in_its_file(tmp_path: Path) -
     issued.verify_directly_issued_by(whole[0])
 
 
-@pytest.mark.parametrize("ca", [False, None])
-def test_a_certificate_that_may_not_sign_is_no_authority(tmp_path: Path, ca: bool | None) -> None:
-    put_authority(tmp_path, ca=ca)
+@pytest.mark.parametrize(("ca", "signs"), [(False, False), (None, False), (False, True)])
+def test_a_certificate_that_may_not_sign_is_no_authority(tmp_path: Path, ca: bool | None, *, signs: bool) -> None:
+    put_authority(tmp_path, ca=ca, signs=signs)
     with pytest.raises(SettingsError, match="may sign no others"):
         certs.issue_server(tmp_path, ["localhost"])
 
