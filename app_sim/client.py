@@ -16,27 +16,28 @@ from websockets.typing import Subprotocol
 from app_sim.conversation import ESTABLISH_S, Conversation, Ending
 from app_sim.dialogue import Dialogue, Heard, SeenIds, encode
 from app_sim.events import AppEvent, EventHandler, EventKind
-from app_sim.reconnect import LOGGED_OUT, Reconnect, Retry, Stop, meaning, retry_after_s
+from app_sim.reconnect import Reconnect, Retry, Stop, meaning, retry_after_s
 from app_sim.wishes import Wishes
-from contract import tls
+from contract.app_socket import SUBPROTOCOL_V2, CloseCode
 from contract.clock import Clock
-from contract.credentials import clean
 from contract.errors import SettingsError
-from contract.messages import DEVICE_ID_PATTERN, check_uid
-from contract.redaction import describe, describe_request, redact, without_userinfo
+from contract.names import DEVICE_ID_PATTERN, check_uid
+from infra import tls
+from infra.credentials import clean
+from infra.redaction import describe, describe_request, redact, without_userinfo
 
-SUBPROTOCOL = Subprotocol("sarvis.v2")
+SUBPROTOCOL = Subprotocol(SUBPROTOCOL_V2)
 MAX_FRAME_BYTES = 256 * 1024
-"""Room for the longest `connection_established`: 20 missed wakes of 8 KiB."""
+"""Enough for the longest `connection_established`: 20 missed wakes of 8 KiB."""
 
 CLOSE_TIMEOUT_S = 2.0
 
 
 class _Connect(connect):
-    """Follows no redirect: the token is for the server that the user named."""
+    """Follows no redirect: the token is only for the server that the user named."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
-        """Every redirect is a refusal."""
+        """Treat every redirect as a refusal."""
         return exc
 
 
@@ -44,8 +45,8 @@ class AppClient:
     """An app of one user. Cancel `run` to quit.
 
     Args:
-        token: the user's token or None; asked before each connection, may raise SettingsError.
-        ca_file: who signed the server's certificate, when no authority did that this machine trusts; for wss only.
+    token: the user's token or None; called before each connection, may raise SettingsError.
+    ca_file: the authority of the server's certificate, if this machine does not trust it; for wss only.
     """
 
     def __init__(
@@ -78,16 +79,16 @@ class AppClient:
         self._logged_out = False
 
     async def run(self) -> Stop:
-        """Live until a final close; raises SettingsError when the address, the token or a file is unusable.
+        """Run until a final close; raises SettingsError if the address, the token or a file is unusable.
 
-        Later a file that cannot be read is a reason to try again: it may be just being renewed.
+        An unreadable file is later a reason to try again: it may be in the middle of a renewal.
 
-        When it is cancelled, the socket is closed with 1000 and CancelledError goes on.
+        When it is cancelled, the socket is closed with 1000 and CancelledError is raised on.
         """
         try:
             while isinstance(decision := await self._live_once(), Retry):
                 self._emit("retry", detail=decision.reason, code=decision.code, delay_s=decision.delay_s)
-                await asyncio.sleep(decision.delay_s)
+                await self._clock.sleep(decision.delay_s)
         except asyncio.CancelledError:
             self._emit("stopped", detail="quit")
             raise
@@ -95,17 +96,17 @@ class AppClient:
         return decision
 
     def login(self, device_id: str) -> None:
-        """Ask for a session on a device, now or as soon as connected; raises SettingsError for what cannot be."""
+        """Request a session on a device, now or once connected; raises SettingsError if that is impossible."""
         if self.legacy:
-            raise SettingsError("a legacy app cannot log in on a device; leave --legacy away")
+            raise SettingsError("a legacy app cannot log in on a device; remove --legacy")
         if not re.fullmatch(DEVICE_ID_PATTERN, device_id):
-            raise SettingsError(f"{device_id!r} is no device id: 1 to 64 of A-Z a-z 0-9 _ -")
+            raise SettingsError(f"{device_id!r} is not a device id: 1 to 64 of A-Z a-z 0-9 _ -")
         self._wishes.wish("login", encode({"type": "login", "device_id": device_id}))
 
     def logout(self) -> None:
-        """Log the user out everywhere, now or as soon as connected; `run` ends when the server has done it."""
+        """Log the user out everywhere, now or once connected; `run` ends when the server has confirmed it."""
         if self.legacy:
-            raise SettingsError("a legacy app cannot log out; leave --legacy away")
+            raise SettingsError("a legacy app cannot log out; remove --legacy")
         self._logout_wanted = True
         self._wishes.settle("login")
         self._wishes.wish("logout", encode({"type": "logout"}))
@@ -149,17 +150,17 @@ class AppClient:
         except OSError as failure:
             return self._after(failure)
         except InvalidHandshake as failure:
-            # The text may come from the server, which was told the token.
+            # The text may come from the server, which received the token.
             return self._reconnect.after_failure(f"no connection: {describe(failure, token or '')}")
         except InvalidURI as fault:
             raise SettingsError(
-                f"setting app.url: {without_userinfo(self.address)} is no address: {fault.msg}"
+                f"setting app.url: {without_userinfo(self.address)} is not an address: {fault.msg}"
             ) from None
         except ValueError as fault:
             raise SettingsError(f"setting app.url: {describe(fault, token or '')}") from None
 
     async def _connect(self, token: str | None, context: ssl.SSLContext | None) -> ClientConnection:
-        """Open the socket; a legacy app says its token in the address, for it offers no subprotocol."""
+        """Open the socket; a legacy app sends its token in the address, because it offers no subprotocol."""
         uri, offered = self.address, None
         if not self.legacy:
             offered = [SUBPROTOCOL, *([Subprotocol(token)] if token else [])]
@@ -187,7 +188,7 @@ class AppClient:
 
     def _decide(self, ending: Ending) -> Retry | Stop:
         self._emit("closed", code=ending.code, detail=meaning(ending.code, ending.reason))
-        if self._logged_out or (self._logout_wanted and ending.code == LOGGED_OUT):
+        if self._logged_out or (self._logout_wanted and ending.code == CloseCode.LOGGED_OUT):
             return Stop("logged out", ending.code, wanted=True)
         return self._reconnect.after_close(ending.code, ending.reason, lived_s=ending.lived_s)
 
@@ -212,7 +213,7 @@ class AppClient:
         delay_s: float | None = None,
         missed: list[dict[str, Any]] | None = None,
     ) -> None:
-        detail = detail and redact(detail)  # a server's words, too
+        detail = detail and redact(detail)  # a server's text, too
         self._on_event(AppEvent(kind, self._clock.utc_now().timestamp(), message, detail, code, delay_s, missed))
 
 
@@ -220,7 +221,7 @@ def address(url: str, uid: str, client: str | None = None) -> str:
     """The WebSocket address of a user; raises SettingsError."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises ValueError when it is no port
+        _ = parts.port  # raises ValueError for an invalid port
     except ValueError as fault:
         raise SettingsError(f"setting app.url: {describe_request(fault, url)}") from None
     if parts.scheme not in {"ws", "wss"} or not parts.hostname or parts.query or parts.fragment:

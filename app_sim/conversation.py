@@ -12,17 +12,17 @@ from app_sim.dialogue import Dialogue, Heard
 from app_sim.reconnect import ABNORMAL
 from app_sim.wishes import Wishes
 from contract.clock import Clock
-from contract.telemetry import get_logger
+from infra.telemetry import get_logger
 
 ESTABLISH_S = 10.0
-"""How long an attempt to connect may take, from the name to the server's `connection_established`."""
+"""How long an attempt to connect may take, from the name look-up to the server's `connection_established`."""
 
 log = get_logger("app")
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a connection ended; without `code` the app gave it up for the `reason`."""
+    """How a connection ended; without `code` the app ended it for the `reason`."""
 
     code: int | None
     reason: str
@@ -30,7 +30,7 @@ class Ending:
 
 
 class Conversation:
-    """Reads, beats and sends wishes on one socket. Closes the socket."""
+    """Reads frames, sends heartbeats and wishes on one socket. Closes the socket."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Conversation:
         self._gave_up: str | None = None
 
     async def run(self) -> Ending:
-        """Live until the connection ends; when cancelled, the socket is closed with 1000 first."""
+        """Run until the connection ends; when cancelled, the socket is closed with 1000 first."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 helpers = [
@@ -65,7 +65,7 @@ class Conversation:
                     helper.cancel()
         finally:
             await self._socket.close()
-        # A server that takes connections and never greets is no better than one that is away.
+        # A server that accepts connections without a first frame is as good as unreachable.
         lived_s = self._clock.monotonic() - self._lives_since if self._established.is_set() else 0.0
         if self._gave_up is not None:
             return Ending(None, self._gave_up, lived_s)
@@ -81,23 +81,20 @@ class Conversation:
                     self._established.set()
                 self._on_heard(heard)
                 if heard.answer is not None:
-                    with suppress(ConnectionClosed):  # what came before the close is still to be read
+                    with suppress(ConnectionClosed):  # frames before the close are still to be read
                         await self._socket.send(heard.answer)
 
     async def _beat(self) -> None:
         with suppress(ConnectionClosed):
-            try:
-                async with asyncio.timeout(self._establish_s):
-                    await self._established.wait()
-            except TimeoutError:
+            if not await self._clock.wait(self._established, self._establish_s):
                 self._gave_up = "the server sent no connection_established"
             while self._gave_up is None:
                 frame = self._dialogue.heartbeat(self._clock.monotonic())
                 if frame is None:
-                    self._gave_up = "the server answers no heartbeat"
+                    self._gave_up = "the server does not answer heartbeats"
                     break
                 await self._socket.send(frame)
-                await asyncio.sleep(self._dialogue.interval_s)
+                await self._clock.sleep(self._dialogue.interval_s)
             await self._socket.close()
 
     async def _send_wishes(self) -> None:

@@ -1,4 +1,4 @@
-"""What an app says and hears on one connection; decides without I/O."""
+"""What an app sends and receives on one connection; decides without I/O."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from app_sim.events import EventKind
 DEFAULT_INTERVAL_S = 30.0
 MISSING_INTERVALS = 3
 MIN_SILENCE_S = 2.0
-"""A server may take a second to ack (it commits first), so very short intervals do not make it a dead one."""
+"""A server may need a second to ack (it commits first), so very short intervals must not count as a dead server."""
 
 _INTERVAL_LIMITS_S = (0.1, 3600.0)
 _REMEMBERED_IDS = 1024
@@ -21,10 +21,10 @@ _REMEMBERED_IDS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a frame from the server was, and the frame to answer it with, if any.
+    """A frame from the server, and the frame to answer it with, if any.
 
     Attributes:
-        missed: of a `connected`, the missed wakes for which this app has not rung.
+    missed: of a `connected`, the missed wakes for which this app has not rung.
     """
 
     kind: EventKind
@@ -35,13 +35,13 @@ class Heard:
 
 
 class SeenIds:
-    """The last ids that came, so that each rings once; lives longer than a connection."""
+    """The newest received ids, so that each rings once; outlives a connection."""
 
     def __init__(self) -> None:
         self._ids: OrderedDict[str, None] = OrderedDict()
 
     def add(self, new_id: str) -> bool:
-        """Remember an id; True when it was not known."""
+        """Remember an id; True if it is new."""
         known = new_id in self._ids
         self._ids[new_id] = None
         self._ids.move_to_end(new_id)
@@ -57,7 +57,7 @@ class Dialogue:
     """One connection, with `sarvis.v2` or exactly as the first guide documents it.
 
     Args:
-        asked_at: when the attempt to connect began, in the monotonic seconds of `now` below.
+    asked_at: when the attempt to connect began, in the monotonic seconds of `now` below.
     """
 
     def __init__(self, *, v2: bool, seen: SeenIds, interval_s: float | None = None, asked_at: float = 0.0) -> None:
@@ -72,7 +72,7 @@ class Dialogue:
         self._waiting_since = 0.0
 
     def hear(self, frame: str | bytes, now: float) -> Heard:
-        """Take a frame from the server; whatever it is, nothing is raised."""
+        """Process a frame from the server; never raises."""
         message = _decode(frame)
         if message is None:
             return Heard("unknown", detail="a frame that is no JSON object")
@@ -101,10 +101,10 @@ class Dialogue:
         return Heard("unknown", message, "a message that this app does not know")
 
     def heartbeat(self, now: float) -> str | None:
-        """The next heartbeat; None when the server has left too many without an answer: it is dead.
+        """The next heartbeat; None if the server has left too many unanswered: it counts as dead.
 
         Args:
-            now: monotonic seconds.
+        now: monotonic seconds.
         """
         patience_s = max(MISSING_INTERVALS * self.interval_s, MIN_SILENCE_S)
         if self._unanswered >= MISSING_INTERVALS and now - self._waiting_since >= patience_s:
@@ -126,7 +126,7 @@ class Dialogue:
         return Heard("message", message, "duplicate", answer)
 
     def _missed(self, message: dict[str, Any]) -> list[dict[str, Any]] | None:
-        """A confirmation that came too late leaves a wake among the missed for which this app rang."""
+        """A confirmation that came too late leaves among the missed a wake for which this app rang."""
         missed = message.get("missed")
         if not self.v2 or not isinstance(missed, list):
             return None
@@ -145,7 +145,7 @@ def encode(message: Mapping[str, Any]) -> str:
 
 
 def _decode(frame: str | bytes) -> dict[str, Any] | None:
-    """The JSON object in a text frame, or None; numbers that JSON cannot write are refused."""
+    """The JSON object in a text frame, or None; numbers outside of JSON are refused."""
     if isinstance(frame, bytes):
         return None
     try:
@@ -158,5 +158,5 @@ def _decode(frame: str | bytes) -> dict[str, Any] | None:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError("no finite number")
+        raise ValueError("not a finite number")
     return number

@@ -1,4 +1,4 @@
-"""What an app tells about its life."""
+"""The events of an app."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ EventKind = Literal["connecting", "connected", "message", "voice_command", "unkn
 
 @dataclass(frozen=True, slots=True)
 class AppEvent:
-    """One moment of an app's life.
+    """One event of an app.
 
     Attributes:
-        kind: `voice_command` is one that rings; a duplicate of it, or one that is over, is a `message`. `unknown` is
-            ignored by the app.
-        at: seconds since 1970, of this machine.
-        message: the server's message, as it came.
-        detail: one line for people.
-        code: the WebSocket close code, or the HTTP status of a refusal; None when there was none.
-        delay_s: until the next try.
-        missed: of a `connected`, the wakes that nobody took while the user was away.
+    kind: `voice_command` is one that rings; a duplicate of it, or one that is over, is a `message`. `unknown` is
+    ignored by the app.
+    at: seconds since 1970, of this machine.
+    message: the server's message, as it came.
+    detail: one line for people.
+    code: the WebSocket close code, or the HTTP status of a refusal; None if there was none.
+    delay_s: until the next attempt.
+    missed: of a `connected`, the wakes that no app accepted while the user was away.
     """
 
     kind: EventKind

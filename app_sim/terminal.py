@@ -1,4 +1,4 @@
-"""The app's face in a terminal: prints its events, takes lines from the keyboard."""
+"""The app's terminal: prints its events, reads lines from the keyboard."""
 
 import asyncio
 import io
@@ -26,7 +26,7 @@ _STYLES = {"voice_command": "bold green", "connected": "cyan", "stopped": "bold"
 
 
 class Terminal:
-    """Shows events on standard output, one line each; `on_gone` is called when nobody reads it any more."""
+    """Shows events on standard output, one line each; `on_gone` is called when the output was closed."""
 
     def __init__(self, *, as_json: bool, on_gone: Callable[[], None]) -> None:
         self._as_json = as_json
@@ -43,20 +43,18 @@ class Terminal:
                 typer.echo(json_line(event))
             else:
                 self._console.print(pretty_line(event))
-        except (BrokenPipeError, SystemExit):  # rich turns the first into the second
-            # Python flushes standard output once more at exit; that must not fail again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (OSError, SystemExit):  # rich turns a broken pipe into SystemExit
             self._on_gone()
 
 
 def json_line(event: AppEvent) -> str:
-    """One JSON object: event, at, and what else the event has; Hangul unescaped."""
+    """One JSON object: event, at, and the event's other fields; Hangul unescaped."""
     fields = {name: value for name, value in asdict(event).items() if value is not None}
     return json.dumps({"event": fields.pop("kind"), **fields}, ensure_ascii=False)
 
 
 def pretty_line(event: AppEvent) -> Text:
-    """A line for people; what came from outside is shown with its control characters escaped."""
+    """A line for people; control characters in received text are escaped."""
     at = datetime.fromtimestamp(event.at, UTC).astimezone()
     return Text.assemble((f"{at:%H:%M:%S} ", "dim"), Text(printable(_words(event)), style=_STYLES.get(event.kind, "")))
 
@@ -86,7 +84,7 @@ def _words(event: AppEvent) -> str:
 
 
 def _missed(wake: dict[str, Any]) -> str:
-    """By the date of the bridge: the clock of a device may stand in 1970."""
+    """With the bridge's date: the clock of a device may be in 1970."""
     try:
         at = f" {datetime.fromisoformat(str(wake.get('received_at'))).astimezone():%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError, OSError):
@@ -100,7 +98,7 @@ def _answer(message: dict[str, Any]) -> str:
 
 
 def obey(line: str, client: AppClient, on_quit: Callable[[], None]) -> None:
-    """Do what the user typed; a line that is no command is answered on standard error."""
+    """Carry out a typed line; an unknown command is answered on standard error."""
     try:
         match line.split():
             case []:
@@ -122,7 +120,7 @@ def listen(loop: asyncio.AbstractEventLoop, on_line: Callable[[str], None]) -> N
     try:
         descriptor = sys.stdin.fileno()
     except (AttributeError, ValueError, OSError):
-        return  # closed, or replaced by something that is no file
+        return  # closed, or replaced by something other than a file
     if os.isatty(descriptor) and os.tcgetpgrp(descriptor) != os.getpgrp():
         return  # a job in the background would be stopped by reading from its terminal
     threading.Thread(target=_read_lines, args=(descriptor, loop, on_line), name="stdin", daemon=True).start()
@@ -137,7 +135,7 @@ def _read_lines(descriptor: int, loop: asyncio.AbstractEventLoop, on_line: Calla
             loop.call_soon_threadsafe(_handle, on_line, line.decode(errors="replace"), handled)
             handled.wait()
     except (OSError, RuntimeError):
-        return  # the terminal went away, or the loop has ended
+        return  # the terminal was closed, or the loop has ended
 
 
 def _handle(on_line: Callable[[str], None], line: str, handled: threading.Event) -> None:

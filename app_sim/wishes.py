@@ -1,4 +1,4 @@
-"""What the app's user asked of the server and the server has not yet answered."""
+"""Requests of the app's user that the server has not yet answered."""
 
 import asyncio
 from typing import Literal
@@ -7,7 +7,7 @@ WishKind = Literal["login", "logout"]
 
 
 class Wishes:
-    """At most one open wish of each kind, the newest; each is sent once per connection until it is settled."""
+    """At most one open request of each kind, the newest; each is sent once per connection until it is answered."""
 
     def __init__(self) -> None:
         self._open: dict[WishKind, str] = {}
@@ -15,22 +15,22 @@ class Wishes:
         self._any_unsent = asyncio.Event()
 
     def wish(self, kind: WishKind, frame: str) -> None:
-        """Ask the server for something by this frame."""
+        """Send this frame to the server as a request."""
         self._open[kind] = frame
         self._unsent[kind] = frame
         self._any_unsent.set()
 
     def settle(self, kind: WishKind) -> None:
-        """The wish was answered, or another one makes it pointless."""
+        """The request was answered, or another one makes it pointless."""
         self._open.pop(kind, None)
         self._unsent.pop(kind, None)
 
     def is_open(self, kind: WishKind) -> bool:
-        """Whether the wish still waits for its answer."""
+        """Whether the request still waits for its answer."""
         return kind in self._open
 
     def renew(self) -> None:
-        """A new connection is there: every open wish is to be sent on it."""
+        """A new connection is open: send every open request on it."""
         self._unsent = dict(self._open)
         if self._unsent:
             self._any_unsent.set()

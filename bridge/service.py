@@ -1,29 +1,40 @@
-"""The bridge as a whole: hub, relay, sessions and the MQTT session, and the tasks that keep them going."""
+"""Wires hub, relay, sessions and the MQTT session together, and runs their tasks."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+import random
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import cast
 
 from prometheus_client import Counter, Gauge
 
-from bridge.app_protocol import CloseCode, Mode
-from bridge.auth.doors import Doors
-from bridge.auth.rates import Budget, Budgets, amount_of
-from bridge.hub import Hub
-from bridge.poster import Poster
-from bridge.pushing import Pushing
-from bridge.relay import Relay
-from bridge.returns import REMEMBERED_FOR_S, Returns
-from bridge.rows import Audit, PendingLogout, Session
-from bridge.sessions import Sessions, describe
-from bridge.store import Store, StoreError
-from bridge.wakes import Fate
-from bridge.websocket.connection import AppConnection
+from bridge.app_events import AppEvents
+from bridge.apps.connection import AppConnection
+from bridge.apps.hub import Hub
+from bridge.apps.returning_sockets import REMEMBERED_FOR_S, ReturningSockets
+from bridge.auth.authenticator import Authenticator
+from bridge.auth.rate_limits import Budget, Budgets, amount_of
+from bridge.chronicle import Chronicle
+from bridge.drain import RETRY_WITHIN_MS, SLICE_S, Drain, Times
+from bridge.gate import Gate
+from bridge.push.service import PushNotifications
+from bridge.report_queue import ReportQueue
+from bridge.sessions.devices import Devices
+from bridge.sessions.logout_poster import LogoutPoster
+from bridge.sessions.memory import LedgerMemory
+from bridge.sessions.removed_devices import Leftovers
+from bridge.sessions.service import Sessions
+from bridge.storage.records import Audit
+from bridge.storage.store import Store, StoreError
+from bridge.stories.history import DEVICE_STATES
+from bridge.wakes.relay import Relay
+from contract import client_ids
+from contract.app_socket import LOST, MODES, CloseCode, Mode
 from contract.clock import Clock, Stamps, SystemClock, iso
 from contract.errors import StartError
 from contract.messages import (
@@ -35,33 +46,47 @@ from contract.messages import (
     LogoutReason,
     Wake,
 )
-from contract.mqtt import Incoming, MqttSession, Outgoing, Subscription
-from contract.quick_wake import QuickWake, decode_wake
-from contract.rarely import Rarely
-from contract.settings import Settings
-from contract.telemetry import REGISTRY, get_logger
 from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, OUTCOME, WAKE, Topic
+from contract.wake_codec import QuickWake, decode_wake
+from infra.log_limit import LogLimit
+from infra.mqtt.session import NOT_YET, Incoming, MqttSession, Outgoing, Subscription
+from infra.settings.loader import Settings
+from infra.tasks import Tasks
+from infra.telemetry import REGISTRY, CounterFamily, get_logger
 
 VERSION = version("sarvis")
+LEAVES = "the server restarts"
+CLOSES = frozenset({1000, 1001, 1005, LOST, 1011, 1012, *CloseCode})
 TICK_S = 0.5
 PRUNE_EVERY_S = 3600.0
-MAX_WAITING_REPORTS = 10_000
-REPORTS_AT_ONCE = 100
 LOOK_AT_KEYS_S = 1.0
 TELL_OF_FLOODS_EVERY_S = 10.0
 TOLD_OF_MISUNDERSTOOD = "10/minute"
-"""Sockets, in the log."""
+"""Limit of log lines about sockets."""
 MOST_FLOODS_TOLD = 50
-"""Devices that flood at the same time, each in a line of its own."""
+"""Limit of log lines about flooding devices, one line each."""
 
+CLOSED = CounterFamily(
+    "sarvis_app_closes", "Apps' sockets that ended, by close code", "code", (*map(str, CLOSES), "other")
+).counts
+CONNECTED = CounterFamily("sarvis_app_connects", "Apps' sockets that were accepted", "mode", MODES).counts
+OLDEST = Gauge(
+    "sarvis_logouts_oldest_seconds",
+    "Service time that the oldest unconfirmed log-out waits, of devices that are online and others",
+    ["presence"],
+    registry=REGISTRY,
+)
+LEDGER_WRITABLE = Gauge("sarvis_ledger_writable", "1 while the ledger can be written", registry=REGISTRY)
+SERVICE_SECONDS = Gauge(
+    "sarvis_service_seconds", "Service time, in which deadlines count: it stands still in an outage", registry=REGISTRY
+)
+DEVICES = Gauge(
+    "sarvis_devices", "Devices by what they last said: deaf ones have an alarm", ["state"], registry=REGISTRY
+)
 CONNECTIONS = Gauge("sarvis_app_connections", "Apps' sockets that are open", registry=REGISTRY)
 RUNNING = Gauge("sarvis_sessions", "Sessions that run", registry=REGISTRY)
 WAITING = Gauge("sarvis_logouts_waiting", "Log-outs that no device has confirmed yet", registry=REGISTRY)
-NOT_STORED = Counter("sarvis_not_stored_total", "Looks at the clock that could not be stored", registry=REGISTRY)
-REPORTS_REFUSED = Counter(
-    "sarvis_reports_refused_total", "Reports not taken because too many were waiting", registry=REGISTRY
-)
-
+NOT_STORED = Counter("sarvis_not_stored_total", "Writes of the service time that failed", registry=REGISTRY)
 FLOODED = Counter(
     "sarvis_device_messages_refused_total", "MQTT messages beyond a device's limit", ["kind"], registry=REGISTRY
 )
@@ -77,17 +102,23 @@ class Bridge:
         self.store = store
         self.clock = clock or SystemClock()
         self.stamps = Stamps(self.clock)
-        self.doors = Doors(settings, store, self.clock)
+        self.authenticator = Authenticator(settings, store, self.clock)
         self.hub: Hub[AppConnection] = Hub(settings.bridge.max_sockets_per_user)
-        self._returns: Returns[AppConnection] = Returns()
+        self._returns: ReturningSockets[AppConnection] = ReturningSockets()
         self.draining = False
-        self.tasks: Sequence[asyncio.Task[None]] = ()
-        """What runs inside `running`; each ends by a fault of ours only."""
+        """It leaves: it is no longer ready, and still accepts."""
+        self.closing = False
+        """It leaves, and refuses all newcomers."""
+        most = settings.bridge.max_sockets
+        self.gate = None if most is None else Gate(most, random.random)
+        """None: every app may connect."""
+        self.asked_to_leave = asyncio.Event()
+        """Set by an operator's request; the server then drains the bridge and ends."""
         self._left = asyncio.Event()
         self._started_at = iso(self.clock.utc_now())
         self.mqtt = MqttSession(
             settings.mqtt,
-            f"sarvis-bridge-{settings.bridge.instance}",
+            client_ids.of_bridge(settings.bridge.instance),
             self.clock,
             subscriptions=[Subscription(topic) for topic in (WAKE, HELLO, ACK, DEVICE_STATUS)],
             on_message=self._received,
@@ -98,102 +129,126 @@ class Bridge:
             id_setting="bridge.instance",
         )
         self._device_budgets = Budgets(settings.limits.device)
-        self._floods = Rarely(TELL_OF_FLOODS_EVERY_S, MOST_FLOODS_TOLD)
+        self._floods = LogLimit(TELL_OF_FLOODS_EVERY_S, MOST_FLOODS_TOLD)
         self._misunderstood = Budget(*amount_of(TOLD_OF_MISUNDERSTOOD))
-        self._removed: set[str] = set()
-        self._poster = Poster(self._posted)
-        self.sessions = Sessions(
-            store,
-            settings.bridge,
-            self.clock,
-            send=self.mqtt.send,
-            on_opened=self._tell_opened,
-            on_ended=self._tell_ended,
-            on_gone=self._close_sockets,
-            post=self._poster.post,
-            post_over=self._poster.over,
-            legacy_url=settings.legacy.logout_url,
-            strict=self.doors.required,
-        )
-        self.pushing = Pushing(
-            settings.push,
-            store,
-            self.clock,
-            alive=self.sessions.alive,
-            on_accepted=self._pushed,
+        self._leftovers = Leftovers(store, partial(self.mqtt.clear, DEVICE_STATUS), self.clock)
+        self._logout_poster = LogoutPoster()
+        self.devices = Devices(self.mqtt.send, self._logout_poster.post)
+        memory = LedgerMemory(settings.bridge, self.clock)
+        self.chronicle = Chronicle(settings, self.clock, VERSION)
+        self.push = PushNotifications(
+            settings.push, store, self.clock, alive=memory.liveness.alive, book=self.chronicle.book
         )
         self.relay = Relay(
             self.hub,
             self.clock,
             tell=partial(self.mqtt.send_raw, OUTCOME),
             mirror=partial(self.mqtt.show, WAKE, LEGACY_DEVICE),
-            user_of=self.sessions.user_of,
-            strict=self.doors.required,
-            push=self.pushing.wake if settings.push.enabled else None,
+            user_of=memory.active_sessions.user_of,
+            strict=self.authenticator.required,
+            push=self.push.wake if settings.push.enabled else None,
+            book=self.chronicle.book,
         )
-        self._reports: asyncio.Queue[Incoming] = asyncio.Queue(MAX_WAITING_REPORTS)
+        app_events = AppEvents(self.hub, self.relay, self.push, self._returns, self.clock)
+        self.sessions = Sessions(store, settings, self.clock, self.devices, app_events.on_event, memory)
+        self._reports = ReportQueue(self.sessions)
 
     @asynccontextmanager
-    async def running(self, *, restored: bool = False) -> AsyncIterator[None]:
-        """MQTT, deadlines and reports are looked after inside this block; raises SarvisError before it begins.
+    async def running(self, *, restored: bool = False, stories: Path | None = None) -> AsyncIterator[None]:
+        """MQTT, deadlines and reports are processed inside this block; raises SarvisError before it begins.
+
+        Only an internal error ends one of these tasks: then the block is cancelled, and raises the error.
 
         Args:
-            restored: the ledger is a back-up.
+        restored: the ledger is a back-up.
+        stories: the file that stories are written to; None for no file.
         """
         try:
-            self.doors.open()
+            self.authenticator.open()
             loaded = await self.sessions.load(restored=restored)
-            self.relay.load_missed(loaded.missed)
-            self.pushing.load(loaded.subscriptions)
-            self._removed = set(await self.store.removed())
             self._expect_returns(loaded.left)
         except StoreError as error:
             raise StartError(str(error)) from None
+        self._tell_metrics()
         CONNECTIONS.set_function(lambda: len(self.hub))
-        RUNNING.set_function(lambda: self.sessions.running)
+        RUNNING.set_function(lambda: self.sessions.active)
         WAITING.set_function(lambda: self.sessions.waiting)
-        async with self._poster.running(), self.pushing.running():
-            self.tasks = tasks = [
-                asyncio.create_task(self.mqtt.run(), name="mqtt"),
-                asyncio.create_task(self._tick(), name="tick"),
-                asyncio.create_task(self._take_reports(), name="reports"),
-                asyncio.create_task(self._prune(), name="prune"),
-                asyncio.create_task(self._watch_keys(), name="keys"),
-            ]
+        async with (
+            self.chronicle.running(stories),
+            self._logout_poster.running(),
+            self.sessions.running(),
+            self.push.running(),
+        ):
             try:
-                yield
+                async with Tasks() as tasks:
+                    tasks.start(self.mqtt.run(), "mqtt")
+                    tasks.start(self._tick(), "tick")
+                    tasks.start(self._reports.run(), "reports")
+                    tasks.start(self._prune(), "prune")
+                    tasks.start(self._leftovers.run(), "leftovers")
+                    tasks.start(self._watch_keys(), "keys")
+                    yield
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
                 await self.sessions.stop()
 
+    def _tell_metrics(self) -> None:
+        """Gauges that are computed at each scrape."""
+        for presence, online in (("online", True), ("offline", False)):
+            OLDEST.labels(presence).set_function(partial(self.sessions.oldest_logout_s, online=online))
+        LEDGER_WRITABLE.set_function(lambda: self.store.problem is None)
+        SERVICE_SECONDS.set_function(self.sessions.liveness.now)
+        for state in DEVICE_STATES:
+            DEVICES.labels(state).set_function(partial(self.chronicle.count, state))
+
     async def drain(self) -> None:
-        """Ask every app to come back elsewhere or later; waits a little for them to go."""
+        """Leave: first only not ready, then closed to newcomers, and every app is asked to reconnect, paced.
+
+        Apps reconnect later, or at another bridge. Waits a little for them to close.
+        """
+        times = Times.of(self.settings)
         self.draining = True
-        for connection in list(self.hub):
-            connection.close(CloseCode.DRAIN, "the server restarts")
+        log.info("leaves", sockets=len(self.hub), within_s=times.lead_s + times.rest_s)
+        if times.lead_s:
+            await self.clock.sleep(times.lead_s)
+        self.closing = True
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.settings.bridge.drain_s):
+            async with asyncio.timeout(times.rest_s):
+                await self._send_away(times.closing_s)
                 while len(self.hub):
                     self._left.clear()
                     await self._left.wait()
 
+    async def _send_away(self, closing_s: float) -> None:
+        drain = Drain(self.hub, closing_s, self.clock.monotonic(), random.random)
+        while True:
+            for connection, retry_ms in drain.due(self.clock.monotonic(), lambda one: self.relay.rings(one.uid)):
+                connection.close(CloseCode.DRAIN, LEAVES, retry_ms)
+            if not len(drain):
+                return
+            await self.clock.sleep(SLICE_S)
+
     def join(self, connection: AppConnection, client: str | None) -> None:
-        """The socket hears its user's wakes from now on; others may have to go for it."""
+        """The socket receives its user's wakes from now on; others may be closed for it."""
         for other, why in self.hub.join(connection.uid, connection, client):
             if why == "replaced":
                 other.close(CloseCode.REPLACED, "the same client connected again")
             else:
                 other.close(CloseCode.TOO_MANY, "too many sockets of this user")
+        CONNECTED[connection.mode] += 1
+        self.chronicle.joined(connection, client)
         self.relay.connected(connection)
-        if self.draining:
-            connection.close(CloseCode.DRAIN, "the server restarts")
+        if self.closing:
+            connection.close(CloseCode.DRAIN, LEAVES, random.randrange(RETRY_WITHIN_MS))  # noqa: S311 - no secret
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more app may connect."""
+        return self.gate is None or self.gate.has_room(len(self.hub))
 
     def returns(self, uid: str, mode: Mode, client: str | None) -> LogoutReason | None:
-        """Why its user was logged out, if the socket that connects comes back by itself; asked once for each socket.
+        """Why its user was logged out, if the connecting socket returned by itself; call it once for each socket.
 
-        Then it is no sign of life: no session is opened for it. It is greeted, and joins by `join_again`.
+        Such a socket is no sign of life: it opens no session. It gets its first frame, and joins by `join_again`.
         """
         if mode != "legacy" or self.sessions.alive(uid):
             return None
@@ -202,30 +257,35 @@ class Bridge:
     def join_again(self, connection: AppConnection, client: str | None, reason: LogoutReason) -> None:
         """`join` for a socket that has returned."""
         self._returns.back(connection, reason, self.clock.monotonic())
-        log.info("app_returned", uid=connection.uid, logged_out=reason, told="it is served, and logs nobody in")
+        log.info(
+            "app_returned", uid=connection.uid, logged_out=reason, told="it is served, but does not log its user in"
+        )
         self.join(connection, client)
 
     async def heard_again(self, connection: AppConnection) -> bool:
-        """Is a heartbeat answered although its user is logged out? Raises StoreError.
+        """Whether a heartbeat is answered although its user is logged out. Raises StoreError.
 
-        On a socket that has returned it is; it may also log the user in again.
+        On a returned socket it is; it may also log the user in again.
         """
         if self._returns.does_beat_count(connection, self.clock.monotonic()):
             await self.sessions.connected(connection.uid)
         return self._returns.is_back(connection)
 
     def may_tell_of_misunderstood(self) -> bool:
-        """May the log tell of one more socket whose messages are not understood?"""
+        """Whether to log one more socket that sends invalid messages."""
         return self._misunderstood.spend(self.clock.monotonic())
 
     def leave(self, connection: AppConnection) -> None:
-        """The socket is gone."""
+        """The socket is closed."""
         self.hub.leave(connection.uid, connection)
+        CLOSED[str(connection.ended) if connection.ended in CLOSES else "other"] += 1
+        self.relay.closed(connection)
+        self.chronicle.left(connection)
         self._returns.left(connection)
         self._left.set()
 
     def _expect_returns(self, left: Iterable[Audit]) -> None:
-        """Of those whose log-out is not long past; who has lived since is alive now."""
+        """Expect returns for recent log-outs; a user who was alive since is alive now."""
         since = iso(self.clock.utc_now() - timedelta(seconds=REMEMBERED_FOR_S))
         away = {line.uid: line.reason for line in reversed(list(left)) if line.at >= since}
         self._returns.restarted(
@@ -235,7 +295,7 @@ class Bridge:
 
     @property
     def problem(self) -> str | None:
-        """Why wakes cannot come and go; None when they can."""
+        """Why wakes cannot be delivered; None if they can."""
         if self.draining:
             return "draining"
         if not self.mqtt.connected:
@@ -243,10 +303,10 @@ class Bridge:
         return None if self.store.problem is None else f"ledger: {self.store.problem}"
 
     async def remove_device(self, device_id: str, *, give_up: bool) -> int:
-        """Take a device out; how many log-outs it has not confirmed. Raises NoSuchDeviceError, StoreError."""
+        """Remove a device; returns how many log-outs it has not confirmed. Raises NoSuchDeviceError, StoreError."""
         waiting = await self.sessions.remove(device_id, give_up=give_up)
-        self._removed.add(device_id)
-        self.mqtt.clear(DEVICE_STATUS, device_id)
+        if not self.mqtt.clear(DEVICE_STATUS, device_id):
+            self._leftovers.seen(device_id)
         return waiting
 
     def _connected(self) -> None:
@@ -261,7 +321,7 @@ class Bridge:
 
     def _received(self, incoming: Incoming) -> None:
         if incoming.owner == LEGACY_DEVICE:
-            incoming.ack()  # our own mirror of the HTTP trigger; no device may take its name
+            incoming.ack()  # our own mirror of the HTTP trigger; a device cannot have this name
             return
         match incoming.message:
             case QuickWake() | Wake():
@@ -269,95 +329,60 @@ class Bridge:
                     self.relay.wake(incoming.owner, incoming.message)
                 incoming.ack()
             case Hello() | Ack():
-                try:
-                    self._reports.put_nowait(incoming)
-                except asyncio.QueueFull:
-                    REPORTS_REFUSED.inc()
-                    incoming.ack()  # devices say hello again; a broker's window full of these would stop wakes, too
+                if not incoming.retained:
+                    self.chronicle.report(incoming.owner, incoming.message)
+                self._reports.put(incoming)
             case DeviceStatus():
-                self._take_status(incoming.owner, incoming.message)
+                self.chronicle.status(incoming.owner, incoming.message, retained=incoming.retained)
+                self.sessions.device_status(incoming.owner, incoming.message)
                 incoming.ack()
             case _:
                 incoming.ack()
 
-    def _take_status(self, device_id: str, status: DeviceStatus) -> None:
-        self.sessions.device_status(device_id, status)
-        if status.state == "online":
-            self._removed.discard(device_id)  # it was added again, or is about to be cut off
-        elif device_id in self._removed:
-            # Its last will, when the broker closed its connection: nobody shall read of it again.
-            self.mqtt.clear(DEVICE_STATUS, device_id)
-
     def _admit(self, topic: Topic, device_id: str) -> bool:
-        """Asked for each message before it is decoded: a flood from one device costs as little as can be."""
+        """Called for each message before it is decoded: a flood from one device must cost as little as possible."""
         now = self.clock.monotonic()
+        if topic is DEVICE_STATUS:
+            self._leftovers.seen(device_id)  # also for an invalid message, or one over the limit
         # Our own mirror of the HTTP trigger has the limits of its callers.
         if device_id == LEGACY_DEVICE or self._device_budgets.spend(device_id, now):
             return True
         FLOODED.labels(topic.kind).inc()
         if self._floods.is_due(device_id, now):
             log.warning("device_floods", device_id=device_id, kind=topic.kind, advice="sarvis device remove ends it")
+            self.chronicle.flooded(device_id, topic.kind, self.settings.limits.device)
         return False
-
-    async def _take_reports(self) -> None:
-        """Reports of many devices in one commit, answered, and only then acknowledged to the broker.
-
-        What could not be stored is acknowledged, too: no answer goes out, so the device reports again. Unacknowledged
-        it would fill the broker's window, and wakes would stop with it.
-        """
-        later: Incoming | None = None
-        while True:
-            batch = {(first := later or await self._reports.get()).owner: first}
-            later = None
-            while len(batch) < REPORTS_AT_ONCE and not self._reports.empty() and later is None:
-                incoming = self._reports.get_nowait()
-                if incoming.owner in batch:
-                    later = incoming
-                else:
-                    batch[incoming.owner] = incoming
-            await self._take(list(batch.values()))
-            for incoming in batch.values():
-                incoming.ack()
-
-    async def _take(self, batch: list[Incoming]) -> None:
-        reports = [
-            (incoming.owner, incoming.message)
-            for incoming in batch
-            if isinstance(incoming.message, Hello | Ack) and not incoming.retained
-        ]
-        try:
-            await self.sessions.reports(reports)
-        except StoreError as error:
-            log.warning("reports_not_stored", count=len(reports), error=str(error))
-        except Exception:
-            log.exception("reports_failed", devices=[device_id for device_id, _ in reports])
-
-    async def _posted(self, row: PendingLogout, problem: str | None) -> None:
-        await self.sessions.posted(row, problem)
-
-    def _pushed(self, fate: Fate) -> None:
-        self.relay.pushed(fate)
 
     async def _tick(self) -> None:
         while True:
             try:
                 self.relay.tick()
-                unsaved = list(self.relay.unsaved)
-                await self.sessions.tick(unsaved)
-                for _ in unsaved:
-                    self.relay.unsaved.popleft()
+                self._note()
+                await self._keep_time()
             except StoreError:
-                NOT_STORED.inc()  # the store has said once what is wrong
+                NOT_STORED.inc()  # the store has logged the reason once
             except Exception:
                 log.exception("tick_failed")
-            await asyncio.sleep(TICK_S)
+            await self.clock.sleep(TICK_S)
+
+    def _note(self) -> None:
+        broker = None if self.mqtt.connected or self.mqtt.problem == NOT_YET else self.mqtt.problem
+        self.chronicle.conditions(broker=broker, ledger=self.store.problem)
+        self.chronicle.flush()
+
+    async def _keep_time(self) -> None:
+        unsaved = self.relay.take_unsaved()
+        try:
+            await self.sessions.tick(unsaved)
+        finally:
+            self.relay.put_back(unsaved)  # not on disk
 
     async def _watch_keys(self) -> None:
-        """Whoever came in with a key that has been taken out must go."""
-        keys = {key.key_id for key in self.doors.signing_keys}
+        """Close sockets whose signing key was removed."""
+        keys = {key.key_id for key in self.authenticator.signing_keys}
         while True:
-            await asyncio.sleep(LOOK_AT_KEYS_S)
-            valid = {key.key_id for key in self.doors.signing_keys}
+            await self.clock.sleep(LOOK_AT_KEYS_S)
+            valid = {key.key_id for key in self.authenticator.signing_keys}
             if keys - valid:
                 for connection in list(self.hub):
                     if connection.principal.key_id in keys - valid:
@@ -366,35 +391,6 @@ class Bridge:
 
     async def _prune(self) -> None:
         while True:
-            await self.store.prune()
-            await asyncio.sleep(PRUNE_EVERY_S)
-
-    def _tell_opened(self, session: Session) -> None:
-        timestamp = iso(self.clock.utc_now())
-        for connection in self.hub.of(session.uid):
-            if (frame := connection.frames.session_began(timestamp, describe(session))) is not None:
-                connection.send(frame)
-
-    def _tell_ended(self, session: Session) -> None:
-        timestamp = iso(self.clock.utc_now())
-        for connection in self.hub.of(session.uid):
-            frame = connection.frames.session_ended(timestamp, reason=session.ended or "", device_id=session.device_id)
-            if frame is not None:
-                connection.send(frame)
-
-    def _close_sockets(self, uid: str, reason: LogoutReason) -> None:
-        timestamp = iso(self.clock.utc_now())
-        timed_out = reason == "heartbeat_timeout"
-        self.relay.left(uid)
-        if not timed_out:
-            self.pushing.left(uid)
-        gone = self.hub.named(uid)
-        for connection, _ in gone:
-            if reason == "app":
-                connection.send(connection.frames.logout_ack(timestamp, reason))
-            if timed_out:
-                connection.close(CloseCode.HEARTBEAT_TIMEOUT, "no heartbeat for too long")
-            else:
-                connection.close(CloseCode.LOGGED_OUT, f"logged out ({reason})")
-        clients = [client for connection, client in gone if connection.mode == "legacy"]
-        self._returns.sent_away(uid, clients, reason, self.clock.monotonic())
+            timeout_s = self.settings.bridge.heartbeat_timeout_s
+            await self.store.prune(departed_before_s=self.sessions.liveness.now() - timeout_s)
+            await self.clock.sleep(PRUNE_EVERY_S)

@@ -1,1 +1,1 @@
-"""The embedded MQTT broker: aMQTT, hardened for a house."""
+"""The embedded MQTT broker, and the users, rights and folders of every broker."""

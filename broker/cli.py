@@ -1,32 +1,36 @@
 """`sarvis broker`: the embedded broker as a command."""
 
 import asyncio
-import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from broker.access import Access, OpenAccess
+from broker.access.file_auth import FileAccess
 from broker.check.cli import check as check_broker
-from broker.config_cli import config as write_config
-from broker.embedded import EmbeddedBroker
-from broker.file_access import FileAccess
-from broker.store import NAME
-from broker.tls import ServerTls
-from contract import expiry
+from broker.provisioning import relocation
+from broker.provisioning.config_cli import config as write_config
+from broker.provisioning.config_cli import relocate
+from broker.server.auth import Authorizer, OpenAuthorizer
+from broker.server.embedded import EmbeddedBroker
+from broker.server.store import NAME
+from broker.server.tls import ServerTls
 from contract.clock import SystemClock
 from contract.errors import StartError
-from contract.expiry import Ending
-from contract.places import kept_at_home
-from contract.sections.base import is_loopback
-from contract.sections.broker import BrokerSettings
-from contract.settings import Settings, load
-from contract.telemetry import configure_logging, get_logger
+from infra import expiry
+from infra.expiry import Ending
+from infra.places import kept_at_home
+from infra.settings.base import is_loopback
+from infra.settings.broker import BrokerSettings
+from infra.settings.loader import Settings, load
+from infra.stopping import Stop
+from infra.tasks import Tasks
+from infra.telemetry import configure_logging, get_logger
 
 app = typer.Typer(add_completion=False)
 app.command("config")(write_config)
 app.command("check")(check_broker)
+app.command("relocate")(relocate)
 
 log = get_logger("broker")
 
@@ -35,22 +39,23 @@ log = get_logger("broker")
 def broker(
     context: typer.Context,
     host: Annotated[str | None, typer.Option(help="address to listen on; beyond this machine users are needed")] = None,
-    port: Annotated[int | None, typer.Option(help="port to listen on; 0 takes a free one")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on; 0 chooses a free one")] = None,
     config: Annotated[Path | None, typer.Option(help="settings file instead of ./sarvis.toml")] = None,
 ) -> None:
     """Run the embedded MQTT broker until it is interrupted; retained messages and persistent sessions are kept."""
     if context.invoked_subcommand is None:
         settings = load(config, broker__host=host, broker__port=port)
-        configure_logging(settings.log)
+        configure_logging(settings.log, serves=True)
         asyncio.run(serve(settings))
 
 
 async def serve(settings: Settings) -> None:
-    """Run a broker until SIGINT or SIGTERM; says on stdout when it is ready, raises StartError when it cannot be."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    """Run a broker until it is asked to end; prints a line when it is ready, raises StartError if it cannot start."""
+    with Stop(reload=dict) as stop:
+        await _serve(settings, stop)
+
+
+async def _serve(settings: Settings, stop: Stop) -> None:
     tls = _tls(settings.broker)
     access = _access(settings)
     if settings.auth.mode == "required" and tls is None and not is_loopback(settings.broker.host):
@@ -59,29 +64,46 @@ async def serve(settings: Settings) -> None:
     async with EmbeddedBroker(
         settings.broker.host, settings.broker.port, access=access, tls=tls, store=store
     ) as running:
+        stop.reload = lambda: _read_again(tls, access)
         print(f"broker listening on {running.url}", flush=True)  # scripts wait for this line
-        watching = asyncio.create_task(expiry.watch(lambda: _endings(settings.broker), SystemClock()), name="expiry")
-        await stop.wait()
-        watching.cancel()
+        async with Tasks() as tasks:
+            tasks.start(running.watch(), "store")
+            tasks.start(expiry.watch(lambda: _endings(settings.broker), SystemClock()), "expiry")
+            await stop.asked.wait()
+
+
+def _read_again(tls: ServerTls | None, access: Authorizer) -> dict[str, str]:
+    """Reload now the files that are otherwise checked once a second and at each connection; logs what was read."""
+    told = {}
+    if isinstance(access, FileAccess):
+        access.refresh()
+        told["users"] = "read"
+    if tls is not None:
+        told["certificate"] = "renewed" if tls.refresh() else "as before"
+    return told
 
 
 async def _endings(broker: BrokerSettings) -> list[Ending]:
     return expiry.of_certificates({"broker.tls_cert": broker.tls_cert}, {"broker.tls_client_ca": broker.tls_client_ca})
 
 
-def _access(settings: Settings) -> Access:
+def _access(settings: Settings) -> Authorizer:
     if settings.auth.mode == "required":
         return FileAccess(settings.broker.dir, settings.mqtt.prefix)
     if not is_loopback(settings.broker.host):
         raise StartError(
-            f"without users everybody who reaches {settings.broker.host} could command every device, so a broker with "
-            "auth.mode = open listens only on 127.0.0.1; make one with users and TLS with "
+            f"without users every client that reaches {settings.broker.host} could command every device, so a broker "
+            f"with "
+            "auth.mode = open listens only on 127.0.0.1; create one with users and TLS with "
             "sarvis broker config embedded --out FOLDER --host NAME (it sets auth.mode = required)"
         )
-    return OpenAccess()
+    return OpenAuthorizer()
 
 
 def _tls(broker: BrokerSettings) -> ServerTls | None:
     if broker.tls_cert is None or broker.tls_key is None:
         return None
+    moved = relocation.problem(kept_at_home(broker.dir, "broker.dir"))
+    if moved is not None:
+        raise StartError(moved)
     return ServerTls(broker.tls_cert, broker.tls_key, broker.tls_client_ca)

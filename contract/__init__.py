@@ -1,1 +1,1 @@
-"""What all rooms of SARVIS share: topics, messages, errors, clock, settings, the MQTT session, telemetry."""
+"""What goes over a wire: topics, messages, the app's subprotocol and close codes."""

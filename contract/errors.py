@@ -2,8 +2,8 @@
 
 SarvisError
 ├── SettingsError   a setting or an argument is wrong: exit code 2
-├── StartError      something that is needed at start is not to be had: exit code 3
-└── MessageError    bytes from the wire are no message of this contract
+├── StartError      something that the start requires is missing or in use: exit code 3
+└── MessageError    bytes from the wire are not a valid message of this contract
 """
 
 
@@ -20,7 +20,7 @@ class SettingsError(SarvisError):
 
 
 class StartError(SarvisError):
-    """What a process needs at start is not to be had, for example its port."""
+    """Something that a process requires at start is missing or in use, for example its port."""
 
     exit_code = 3
 

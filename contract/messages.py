@@ -9,21 +9,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticUseDefault, from_json, to_json
 
 from contract.errors import MessageError
+from contract.names import DEVICE_ID_PATTERN, check_uid
 
 MAX_PAYLOAD_BYTES = 8 * 1024
 LEGACY_DEVICE = "legacy-http"
-"""The device id under which triggers of the legacy HTTP endpoint appear for operators."""
-
-DEVICE_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
-UID_MAX_CHARACTERS = 128
-
-
-def check_uid(uid: str) -> str:
-    """Return a uid that is 1 to 128 printable characters without `/`; raises ValueError otherwise."""
-    if not uid.isprintable() or "/" in uid or not 1 <= len(uid) <= UID_MAX_CHARACTERS:
-        raise ValueError(f"must be 1 to {UID_MAX_CHARACTERS} printable characters without '/'")
-    return uid
-
+"""The device id under which operators see triggers of the legacy HTTP endpoint."""
 
 DeviceId = Annotated[str, StringConstraints(pattern=DEVICE_ID_PATTERN)]
 Uid = Annotated[str, AfterValidator(check_uid)]
@@ -34,10 +24,10 @@ Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 """A counter that every JSON reader can hold."""
 MAX_REPORTED = 2**52
 Reported = Annotated[int, Field(ge=0, le=MAX_REPORTED)]
-"""A counter that a device reports, and that the bridge must be able to count on from."""
+"""A counter that a device reports; low enough for the bridge to continue from it."""
 
 Number = Annotated[float | None, AfterValidator(lambda value: value if value is None or isfinite(value) else None)]
-"""A number that may be absent; NaN and the infinities are."""
+"""A number that may be absent; NaN and the infinities count as absent."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 OutcomeStatus = Literal["sent", "acked", "pushed", "expired", "user_not_connected", "rejected"]
@@ -52,32 +42,32 @@ def new_id() -> str:
 
 
 def is_absent(value: Any) -> bool:
-    """Is it what a serialiser writes for a value that is not there: null, an empty text or list or object, NaN?
+    """Whether a serialiser writes this for a missing value: null, an empty text, list or object, or NaN.
 
-    An empty object stands for an empty list where a language knows no difference (Lua), and the other way round (PHP).
+    Some languages write an empty object for an empty list (Lua), others the other way round (PHP).
     """
     return value is None or value in ("", [], {}) or (isinstance(value, float) and not isfinite(value))
 
 
 def absent_is_default(value: Any) -> Any:
-    """For a BeforeValidator of an optional key of an HTTP body: what is absent gets its default."""
+    """For a BeforeValidator of an optional key of an HTTP body: an absent value becomes the default."""
     if is_absent(value):
         raise PydanticUseDefault
     return value
 
 
 class Message(BaseModel):
-    """A JSON object on the wire. An optional key whose value is absent, as `is_absent` has it, is not there."""
+    """A JSON object on the wire. An optional key with an absent value (`is_absent`) counts as missing."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Validate a payload; raises MessageError that names the first fault."""
+        """Validate a payload; raises MessageError with the first fault."""
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise MessageError(f"{len(payload)} bytes, more than the {MAX_PAYLOAD_BYTES} allowed")
         try:
-            # What model_validate_json comes to; the way there would be a sixth of it.
+            # What model_validate_json does, without its wrapper, which costs a sixth of the time.
             message: Self = cls.__pydantic_validator__.validate_json(payload)
         except ValidationError as error:
             present = cls._present(payload)
@@ -92,9 +82,9 @@ class Message(BaseModel):
 
     @classmethod
     def _present(cls, payload: bytes) -> bytes | None:
-        """The payload without what is absent in it; None when that is the same, or no JSON object.
+        """The payload without its absent values; None if it has none, or is not a JSON object.
 
-        Asked only after a fault: nearly every message is plainly good, and then this would take most of the time.
+        Called only after a fault: nearly every message is valid at once, and this would take most of the time.
         """
         try:
             document = from_json(payload)
@@ -118,7 +108,7 @@ class Message(BaseModel):
 
 
 def _says_nothing(entry: Any) -> bool:
-    """In a list: a place of an array of fixed length that is free."""
+    """A free place in a list that stands for an array of fixed length."""
     return all(map(is_absent, entry.values())) if isinstance(entry, dict) else is_absent(entry)
 
 
@@ -130,7 +120,7 @@ def first_fault(error: ValidationError) -> str:
 
 
 class Wake(Message):
-    """A device heard the wake word. The first three are the documented keys; the rest may be absent on receipt."""
+    """A device recognised its wake word. The first three keys are the documented ones; the others may be missing."""
 
     uid: Uid
     command: Text
@@ -147,19 +137,19 @@ class Wake(Message):
 
 
 class Outcome(Message):
-    """What became of a wake; `latency_ms` is the bridge's own time from receipt to fate."""
+    """The outcome of a wake; `latency_ms` is the bridge's own time from receipt to outcome."""
 
     id: Id
     status: OutcomeStatus
     latency_ms: Number = None
 
     def encode(self) -> bytes:
-        """The same as any message's, sooner."""
+        """Same bytes as `Message.encode`, but faster."""
         return encode_outcome(self.id, self.status, self.latency_ms)
 
 
 def encode_outcome(wake_id: str, status: OutcomeStatus, latency_ms: float | None) -> bytes:
-    """What `Outcome(...).encode()` says, without the object; `wake_id` is an id, `latency_ms` finite."""
+    """The bytes of `Outcome(...).encode()` without building the object; `wake_id` is an id, `latency_ms` is finite."""
     quoted = json.dumps(wake_id) if '"' in wake_id or "\\" in wake_id else f'"{wake_id}"'
     if latency_ms is None:
         return f'{{"id":{quoted},"status":"{status}"}}'.encode()
@@ -174,7 +164,7 @@ class EndedSession(Message):
 
 
 class Report(Message):
-    """What an edge knows of itself, the same in hello and ack."""
+    """The state that an edge reports, the same in hello and ack."""
 
     install_id: Id
     boot: Count
@@ -187,7 +177,7 @@ class Report(Message):
 
 
 class Hello(Report):
-    """An edge asks where it stands; a login that answers carries the nonce in `re`."""
+    """An edge asks for its session; a login that answers carries the nonce in `re`."""
 
     nonce: Id
     v: int = 1
@@ -196,17 +186,18 @@ class Hello(Report):
 
 
 class Ack(Report):
-    """An edge executed (or could not execute) the command `id`."""
+    """An edge executed the command `id`, or could not."""
 
     id: Id
     status: AckStatus
 
 
 class Login(Message):
-    """Grants or renews a session; without `re` it only asks the edge to say hello.
+    """Grants or renews a session; without `re` it only asks the edge to send hello.
 
-    With `boot` and `seq` it grants nothing: they are the newest that the bridge has heard of the installation `re`,
-    and the report that it answers was older. An edge that has not said them itself has lost some of its state.
+    With `boot` and `seq` it grants nothing: these are the newest counters that the bridge received from the
+    installation
+    `re`, and the report that it answers was older. An edge that did not send them itself has lost part of its state.
     """
 
     id: Id
@@ -222,7 +213,7 @@ class Login(Message):
 
 
 class Logout(Message):
-    """Ends a session. The documented keys suffice: without `session_id` it means whatever session that user holds."""
+    """Ends a session. The documented keys suffice: without `session_id` it ends the session that this user has."""
 
     uid: Uid
     action: Literal["logout"] = "logout"
@@ -243,7 +234,12 @@ class DeviceStatus(Message):
     version: Text = ""
     muted: bool = False
     alarms: tuple[Name, ...] = ()
-    """Why the device may be deaf: `microphone_lost`, `digital_silence`."""
+    """Why the device may not hear its user: `microphone_lost`, `digital_silence`."""
+    near: Count | None = None
+    """Near-misses since its start: scores of at least half of what a wake needs that led to none."""
+    best: Number = None
+    """The best score of the newest ones, of which `threshold` was needed."""
+    threshold: Number = None
 
 
 class BridgeStatus(Message):

@@ -1,29 +1,19 @@
-"""The one table of MQTT topics; filters, permissions and documents are made from it, nobody types a topic elsewhere."""
+"""The one table of MQTT topics. Filters, permissions and documents are made from it; no other file has a topic."""
 
 import re
 from dataclasses import dataclass
 from typing import Literal
 
 from contract.errors import MessageError
-from contract.messages import (
-    DEVICE_ID_PATTERN,
-    Ack,
-    BridgeStatus,
-    DeviceStatus,
-    Hello,
-    Login,
-    Logout,
-    Message,
-    Outcome,
-    Wake,
-)
+from contract.messages import Ack, BridgeStatus, DeviceStatus, Hello, Login, Logout, Message, Outcome, Wake
+from contract.names import DEVICE_ID_PATTERN
 
 Direction = Literal["edge_to_bridge", "bridge_to_edge", "edge_status", "bridge_status"]
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One row: `family/{owner}/kind` under the prefix, and what travels there."""
+    """One row: `family/{owner}/kind` under the prefix, and the message on it."""
 
     family: Literal["devices", "bridges"]
     kind: str
@@ -31,6 +21,10 @@ class Topic:
     qos: Literal[0, 1]
     retained: bool
     direction: Direction
+    repeat_qos: Literal[0, 1] | None = None
+    """Of a message that is published again under its id, where that differs: a cluster of brokers may lose messages of
+    QoS 1 for seconds (NATS after the loss of a node), and delivers those of QoS 0 meanwhile.
+    """
 
     def name(self, prefix: str, owner: str) -> str:
         """The topic of one device or bridge."""
@@ -41,7 +35,7 @@ class Topic:
         return f"{prefix}/{self.family}/+/{self.kind}"
 
 
-WAKE = Topic("devices", "wake", Wake, 1, retained=False, direction="edge_to_bridge")
+WAKE = Topic("devices", "wake", Wake, 1, retained=False, direction="edge_to_bridge", repeat_qos=0)
 OUTCOME = Topic("devices", "outcome", Outcome, 0, retained=False, direction="bridge_to_edge")
 HELLO = Topic("devices", "hello", Hello, 1, retained=False, direction="edge_to_bridge")
 LOGIN = Topic("devices", "login", Login, 1, retained=False, direction="bridge_to_edge")
@@ -58,15 +52,15 @@ _LEVELS = 3
 
 
 def parse(prefix: str, name: str) -> tuple[Topic, str]:
-    """The row and the owner (device or bridge) of a topic name; raises MessageError if it is none of ours."""
+    """The row and the owner (device or bridge) of a topic name; raises MessageError for a topic outside the table."""
     head = f"{prefix}/"
     levels = name.removeprefix(head).split("/")
     if not name.startswith(head) or len(levels) != _LEVELS:
-        raise MessageError(f"{name!r} is no topic under {prefix}")
+        raise MessageError(f"{name!r} is not a SARVIS topic under {prefix}")
     family, owner, kind = levels
     topic = _BY_PATH.get((family, kind))
     if topic is None:
-        raise MessageError(f"{name!r} is no topic under {prefix}")
+        raise MessageError(f"{name!r} is not a SARVIS topic under {prefix}")
     if not _OWNER.fullmatch(owner):
-        raise MessageError(f"{name!r} names an owner that is not of the form {DEVICE_ID_PATTERN}")
+        raise MessageError(f"{name!r} has an owner that does not match {DEVICE_ID_PATTERN}")
     return topic, owner

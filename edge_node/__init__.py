@@ -1,1 +1,1 @@
-"""The node on the Jetson: hears the wake word, tells the bridge, and is logged in or out by it."""
+"""The node on the Jetson: recognises the wake word, publishes wakes, and obeys the bridge's log-ins and log-outs."""

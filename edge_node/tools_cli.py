@@ -1,4 +1,4 @@
-"""`sarvis edge levels` and `sarvis edge bench`: what this microphone hears, and what this machine can do."""
+"""`sarvis edge levels` and `sarvis edge bench`: measure this microphone and this machine."""
 
 import json
 import resource
@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from contract.settings import load
-from edge_node.audio import SOURCE_HELP, SourceOptions, open_source
-from edge_node.levels import FLOOR_DB, Level, advice, level
-from edge_node.microphone import MicrophoneOptions
+from edge_node.audio.format import FRAME_S, FRAME_SAMPLES
+from edge_node.audio.levels import FLOOR_DB, Level, advice, level
+from edge_node.audio.microphone import MicrophoneOptions
+from edge_node.audio.sources import SOURCE_HELP, SourceOptions, open_source
 from edge_node.wakeword import selftest
-from edge_node.wakeword.detector import FRAME_S, FRAME_SAMPLES
 from edge_node.wakeword.native import NativeDetector
+from infra import terminal
+from infra.settings.loader import load
 
 _Source = Annotated[str | None, typer.Option(help=SOURCE_HELP)]
 _Config = Annotated[Path | None, typer.Option(help="settings file instead of ./sarvis.toml")]
@@ -35,12 +36,13 @@ _BENCH_ROUNDS = 3
 def levels(
     *,
     source: _Source = None,
-    seconds: Annotated[float | None, typer.Option(min=0.08, help="end by itself after that much audio")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.08, help="end after this much audio")] = None,
     config: _Config = None,
     as_json: _AsJson = False,
 ) -> None:
-    """Show how loud it is, until interrupted; say at the end what to do about it. Nothing is kept or sent."""
+    """Show the loudness until interrupted; at the end print advice. No sound is stored or sent."""
     edge = load(config, edge__source=source).edge
+    terminal.output_is_all()
     options = SourceOptions(
         lead_in_s=0.0,
         microphone=MicrophoneOptions(rate_hz=edge.rate_hz, channel=edge.channel),
@@ -79,7 +81,7 @@ def _meter(now: Level, peak_db: float) -> Text:
 
 
 def bench(*, config: _Config = None, as_json: _AsJson = False) -> None:
-    """Measure what listening costs here: CPU of this process per frame of 80 ms, and memory."""
+    """Measure the cost of listening here: CPU of this process per frame of 80 ms, and memory."""
     edge = load(config).edge
     selftest.check()
     frames = list(
@@ -98,7 +100,7 @@ def bench(*, config: _Config = None, as_json: _AsJson = False) -> None:
     typer.echo(
         f"{found['cpu_ms_per_frame']} ms of CPU for each 80 ms of sound: {found['share_of_a_core']:.2%} of a core, "
         f"{found['times_real_time']} times real time, {found['memory_mib']} MiB\n"
-        + ("this machine is fit for it" if best_s < FRAME_S / 2 else "this machine is too slow to listen all the time")
+        + ("this machine is fast enough" if best_s < FRAME_S / 2 else "this machine is too slow to listen all the time")
     )
 
 

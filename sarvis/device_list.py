@@ -1,4 +1,4 @@
-"""A list of devices in a CSV file: what `sarvis device add --from` reads."""
+"""The CSV file of devices for `sarvis device add --from`."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import SettingsError
+from infra.readable import read_bytes
 
 COLUMNS = ("id", "uid", "logout_url")
 EXAMPLE = "id,uid\\njetson-1,alice\\njetson-2,"
@@ -15,7 +16,7 @@ MOST = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One device; what is None stays as it is, an empty text takes back what was said before."""
+    """One device; a field with None stays unchanged, an empty text clears the earlier value."""
 
     device_id: str
     uid: str | None = None
@@ -25,7 +26,7 @@ class Wanted:
 def read(path: Path, check: Callable[[Wanted], None]) -> list[Wanted]:
     """All rows of a file; raises SettingsError that names the line. `check` raises SettingsError for one row."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path, pipe=True).decode("utf-8-sig")
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -36,7 +37,7 @@ def read(path: Path, check: Callable[[Wanted], None]) -> list[Wanted]:
         if "id" not in head or (unknown := [name for name in head if name not in COLUMNS]):
             wrong = f"has the column {unknown[0]!r}" if "id" in head else "has no column id"
             raise SettingsError(
-                f"{path}: the first line {wrong}; write it as {','.join(COLUMNS)}, of which only id is needed, "
+                f"{path}: the first line {wrong}; write it as {','.join(COLUMNS)}, of which only id is required, "
                 f"for example: {EXAMPLE}"
             )
         lines.fieldnames = head
@@ -50,9 +51,9 @@ def _checked(
     path: Path, rows: list[tuple[int, dict[str | None, str | None]]], check: Callable[[Wanted], None]
 ) -> list[Wanted]:
     if not rows:
-        raise SettingsError(f"{path} names no device; for example: {EXAMPLE}")
+        raise SettingsError(f"{path} has no device; for example: {EXAMPLE}")
     if len(rows) > MOST:
-        raise SettingsError(f"{path} names more than {MOST} devices; use several files")
+        raise SettingsError(f"{path} has more than {MOST} devices; use several files")
     found: dict[str, Wanted] = {}
     for number, row in rows:
         if None in row:
@@ -64,6 +65,6 @@ def _checked(
         except SettingsError as error:
             raise SettingsError(f"{path}, line {number}: {error}") from None
         if one.device_id in found:
-            raise SettingsError(f"{path}, line {number}: {one.device_id} stands in it twice")
+            raise SettingsError(f"{path}, line {number}: {one.device_id} occurs twice; remove one")
         found[one.device_id] = one
     return list(found.values())

@@ -1,11 +1,11 @@
-"""`sarvis doctor`: is this machine fit, for what, and what to do about what is not."""
+"""`sarvis doctor`: checks what this machine is fit for, and says what to do about each fault."""
 
 import asyncio
 import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,61 +13,72 @@ from typing import Annotated
 
 import httpx2
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from broker.plan import CERTS
-from contract import expiry, mqtt, tls
-from contract.checkup import Finding
-from contract.clock import SystemClock
+from bridge.storage.opening import look
+from broker.provisioning import relocation
+from broker.provisioning.plan import CERTS, ROUTES
 from contract.errors import SarvisError
-from contract.mqtt import MqttSession
-from contract.places import where_at_home
-from contract.redaction import describe_request, redact, shown_url
-from contract.secrets import secret_of
-from contract.sections.edge import EdgeSettings
-from contract.settings import Settings, load
-from contract.telemetry import configure_logging
+from infra import expiry, tls
+from infra.cli_output import say_wrapped_table
+from infra.diagnostics import Finding
+from infra.places import where_at_home
+from infra.redaction import describe_request, redact, shown_url
+from infra.secrets import secret_of
+from infra.settings.edge import EdgeSettings
+from infra.settings.loader import Settings, load
+from infra.telemetry import configure_logging
+from sarvis import broker_look
 
 _CONNECT_S = 5.0
 _REFUSED, _NO_BODY = (401, 403), 422
 _BUILT = datetime(2026, 11, 1, tzinfo=UTC)
-"""No clock that is right shows an earlier time."""
+"""A correct clock never shows an earlier time."""
 _STYLES = {"fine": "green", "warning": "yellow", "failed": "red"}
 
 
 def doctor(
     config: Annotated[Path | None, typer.Option(help="settings file instead of ./sarvis.toml")] = None,
-    source: Annotated[str | None, typer.Option(help="what an edge would listen to, instead of the setting")] = None,
-    mqtt_url: Annotated[str | None, typer.Option(help="the broker, mqtt://HOST:PORT")] = None,
+    source: Annotated[str | None, typer.Option(help="the sound source, instead of the setting")] = None,
+    mqtt_url: Annotated[
+        str | None, typer.Option(help="the broker, mqtt://HOST:PORT; a cluster's nodes with commas")
+    ] = None,
+    as_node: Annotated[
+        bool,
+        typer.Option("--as-node", help="connect to the broker as the node itself; stop it first, wherever it runs"),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per finding and line")] = False,
 ) -> None:
-    """Look at this machine: Python, libraries, microphone, model, broker, clock; exit 1 if something cannot work."""
+    """Check this machine: Python, libraries, microphone, model, broker, clock; exit 1 if something cannot work."""
     settings = load(config, edge__source=source, mqtt__url=mqtt_url)
     configure_logging(settings.log.model_copy(update={"level": "error"}))
     failed = False
-    table = Table("", "what", "found", "what to do", box=None, show_edge=False)
-    for finding in findings(settings):
+    rows: list[Sequence[str | tuple[str, str]]] = []
+    for finding in findings(settings, as_node=as_node):
         failed |= finding.state == "failed"
         if as_json:
             typer.echo(json.dumps(asdict(finding), ensure_ascii=False))
         else:
-            table.add_row(f"[{_STYLES[finding.state]}]{finding.state}[/]", finding.what, finding.found, finding.advice)
+            rows.append(((finding.state, _STYLES[finding.state]), finding.what, finding.found, finding.advice))
     if not as_json:
-        Console().print(table)
+        say_wrapped_table(("", "what", "found", "what to do"), rows, padding=(0, 1, 0, 1))
     raise typer.Exit(1 if failed else 0)
 
 
-def findings(settings: Settings) -> Iterator[Finding]:
-    """Of everything that can be looked at from here."""
+def findings(settings: Settings, *, as_node: bool = False) -> Iterator[Finding]:
+    """The findings of all checks; `as_node` as for `broker_look.look`."""
     yield Finding("Python", "fine", f"{platform.python_version()} on {platform.machine()}")
     yield _clock(datetime.now(UTC), _synchronised())
-    yield asyncio.run(_broker(settings)) if settings.edge.uplink == "mqtt" else _bridge(settings.edge)
+    if settings.edge.uplink == "mqtt":
+        for node in settings.mqtt.nodes:
+            yield broker_look.look(settings.model_copy(update={"mqtt": node}), as_node=as_node)
+    else:
+        yield _bridge(settings.edge)
     yield from _endings(settings, datetime.now(UTC))
+    yield from _hub(settings)
     try:
-        from edge_node.checks import checks  # noqa: PLC0415 an edge's libraries are an extra
+        from edge_node.doctor import checks  # noqa: PLC0415 an edge's libraries are an extra
     except ModuleNotFoundError as error:
-        advice = "pip install 'sarvis[edge]' if this machine shall be an edge"
+        advice = "pip install 'sarvis[edge]' if this machine is to be an edge"
         yield Finding("edge", "warning", f"{error.name} is not installed", advice)
     else:
         yield from checks(settings.edge)
@@ -76,18 +87,25 @@ def findings(settings: Settings) -> Iterator[Finding]:
 def _clock(now: datetime, synchronised: bool | None) -> Finding:
     shown = now.isoformat(timespec="seconds")
     if now < _BUILT:
-        return Finding("clock", "warning", shown, "it is wrong: sudo timedatectl set-ntp true; time stamps will lie")
+        return Finding(
+            "clock",
+            "warning",
+            shown,
+            "the clock is wrong: sudo timedatectl set-ntp true; otherwise time stamps are wrong",
+        )
     if synchronised is None:
-        return Finding("clock", "fine", f"{shown}; nobody here says whether it is synchronised")
+        return Finding("clock", "fine", f"{shown}; no service here reports whether it is synchronised")
     if not synchronised:
         return Finding("clock", "warning", f"{shown}, not synchronised", "sudo timedatectl set-ntp true")
     return Finding("clock", "fine", f"{shown}, synchronised")
 
 
 def _endings(settings: Settings, now: datetime) -> Iterator[Finding]:
-    """Of certificates that this machine shows or trusts, and of those in the folder of its broker."""
+    """The certificates that this machine shows or trusts, and those in the folder of its broker."""
     folder = where_at_home(settings.broker.dir)
-    of_broker = [] if folder is None else sorted((folder / CERTS).glob("*.crt"))
+    of_broker = (
+        [] if folder is None else [path for name in (CERTS, ROUTES) for path in sorted((folder / name).glob("*.crt"))]
+    )
     shown = {
         "bridge.tls_cert": settings.bridge.tls_cert,
         "broker.tls_cert": settings.broker.tls_cert,
@@ -111,6 +129,30 @@ def _endings(settings: Settings, now: datetime) -> Iterator[Finding]:
             yield Finding(one.what, "fine", f"valid until {one.until:%Y-%m-%d}, {days} days")
 
 
+def _hub(settings: Settings) -> Iterator[Finding]:
+    """For a bridge's settings: where the ledger is; for a broker's folder: whether it was moved."""
+    folder = where_at_home(settings.broker.dir)
+    moved = None if folder is None else relocation.problem(folder)
+    if moved is not None:
+        yield Finding(f"folder {folder}", "failed", "was moved or copied", moved)
+    if settings.operator.url is None and "store" not in settings.model_fields_set:
+        return
+    try:
+        found = asyncio.run(look(settings.store))
+    except SarvisError as error:
+        yield Finding("ledger", "failed", "cannot be used", redact(str(error)))
+        return
+    what = f"ledger {settings.store.place}"
+    if found == "absent":
+        yield Finding(
+            what, "warning", "there is none yet", "start sarvis bridge with these settings: it creates the ledger"
+        )
+    elif found == "kept":
+        yield Finding(what, "fine", "a bridge uses it")
+    else:
+        yield Finding(what, "fine", f"no bridge runs on it{' here' if settings.store.is_file else ''}")
+
+
 def _synchronised() -> bool | None:
     program = shutil.which("timedatectl")
     if program is None:
@@ -124,7 +166,7 @@ def _synchronised() -> bool | None:
 
 
 def _bridge(edge: EdgeSettings) -> Finding:
-    """Of a device that speaks only HTTP: is there one, and does it take this device's key? Nothing is triggered."""
+    """For a device that speaks only HTTP: whether its bridge answers and accepts its key. Triggers nothing."""
     url = edge.bridge_url or ""
     what = f"bridge {shown_url(url)}"
     advice = "start it, or set edge.bridge_url"
@@ -134,7 +176,7 @@ def _bridge(edge: EdgeSettings) -> Finding:
         verify = tls.client_context(edge.ca_file, who="edge") if https else False
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         with httpx2.Client(trust_env=False, timeout=_CONNECT_S, verify=verify, headers=headers) as client:
-            # No body: it is refused before anybody is called, but only to those who may call.
+            # Without a body: the endpoint refuses it before it rings, but only for permitted callers.
             status = client.post(f"{url}/api/voice-command/trigger", content=b"").status_code
     except SarvisError as error:
         return Finding(what, "failed", "cannot be used", redact(str(error)))
@@ -145,34 +187,5 @@ def _bridge(edge: EdgeSettings) -> Finding:
             what, "failed", f"refuses this device ({status})", "sarvis token api NAME, for edge.api_key_file"
         )
     if status != _NO_BODY:
-        return Finding(what, "warning", f"answers {status}", "is it a bridge? " + advice)
-    return Finding(what, "fine", "answers, and takes this device's requests")
-
-
-async def _broker(settings: Settings) -> Finding:
-    """Connect as an edge does, with its credentials; nothing is subscribed or published."""
-    what = f"broker {settings.mqtt.url}"
-    try:
-        mqtt.check(settings.mqtt)
-    except SarvisError as error:
-        return Finding(what, "failed", "cannot be used", redact(str(error)))
-    connected = asyncio.Event()
-    session = MqttSession(
-        settings.mqtt,
-        f"sarvis-doctor-{settings.edge.device_id or ''}",
-        SystemClock(),
-        subscriptions=[],
-        on_message=lambda _: None,
-        last_will=None,
-        on_connected=connected.set,
-    )
-    running = asyncio.create_task(session.run())
-    try:
-        async with asyncio.timeout(_CONNECT_S):
-            await connected.wait()
-    except TimeoutError:
-        return Finding(what, "failed", session.problem or "does not answer", "start it, or set mqtt.url")
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    return Finding(what, "fine", "connected")
+        return Finding(what, "warning", f"answers {status}", "check that it is a bridge.  " + advice)
+    return Finding(what, "fine", "answers, and accepts this device's requests")

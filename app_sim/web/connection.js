@@ -1,14 +1,14 @@
-// One socket to the bridge that comes back: after a fall with jitter, at once when phone or network wake up.
+// One socket to the bridge that reconnects: with jitter after a loss, at once when phone or network return.
 
+import { CLOSE, SUBPROTOCOL, comesBack } from "./core/codes.js";
 import { BridgeClock, SteadyClock } from "./core/clock.js";
-import { SUBPROTOCOL, address, comesBack, messageOf, waitMs } from "./protocol.js";
+import { address, askedWaitMs, messageOf, waitMs } from "./protocol.js";
 
 const ESTABLISH_MS = 10_000;
 const IMPATIENT_MS = 4000;
 const PROBE_MS = 4000;
 const UNANSWERED = 3;
 const INTERVAL_MS = 30_000; // if the bridge says none
-const NOT_SENT_AT_ALL = 4504;
 
 const clock = new SteadyClock(() => performance.now(), () => Date.now());
 
@@ -23,6 +23,12 @@ export class Connection {
     this.attempt = 0;
     this.over = false;
     this.established = false;
+    this.unanswered = 0; // heartbeats
+    this.interval_ms = INTERVAL_MS;
+    this.opened_at = 0;
+    this.clock = new BridgeClock();
+    /** @type {WebSocket | undefined} */
+    this.socket = undefined;
     this.timers = { again: 0, beat: 0, probe: 0, establish: 0 };
   }
 
@@ -34,7 +40,7 @@ export class Connection {
   stop() {
     this.over = true;
     this.#rest();
-    this.#let_go();
+    this.#letGo();
   }
 
   // False: there is no connection to say it on.
@@ -49,7 +55,7 @@ export class Connection {
     return this.established && this.clock.offset !== null;
   }
 
-  // No sign of life any more, and no way back; what is open stays open, for an answer.
+  // Send no more heartbeats and do not reconnect; an open connection stays open for an answer.
   hush() {
     this.over = true;
     this.#rest();
@@ -68,13 +74,13 @@ export class Connection {
     }
     this.#beat();
     clearTimeout(this.timers.probe);
-    // A phone that slept may hold a socket that nobody holds at the other end.
+    // A phone that slept may hold a socket that the server has closed.
     this.timers.probe = setTimeout(() => this.#open(), PROBE_MS);
   }
 
   #open() {
     this.#rest();
-    this.#let_go();
+    this.#letGo();
     this.on({ kind: "connecting" });
     this.opened_at = clock.now();
     this.clock = new BridgeClock();
@@ -82,18 +88,18 @@ export class Connection {
     try {
       socket = new WebSocket(this.url, this.protocols);
     } catch {
-      this.#closed({ code: NOT_SENT_AT_ALL, reason: "" }); // no address, or no token, that can be said
+      this.#closed({ code: CLOSE.BAD_MESSAGE, reason: "" }); // no address, or no token, that can be said
       return;
     }
     this.socket = socket;
     socket.onmessage = (event) => this.#hear(event.data);
     socket.onclose = (event) => this.#closed(event);
     // A network that swallows everything never says that there is no answer.
-    this.timers.establish = setTimeout(() => this.#given_up(), ESTABLISH_MS);
+    this.timers.establish = setTimeout(() => this.#giveUp(), ESTABLISH_MS);
   }
 
-  #given_up() {
-    this.#let_go();
+  #giveUp() {
+    this.#letGo();
     this.#closed({ code: 1006, reason: "" });
   }
 
@@ -101,7 +107,7 @@ export class Connection {
     Object.values(this.timers).forEach(clearTimeout);
   }
 
-  #let_go() {
+  #letGo() {
     this.established = false;
     if (!this.socket) return;
     this.socket.onmessage = this.socket.onclose = null;
@@ -148,7 +154,7 @@ export class Connection {
     this.over = over;
     this.on({ kind: "closed", code, reason, over });
     if (over || this.over) return;
-    const ms = waitMs(this.attempt, Math.random());
+    const ms = askedWaitMs(reason) + waitMs(this.attempt, Math.random());
     this.attempt += 1;
     this.on({ kind: "waiting", ms });
     this.timers.again = setTimeout(() => this.#open(), ms);

@@ -1,13 +1,19 @@
-// A request that ends, and what came of it.
+// HTTP requests with a time-out, and their results.
 
 const WITHIN_MS = 8000;
 
-// {status, body (parsed JSON, else null)}; null when nothing came. A redirect has the status 0.
+/**
+ * {status, body (parsed JSON, else null)}; null when nothing came. A redirect has the status 0.
+ * @param {string} path
+ * @param {{token?: string | null, body?: object, within_ms?: number, signal?: AbortSignal, keepalive?: boolean}} [given]
+ * @returns {Promise<{status: number, body: any} | null>}
+ */
 export async function ask(path, { token = null, body, within_ms = WITHIN_MS, signal, keepalive = false } = {}) {
   const ends = new AbortController();
   const end = () => ends.abort();
   const timer = setTimeout(end, within_ms);
   signal?.addEventListener("abort", end);
+  /** @type {Record<string, string>} */
   const headers = { "content-type": "application/json" };
   if (token) headers.authorization = `Bearer ${token}`;
   const what = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };

@@ -1,5 +1,6 @@
-// Carries out the log-outs that are wished, again and again until the bridge has confirmed each.
+// Carries out requested log-outs, repeatedly until the bridge has confirmed each.
 
+import { CLOSE } from "./core/codes.js";
 import { isForeign, pauseMs, verdict } from "./core/wishes.js";
 import { ask } from "./http.js";
 import { SUBPROTOCOL, messageOf } from "./protocol.js";
@@ -8,13 +9,19 @@ const WITHIN_MS = 15_000;
 const SOCKET_WITHIN_MS = 2500;
 const AT_ONCE_MS = 1000;
 const REFUSED_MS = 300_000;
-const FOREIGN_MS = 10_000; // by then the connection to whoever answered has no reason to be open
+const FOREIGN_MS = 10_000; // after this, the connection to a server that is not the bridge is closed
+const VERDICTS = { [CLOSE.LOGGED_OUT]: "done", [CLOSE.UNAUTHORISED]: "refused", [CLOSE.BAD_MESSAGE]: "void" };
 const MOST = 4; // a browser has six connections to a server
 
 export class Leaver {
   // `wishes` gives those that are open, `address` a user's socket; `told(uid, token, verdict)` hears of each answer.
   constructor({ wishes, address, told }) {
-    Object.assign(this, { wishes, address, told, timer: 0, all_at: 0, tried_at: 0, tries: new Map(), count: 0, foreign_at: 0 });
+    this.wishes = wishes;
+    this.address = address;
+    this.told = told;
+    this.timer = this.all_at = this.tried_at = this.foreign_at = this.count = 0;
+    /** @type {Map<string, AbortController[]>} */
+    this.tries = new Map();
     this.unsure = new Set(); // users of a connection that may yet come about, after the log-out was said
   }
 
@@ -52,7 +59,7 @@ export class Leaver {
   async #try({ uid, token }) {
     const under_way = this.tries.get(uid) ?? [];
     this.tries.set(uid, under_way);
-    if (under_way.length >= MOST) under_way.shift().abort();
+    if (under_way.length >= MOST) under_way.shift()?.abort();
     const mine = new AbortController();
     under_way.push(mine);
     const foreign = Date.now() - this.foreign_at < FOREIGN_MS;
@@ -95,6 +102,6 @@ function say_on_socket(address, token, signal) {
       else if (type === "logout_ack") end("done");
       here = true;
     };
-    socket.onclose = ({ code }) => end({ 4501: "done", 4503: "refused", 4504: "void" }[code] ?? (here ? "cut" : "again"));
+    socket.onclose = ({ code }) => end(VERDICTS[code] ?? (here ? "cut" : "again"));
   });
 }

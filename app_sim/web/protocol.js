@@ -1,17 +1,21 @@
-// What the bridge's sarvis.v2 means for an app. No input, no output, no clock of its own.
+// Parses the bridge's sarvis.v2 frames for an app. No input, no output, no clock of its own.
 
-export const SUBPROTOCOL = "sarvis.v2";
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 30_000;
-
-// 4500 to 4999: whoever comes back by itself would be sent away again.
-export function comesBack(code) {
-  return code < 4500 || code > 4999;
-}
 
 // Full jitter: after a restart of the bridge not all apps are back in the same moment.
 export function waitMs(attempt, random) {
   return random * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(attempt, 16));
+}
+
+// How long the bridge asks to wait by the reason of its close, {"retry_ms": ...}; 0 if it does not.
+export function askedWaitMs(reason) {
+  try {
+    const asked = JSON.parse(reason)?.retry_ms;
+    return asked > 0 ? Math.min(LONGEST_WAIT_MS, Number(asked)) : 0;
+  } catch {
+    return 0;
+  }
 }
 
 export function address(origin, uid, client) {
@@ -30,4 +34,5 @@ export function messageOf(data) {
   }
 }
 
+export { SUBPROTOCOL, comesBack } from "./core/codes.js";
 export { uidOf } from "./core/users.js";

@@ -1,4 +1,4 @@
-// Calls for a phone that sleeps: the browser's push service wakes the service worker.
+// Web Push for a phone that sleeps: the browser's push service wakes the service worker.
 //
 // That pushes come is a person's wish, kept for each user of this phone; a log-out does not end it. At each log-in and
 // each connection the browser, the bridge and this wish are made to agree, and the page shows what the bridge has said.
@@ -12,6 +12,7 @@ const WITHIN_MS = 8000;
 const SUBSCRIBED_MS = 20_000;
 const RENEWED_MS = 3_600_000;
 
+/** @type {Promise<any>} */
 let turn = Promise.resolve();
 let going = new AbortController();
 
@@ -31,12 +32,12 @@ export function wish(user, store, is_here, on) {
   });
 }
 
-// Nobody is logged in here any more: whatever the bridge still knows, this phone is not rung.
-export function leave(is_nobody_here) {
+// No user is logged in on this page: the phone does not ring, even if the bridge still has its subscription.
+export function leave(is_logged_out) {
   going.abort();
   going = new AbortController();
   return inTurn(async () => {
-    if (!is_nobody_here()) return; // a tab that stood still hears of it late
+    if (!is_logged_out()) return; // a tab that was suspended is told late
     await remember(null);
     const made = await (await registered())?.pushManager?.getSubscription();
     await made?.unsubscribe();
@@ -62,7 +63,7 @@ async function settle(user, store, is_here) {
   const key = await keyOf(user, signal);
   let made = await manager.getSubscription();
   let kept = read(store);
-  if (kept.fresh && made) kept = { users: [user.uid], endpoint: made.endpoint, key: null }; // by an older page
+  if (kept.fresh && made) kept = { users: [user.uid], endpoint: made.endpoint, key: null, fresh: false }; // by an older page
   const wished = kept.users.includes(user.uid);
   if (!stays()) return null;
   const may = globalThis.Notification?.permission === "granted";
@@ -75,7 +76,7 @@ async function settle(user, store, is_here) {
     const options = { userVisibleOnly: true, applicationServerKey: key };
     made = await Promise.race([manager.subscribe(options).catch(() => null), after(SUBSCRIBED_MS)]);
   }
-  // Another user's, or of another key: the bridge forgets it, whoever had subscribed it.
+  // The subscription is another user's, or of another key: the bridge deletes it.
   if (kept.endpoint && kept.endpoint !== made?.endpoint && (await say("unsubscribe", user, { endpoint: kept.endpoint }, signal))) {
     kept = { ...kept, endpoint: null };
   }
@@ -94,7 +95,7 @@ async function settle(user, store, is_here) {
   return key === undefined ? null : { offered: key !== null, on };
 }
 
-// null: there are no pushes at this bridge; undefined: nobody says.
+// null: this bridge sends no pushes; undefined: not known yet.
 async function keyOf({ token }, signal) {
   const answer = await ask("/api/push/key", { token, signal, within_ms: WITHIN_MS });
   if (typeof answer?.body?.public_key === "string") return answer.body.public_key;

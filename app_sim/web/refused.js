@@ -1,4 +1,4 @@
-// Why the bridge lets this page in no more: a browser tells a page nothing of a handshake that was refused.
+// Finds out why the bridge refuses this page: browsers hide the reason of a refused handshake.
 
 import { ask } from "./http.js";
 

@@ -1,17 +1,22 @@
-// How a call is made known: a tone, the phone's vibration, a notification. Each does what the phone lets it do.
+// Makes a call known: a tone, vibration, a notification, as far as the phone allows.
 
 const PATIENCE_MS = 1000;
 const LATER_MS = 1500;
 const OVER_MS = 60_000; // longer than a call may ring
 const SHAKES = [300, 150, 300, 150, 600];
 
+/** @type {AudioContext | null} */
 let audio = null;
 let told = () => {};
+/** @type {number | null} */
 let waiting = null; // until when a call is to be heard that could not be
+/** @type {OscillatorNode[]} */
 let playing = [];
 let shaken_until = 0;
+/** @type {Promise<ServiceWorkerRegistration | null>} */
 let registered = Promise.resolve(null);
 let can_notify = true;
+/** @type {Promise<unknown>} */
 let notified = Promise.resolve();
 const mine = new Set(); // the ids of the calls that this page has notified of
 
@@ -31,6 +36,12 @@ export function sounding() {
   return audio ? audio.state : "none";
 }
 
+// For an acknowledgement: what a call can do here at this moment.
+export function how() {
+  const sound = { running: "running", none: "none" }[sounding()] ?? "locked";
+  return { permission: permission(), sound, visible: document.visibilityState === "visible" };
+}
+
 function make() {
   try {
     audio = new AudioContext();
@@ -46,10 +57,10 @@ function make() {
 export async function unlock() {
   if (!audio || audio.state === "closed") make();
   if (!audio || audio.state === "running") return audio !== null;
-  // It may never answer: while another program has the sound, or nobody has touched the page.
+  // It may never answer: another program holds the sound device, or the user has not touched the page yet.
   const tried = Promise.resolve(audio.resume()).catch(() => null);
   await Promise.race([tried, new Promise((over) => setTimeout(over, PATIENCE_MS))]);
-  if (audio.state !== "running") return false;
+  if (sounding() !== "running") return false; // it may have changed meanwhile
   if (waiting !== null && Date.now() < waiting) play();
   waiting = null;
   told();
@@ -74,14 +85,15 @@ export function hush() {
 
 function play() {
   playing = [];
+  if (!audio) return false;
   for (let turn = 0; turn < 3; turn += 1) {
-    tone(660, turn * 0.7);
-    tone(880, turn * 0.7 + 0.18);
+    playing.push(tone(audio, 660, turn * 0.7), tone(audio, 880, turn * 0.7 + 0.18));
   }
   return true;
 }
 
-function tone(hz, after) {
+/** @param {AudioContext} audio @param {number} hz @param {number} after seconds */
+function tone(audio, hz, after) {
   const begin = audio.currentTime + after;
   const loud = audio.createGain();
   loud.gain.setValueAtTime(0, begin);
@@ -92,7 +104,7 @@ function tone(hz, after) {
   source.connect(loud).connect(audio.destination);
   source.start(begin);
   source.stop(begin + 0.17);
-  playing.push(source);
+  return source;
 }
 
 export function vibrate() {
@@ -106,7 +118,7 @@ export function permission() {
   return (can_notify && globalThis.Notification?.permission) || "none";
 }
 
-// One notification per call, whoever shows it first: this page, another tab or the push.
+// One notification per call, from the first that shows it: this page, another tab or the push.
 export function notify(id, title, body) {
   notified = notified.then(() => show(id, title, body)).catch(() => null);
   return notified;
@@ -127,8 +139,8 @@ export function unnotify(ids = null) {
   setTimeout(() => close(later).catch(() => null), LATER_MS);
 }
 
-// Somebody looks at the page: what it lists as missed, or does not ring any more, need not wait beside it.
-export function unnotify_over(missed, open) {
+// The user looks at the page: a notification of a missed or ended call is not needed beside it.
+export function unnotifyOver(missed, open) {
   const is_over = ({ tag, data }) => missed.includes(tag) || (!open.includes(tag) && Date.now() - (data?.at ?? 0) > OVER_MS);
   notified = notified.then(() => close_those(is_over)).catch(() => null);
 }

@@ -1,4 +1,4 @@
-// What the page keeps. A browser may block it, have no room, or hold what nobody can read: then this tab remembers.
+// The page's storage. If the browser blocks it, or it is full or damaged, this tab keeps the values in memory.
 
 const PREFIX = "sarvis.";
 const LEAST = "calls"; // gives way when there is no room for the rest
@@ -7,6 +7,7 @@ export class Storage {
   constructor() {
     this.memory = new Map(); // what could not be kept
     try {
+      /** @type {globalThis.Storage | null} null: the browser blocks it */
       this.kept = globalThis.localStorage ?? null;
     } catch {
       this.kept = null;
@@ -18,11 +19,11 @@ export class Storage {
     return this.kept !== null && this.memory.size === 0;
   }
 
-  // Of whatever kind: whoever asks looks at it. null: nothing there.
+  // Any value; the caller checks it. null: nothing is stored.
   get(name) {
     if (this.memory.has(name)) return this.memory.get(name);
     try {
-      return JSON.parse(this.kept.getItem(PREFIX + name) ?? "null");
+      return JSON.parse(this.kept?.getItem(PREFIX + name) ?? "null");
     } catch {
       return null;
     }
@@ -31,7 +32,7 @@ export class Storage {
   set(name, value) {
     if (value === null) return this.forget(name);
     if (this.#write(name, value)) return;
-    // What stands there is not true any more, and takes room.
+    // The stored value is out of date and takes room.
     this.#remove(name);
     if (name !== LEAST) {
       this.memory.set(LEAST, this.get(LEAST));
@@ -47,6 +48,7 @@ export class Storage {
   }
 
   #write(name, value) {
+    if (!this.kept) return false;
     try {
       this.kept.setItem(PREFIX + name, JSON.stringify(value));
     } catch {
@@ -58,7 +60,7 @@ export class Storage {
 
   #remove(name) {
     try {
-      this.kept.removeItem(PREFIX + name);
+      this.kept?.removeItem(PREFIX + name);
     } catch {
       // Nothing is there.
     }

@@ -1,28 +1,29 @@
-// The service worker: the page is there without a network, and a push rings while no page is open.
+// The service worker: opens the page without a network, and rings for a push while no page is open.
 //
 // It keeps the files of one version together, or none: the bridge lists them with their fingerprints, so that nothing
-// else can be taken for them, whoever answered. Which version a page gets is decided when it is opened.
+// else can be taken for them, whichever server answered. Which version a page gets is decided when it is opened.
 
+const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (self));
 const CACHE = "shell";
-const LIST = new URL("files.json", self.registration.scope).href;
+const LIST = new URL("files.json", worker.registration.scope).href;
 const ACCOUNT = "account"; // see push.js
 const PATIENCE_MS = 3000;
 const LONGEST_MS = 30_000;
 const PAGES = 50;
 
-const scope = new URL(self.registration.scope).pathname;
+const scope = new URL(worker.registration.scope).pathname;
 const given = new Map(); // the list by which each page was given its files; null: the network's
 
-self.addEventListener("install", (event) => {
-  self.skipWaiting();
+worker.addEventListener("install", (event) => {
+  worker.skipWaiting();
   event.waitUntil(install());
 });
 
-self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
+worker.addEventListener("activate", (event) => event.waitUntil(worker.clients.claim()));
 
-self.addEventListener("fetch", (event) => {
+worker.addEventListener("fetch", (event) => {
   const { pathname, origin } = new URL(event.request.url);
-  if (event.request.method !== "GET" || origin !== self.location.origin || !pathname.startsWith(scope)) return;
+  if (event.request.method !== "GET" || origin !== worker.location.origin || !pathname.startsWith(scope)) return;
   const name = pathname.slice(scope.length) || "index.html";
   if (event.request.mode !== "navigate") {
     event.respondWith(part(event, name));
@@ -42,7 +43,7 @@ async function install() {
   if (list) await keep(list).catch(() => null);
 }
 
-// A page is opened. What the bridge serves is newer than what was kept; but nobody waits for it for long.
+// A page is opened. The bridge's files are newer than the stored ones, but the user must not wait long for them.
 async function opened(event, name, later) {
   const kept = await keptList();
   if (!kept) {
@@ -99,7 +100,7 @@ function isList(list) {
   return list?.app === "sarvis" && typeof list.version === "string" && typeof list.files?.["index.html"] === "string";
 }
 
-const keyOf = (name, fingerprint) => `${self.registration.scope}${name}?${fingerprint}`;
+const keyOf = (name, fingerprint) => `${worker.registration.scope}${name}?${fingerprint}`;
 
 async function keptList() {
   try {
@@ -134,7 +135,7 @@ async function keep(list) {
 }
 
 async function fetched(name, fingerprint) {
-  const answer = await fetch(new URL(name, self.registration.scope), {
+  const answer = await fetch(new URL(name, worker.registration.scope), {
     cache: "no-cache", redirect: "error", signal: AbortSignal.timeout(LONGEST_MS),
   });
   const body = await answer.arrayBuffer();
@@ -150,7 +151,7 @@ async function fetched(name, fingerprint) {
 // Pushes
 
 // A push says only that there is a call, and its id: the page fetches the rest.
-self.addEventListener("push", (event) => event.waitUntil(ring(idIn(event.data))));
+worker.addEventListener("push", (event) => event.waitUntil(ring(idIn(event.data))));
 
 function idIn(data) {
   try {
@@ -162,36 +163,36 @@ function idIn(data) {
 }
 
 async function ring(id) {
-  const korean = self.navigator.language.startsWith("ko");
+  const korean = worker.navigator.language.startsWith("ko");
   // The page may have shown it, with more words.
-  const [there] = id ? await self.registration.getNotifications({ tag: id }).catch(() => []) : [];
+  const [there] = id ? await worker.registration.getNotifications({ tag: id }).catch(() => []) : [];
   const title = there?.title ?? (korean ? "싸비스가 부릅니다" : "Your Jetson calls");
   const body = there?.body ?? (korean ? "누르면 열립니다" : "Tap to open");
   const options = { body, tag: id, icon: "icon-192.png", vibrate: [300, 150, 300, 150, 600], data: { id, at: Date.now() } };
-  await self.registration.showNotification(title, options);
+  await worker.registration.showNotification(title, options);
 }
 
-self.addEventListener("notificationclick", (event) => {
+worker.addEventListener("notificationclick", (event) => {
   event.notification.close();
   event.waitUntil(show());
 });
 
 async function show() {
-  const windows = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
+  const windows = await worker.clients.matchAll({ type: "window", includeUncontrolled: true });
   const pages = windows.filter((one) => ["", "index.html"].includes(new URL(one.url).pathname.replace(scope, "")));
   const page = pages.find((one) => one.visibilityState === "visible") ?? pages[0];
   const seen = await page?.focus().catch(() => null);
-  return seen ?? self.clients.openWindow(self.registration.scope);
+  return seen ?? worker.clients.openWindow(worker.registration.scope);
 }
 
 // The push service has given up this phone's address: it gets a new one, and the bridge is told.
 // Where that fails the page does it when it is opened.
-self.addEventListener("pushsubscriptionchange", (event) => event.waitUntil(renew(event)));
+worker.addEventListener("pushsubscriptionchange", (event) => event.waitUntil(renew(event)));
 
 async function renew({ oldSubscription, newSubscription }) {
   const account = await (await caches.open(ACCOUNT).then((cache) => cache.match(ACCOUNT)))?.json();
-  if (!account) return; // nobody here wishes pushes
-  const manager = self.registration.pushManager;
+  if (!account) return; // no user of this browser wants pushes
+  const manager = worker.registration.pushManager;
   const options = { userVisibleOnly: true, applicationServerKey: account.key };
   const made = newSubscription ?? (await manager.getSubscription()) ?? (await manager.subscribe(options));
   await say("/api/push/subscribe", account, { subscription: made.toJSON() });

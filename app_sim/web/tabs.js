@@ -1,20 +1,27 @@
-// The other tabs of this page in this browser. An old browser has no channel between them: what one stores the others hear.
+// Messages between the tabs of this page in one browser; through the storage where the browser has no channel.
 // Where neither is there each tab is alone.
 
 const NAME = "sarvis.tabs";
 
 export class Tabs {
-  constructor(name, on_message) {
+  constructor(name) {
     try {
       this.channel = new BroadcastChannel(name);
-      this.channel.onmessage = ({ data }) => on_message(data);
     } catch {
       this.channel = null;
-      addEventListener("storage", ({ key, newValue }) => {
-        const message = key === NAME ? parsed(newValue) : null;
-        if (message) on_message(message);
-      });
     }
+  }
+
+  // `on_message` gets what other tabs post from now on.
+  listen(on_message) {
+    if (this.channel) {
+      this.channel.onmessage = ({ data }) => on_message(data);
+      return;
+    }
+    addEventListener("storage", ({ key, newValue }) => {
+      const message = key === NAME ? parsed(newValue) : null;
+      if (message) on_message(message);
+    });
   }
 
   post(message) {

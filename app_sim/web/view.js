@@ -1,6 +1,6 @@
-// What a person sees: draws what core/showing.js says, in the words of one language.
+// Draws what core/showing.js decides, in the words of one language.
 
-import { connectionOf, minutesLeft, noticesOf, ringOf, screenOf } from "./core/showing.js";
+import { connectionOf, minutesLeft, noticesOf, ringOf, screenOf, tokenEnd } from "./core/showing.js";
 import * as ring from "./ring.js";
 import { wordsOf } from "./words.js";
 
@@ -8,7 +8,14 @@ const ANNOUNCED = 5;
 const TYPING_MS = 1000;
 const READ_MS = 700;
 
-export const $ = (id) => document.getElementById(id);
+// An element of index.html.
+export function $(id) {
+  const found = document.getElementById(id);
+  if (!found) throw new Error(`index.html has no #${id}`);
+  return found;
+}
+
+export const input = (id) => /** @type {HTMLInputElement} */ ($(id));
 
 // Screen readers read a text again whenever it is set.
 function tell(id, text) {
@@ -23,6 +30,7 @@ export class View {
     this.say = wordsOf(this.language);
     this.key_at = 0;
     this.shown_at = 0; // the button, to somebody who was using the keyboard
+    /** @type {HTMLElement | null} */
     this.focused = null;
     addEventListener("keydown", () => { this.key_at = Date.now(); }, true);
   }
@@ -47,27 +55,33 @@ export class View {
     return at.toLocaleString(this.language, { ...(today ? {} : { dateStyle: "short" }), timeStyle: "medium" });
   }
 
-  // Read to whoever does not see the page, once for each call.
+  // A day and a minute, as people say it.
+  moment(ms) {
+    return new Date(ms).toLocaleString(this.language, { dateStyle: "long", timeStyle: "short" });
+  }
+
+  // For screen readers: read once for each call.
   announce(call) {
     const said = document.createElement("p");
     said.textContent = `${this.say.who(call.device)} ${this.clock(call.at)}`;
     $("announced").append(said);
-    while ($("announced").children.length > ANNOUNCED) $("announced").firstChild.remove();
+    while ($("announced").children.length > ANNOUNCED) $("announced").firstElementChild?.remove();
   }
 
   render() {
     const known = this.known();
-    const { user, wishes, state, question } = known;
+    const { user, wishes, shared, question } = known;
     const screen = screenOf(user, wishes);
     document.documentElement.lang = this.language;
     document.title = this.say.name;
-    document.querySelectorAll("[data-say]").forEach((one) => {
-      if (one.textContent !== this.say[one.dataset.say]) one.textContent = this.say[one.dataset.say];
+    this.#login(known, screen);
+    /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-say]")).forEach((one) => {
+      const said = this.say[String(one.dataset.say)];
+      if (one.textContent !== said) one.textContent = said;
     });
     tell("language", this.say.other_language);
     $("language").lang = this.language === "ko" ? "en" : "ko";
-    tell("notice", noticesOf({ notice: state.notice, ...known }).map((one) => this.#sentence(one)).join(" "));
-    $("login").hidden = screen !== "login";
+    tell("notice", noticesOf({ notice: shared.notice, ...known }).map((one) => this.#sentence(one)).join(" "));
     $("home").hidden = screen === "login";
     $("other").hidden = !question;
     if (question) {
@@ -86,6 +100,15 @@ export class View {
     return typeof this.say[name] === "function" ? this.say[name](...given) : this.say[name];
   }
 
+  #login({ log_in, asks_log_in }, screen) {
+    $("login").hidden = screen !== "login" || asks_log_in;
+    for (const [field, way] of [["token", "token"], ["uid", "name"]]) {
+      const typing = input(field).value !== "" || document.activeElement === input(field);
+      $(`by-${way}`).hidden = log_in !== null && log_in !== way && !typing;
+      $(`${field}-why`).dataset.say = log_in === way ? `${field}_asked` : `${field}_why`;
+    }
+  }
+
   #call([newest, ...more]) {
     const was = $("call").hidden;
     $("call").hidden = !newest;
@@ -99,7 +122,7 @@ export class View {
     $("call-more").hidden = more.length === 0;
     $("call-more").replaceChildren(...more.map((one) => this.#line({ ...one, device: this.say.who(one.device) })));
     // The next key of somebody who types is not meant for the button.
-    const at = document.activeElement;
+    const at = /** @type {HTMLElement | null} */ (document.activeElement);
     if (!was || at?.matches("input, textarea, select")) return;
     const now = Date.now();
     this.shown_at = now - this.key_at < TYPING_MS ? now : 0;
@@ -107,27 +130,29 @@ export class View {
     $("call-seen").focus();
   }
 
-  #home({ user, state, calls }, screen) {
+  #home({ user, shared, calls }, screen) {
     const leaving = screen === "leaving";
     tell("who", this.say.logged_in_as(user.uid));
-    tell("state", this.#sentence(connectionOf(state, { screen, online: navigator.onLine })));
-    $("connect").hidden = leaving || state.phase !== "over";
-    const minutes = leaving ? null : minutesLeft(state, Date.now());
+    tell("state", this.#sentence(connectionOf(shared, { screen, online: navigator.onLine })));
+    $("connect").hidden = leaving || shared.phase !== "over";
+    const minutes = leaving ? null : minutesLeft(shared, Date.now());
     tell("left", minutes === null ? "" : this.say.left(minutes));
-    $("devices").replaceChildren(...state.sessions.map((one) => this.#line({ device: one.device_id })));
-    $("no-devices").hidden = state.sessions.length > 0;
+    const ends = leaving ? null : tokenEnd(shared, Date.now());
+    tell("token-end", ends === null ? "" : this.say.token_end(this.moment(ends)));
+    $("devices").replaceChildren(...shared.sessions.map((one) => this.#line({ device: one.device_id })));
+    $("no-devices").hidden = shared.sessions.length > 0;
     $("calls").replaceChildren(...calls.list.map((one) => this.#line(one)));
     $("no-calls").hidden = calls.list.length > 0;
     const may = ring.permission();
     $("notify").hidden = may !== "default";
-    $("push").hidden = !state.pushes?.offered || may !== "granted";
-    $("push").setAttribute("aria-pressed", String(state.pushes?.on === true));
-    $("logout").disabled = leaving;
+    $("push").hidden = !shared.pushes?.offered || may !== "granted";
+    $("push").setAttribute("aria-pressed", String(shared.pushes?.on === true));
+    /** @type {HTMLButtonElement} */ ($("logout")).disabled = leaving;
     $("pair").hidden = leaving;
     tell("ring-state", ringOf(may, ring.sounding()).map((one) => this.#sentence(one)).join(" "));
   }
 
-  #line({ device, at, missed }) {
+  #line({ device, at = null, missed = false }) {
     const item = document.createElement("li");
     const what = document.createElement("strong");
     what.textContent = device;

@@ -1,1 +1,1 @@
-"""Who gets in: tokens, keys, rates, and the judgement of each request."""
+"""Authentication, authorization and rate limits."""

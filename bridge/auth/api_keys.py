@@ -1,33 +1,36 @@
-"""Keys of HTTP callers and operators: `sarvis_ID_SECRET`; the ledger keeps the hash of the secret alone."""
+"""API keys of callers and operators: `sarvis_ID_SECRET`; the ledger keeps a hash of the secret."""
 
 import asyncio
 import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bridge.auth.principals import Principal
-from bridge.rows import ApiKey
-from bridge.store import StoreError
+from bridge.auth.principals import Kind, Principal
+from bridge.storage.records import ApiKey
+from bridge.storage.store import StoreError
 from contract.clock import Clock
 
 FRESH_S = 5.0
-"""So long after a key was revoked it may take until that counts."""
+"""The longest time until a revoked key is refused."""
 
 AGAIN_S = 1.0
-"""The same after one was added."""
+"""The longest time until a new key is accepted."""
+
+_KINDS: Mapping[str, Kind] = {"operator": "operator", "viewer": "viewer"}
+"""By role; any other is a caller's."""
 
 _FORM = re.compile(r"sarvis_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 
 class Keys(Protocol):
-    """Where keys are kept."""
+    """The storage of keys."""
 
     async def api_keys(self) -> Sequence[ApiKey]:
-        """All of them; raises StoreError."""
+        """All keys; raises StoreError."""
         ...
 
 
@@ -46,12 +49,12 @@ def make(name: str, role: str, created_at: str, expires_at: float | None) -> Wri
 
 
 def is_one(credential: str) -> bool:
-    """Has it the form of a key?"""
+    """Whether a text has the form of a key."""
     return _FORM.fullmatch(credential) is not None
 
 
 class ApiKeys:
-    """Checks keys by a copy of the ledger's, which is renewed at most once a second, whoever asks how often."""
+    """Checks keys against a copy of the ledger's, which is renewed at most once a second."""
 
     def __init__(self, keys: Keys, clock: Clock) -> None:
         self._keys = keys
@@ -61,9 +64,9 @@ class ApiKeys:
         self._one = asyncio.Lock()
 
     async def principal(self, credential: str) -> Principal | None:
-        """Whose key it is; None for a wrong, revoked or expired one.
+        """The principal of a key; None for a wrong, revoked or expired one.
 
-        Raises StoreError when the ledger cannot be read and the key is not among those that were read before.
+        Raises StoreError if the ledger cannot be read and the key is not in the copy.
         """
         form = _FORM.fullmatch(credential)
         if form is None:
@@ -74,19 +77,19 @@ class ApiKeys:
             return None
         if key.expires_at is not None and self._clock.utc_now().timestamp() >= key.expires_at:
             return None
-        return Principal("operator" if key.role == "operator" else "caller", key_id)
+        return Principal(_KINDS.get(key.role, "caller"), key_id)
 
     async def _find(self, key_id: str) -> ApiKey | None:
         if self._age_s() <= (FRESH_S if key_id in self._copy else AGAIN_S):
             return self._copy.get(key_id)
         async with self._one:
-            if self._age_s() > AGAIN_S:  # nobody else has done it meanwhile
+            if self._age_s() > AGAIN_S:  # no other task has renewed it meanwhile
                 try:
                     self._copy = {key.key_id: key for key in await self._keys.api_keys()}
                 except StoreError:
                     if key_id not in self._copy:
                         raise
-                    # What cannot be read cannot have been revoked either.
+                    # An unreadable ledger cannot have revoked a key either.
                 self._copied_at = self._clock.monotonic()
         return self._copy.get(key_id)
 

@@ -1,4 +1,4 @@
-"""Who is calling, and which doors are theirs. Decides, reads nothing."""
+"""Principals, and which endpoints each may use. Decides, reads nothing."""
 
 import base64
 import binascii
@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qs
 
-from contract.forwarded import Headers
+from infra.web.forwarded import Headers
 
-Kind = Literal["open", "app", "caller", "operator", "network"]
-Role = Literal["caller", "operator"]
+Kind = Literal["open", "app", "caller", "operator", "viewer", "network"]
+Role = Literal["caller", "operator", "viewer"]
 
 USERS: frozenset[Kind] = frozenset({"open", "caller", "network", "app"})
 CALLERS: frozenset[Kind] = frozenset({"open", "caller", "network"})
 OPERATORS: frozenset[Kind] = frozenset({"open", "operator"})
+VIEWERS: frozenset[Kind] = OPERATORS | {"viewer"}
+"""What only reads, for monitoring and support staff."""
 
-DOORS: Mapping[str, frozenset[Kind]] = {
+PERMISSIONS: Mapping[str, frozenset[Kind]] = {
     "/api/voice-command/trigger": CALLERS,
     "/api/auth/login": USERS,
     "/api/auth/logout": USERS,
@@ -27,53 +29,56 @@ DOORS: Mapping[str, frozenset[Kind]] = {
     "/api/push/unsubscribe": USERS,
     "/api/sessions/logout": OPERATORS,
     "/api/devices/remove": OPERATORS,
-    "/metrics": OPERATORS,
-    "/docs": OPERATORS,
-    "/openapi.json": OPERATORS,
+    "/api/bridge/drain": OPERATORS,
+    "/metrics": VIEWERS,
+    "/docs": VIEWERS,
+    "/openapi.json": VIEWERS,
 }
-"""Every endpoint but the free ones, and who may use it."""
+"""Every endpoint except the public ones, and its permitted kinds of principal."""
 
 MAX_FIELDS = 100
 _TOKEN = re.compile(r"e[w-z0-9_-][A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
-"""Three parts in base64url, of which the first begins as a JSON object does."""
+"""Three parts in base64url, the first of which begins like a JSON object."""
 _KEY_BEGINS = "sarvis_"
 _FREE = frozenset({"/livez"})
 _FREE_BELOW = "/app"
-"""The page: files without secrets, which must be there before anybody can log in."""
+"""The page: files without secrets, which must be available before a log-in."""
 BARE = frozenset({"/readyz"})
-"""Answers everybody, and says more to whom it knows."""
+"""Public, but callers with a credential get more details."""
 
 
 def is_free(path: str) -> bool:
-    """Does this path answer everybody?"""
+    """Whether the path is public."""
     return path in _FREE or path == _FREE_BELOW or path.startswith(f"{_FREE_BELOW}/")
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody whose credential was checked.
+    """The owner of a checked credential.
 
     Attributes:
-        name: for rates and logs; no secret.
-        uid: the user whose app this is; None for everybody else.
-        expires_at: Unix time.
-        key_id: what signed the token.
-        devices: the only devices on which this app may log in; None for any.
+    name: for rate limits and logs; not a secret.
+    uid: the user whose app this is; None for other principals.
+    expires_at: Unix time.
+    issued_at: Unix time; None if the token does not have it.
+    key_id: the key that signed the token.
+    devices: the only devices on which this app may log in; None for any.
     """
 
     kind: Kind
     name: str = ""
     uid: str | None = None
     expires_at: float | None = None
+    issued_at: float | None = None
     key_id: str | None = None
     devices: frozenset[str] | None = None
 
     def speaks_for(self, uid: str) -> bool:
-        """May this one act for the user?"""
+        """Whether the principal may act for the user."""
         return self.kind != "app" or self.uid == uid
 
     def may_log_in_on(self, device_id: str) -> bool:
-        """May this one open a session on the device?"""
+        """Whether the principal may open a session on the device."""
         return self.devices is None or device_id in self.devices
 
 
@@ -81,20 +86,15 @@ EVERYBODY = Principal("open", "everybody")
 
 
 def may_enter(principal: Principal, path: str) -> bool:
-    """Whether a known caller may use an endpoint; one that does not exist answers 404 to whoever is known."""
-    return path not in DOORS or principal.kind in DOORS[path]
-
-
-def credential_of(headers: Headers, query: bytes) -> str | None:
-    """The first of `credentials_of`; None where there is none."""
-    return next(iter(credentials_of(headers, query)), None)
+    """Whether an authenticated caller may use an endpoint; unknown endpoints are allowed and answer 404."""
+    return path not in PERMISSIONS or principal.kind in PERMISSIONS[path]
 
 
 def credentials_of(headers: Headers, query: bytes) -> list[str]:
-    """All that stands where a credential may, in the order in which it counts.
+    """All texts where a credential may be, in the order in which they are tried.
 
-    Authorization (Bearer, or the password of Basic) and X-API-Key as they come, then `?token=` and `?key=`. An unknown
-    scheme or a damaged one is an empty one: something was shown, and it lets nobody in.
+    Authorization (Bearer, or the password of Basic) and X-API-Key in their order, then `?token=` and `?key=`. An
+    unknown scheme or a malformed header counts as an empty credential: one was sent, and it is invalid.
     """
     shown = []
     for name, value in headers:
@@ -106,12 +106,12 @@ def credentials_of(headers: Headers, query: bytes) -> list[str]:
 
 
 def is_like_a_token(text: str) -> bool:
-    """Has it the form of a JWT? Proxies and libraries put other things where credentials stand."""
+    """Whether a text has the form of a JWT. Proxies and libraries put other texts where credentials are expected."""
     return _TOKEN.fullmatch(text) is not None
 
 
 def is_like_a_credential(text: str) -> bool:
-    """Has it the form of a JWT or of an API key?"""
+    """Whether a text has the form of a JWT or of an API key."""
     return text.startswith(_KEY_BEGINS) or is_like_a_token(text)
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -10,17 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jwt
-
 from bridge.auth.principals import Principal
 from contract.clock import Clock
 from contract.errors import SarvisError, SettingsError, StartError
-from contract.files import write
-from contract.messages import check_uid
-from contract.places import kept_at_home
-from contract.redaction import remember
-from contract.secrets import read_text
-from contract.telemetry import get_logger
+from contract.names import check_uid
+from infra.files import make_folder, write, write_new
+from infra.log import get_logger
+from infra.places import kept_at_home
+from infra.redaction import remember
+from infra.secrets import read_text
+from infra.watched_file import WatchedFile
 
 SETTING = "auth.key_file"
 ALGORITHM = "HS256"
@@ -35,15 +33,20 @@ log = get_logger("tokens")
 
 
 class TokenError(SarvisError):
-    """The credential does not let anybody in; the text says why, without the credential."""
+    """The credential is invalid; the text says why, without the credential."""
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key and its name, which stands in each token that it signed."""
+    """A key and its name, which is part of each token that it signed."""
 
     key_id: str
     secret: bytes
+
+
+def load_libraries() -> None:
+    """Import now what `verify` uses: a bridge that serves would stand still meanwhile, or may have no free file."""
+    import jwt  # noqa: F401, PLC0415
 
 
 def issue(key: SigningKey, uid: str, *, now: float, valid_s: float, devices: Sequence[str] = ()) -> str:
@@ -51,18 +54,22 @@ def issue(key: SigningKey, uid: str, *, now: float, valid_s: float, devices: Seq
     claims: dict[str, Any] = {"uid": uid, "iat": int(now), "exp": int(now + valid_s)}
     if devices:
         claims["devices"] = list(devices)
+    import jwt  # noqa: PLC0415 - it loads cryptography, which no other command of `sarvis token` needs
+
     return jwt.encode(claims, key.secret, ALGORITHM, headers={"kid": key.key_id})
 
 
 def verify(token: str, keys: Sequence[SigningKey], *, now: float) -> Principal:
     """Whose token it is; raises TokenError. `now` is Unix time."""
+    import jwt  # noqa: PLC0415
+
     if len(token) > MAX_TOKEN:
-        raise TokenError("the token is too long to be one of ours")
-    # The time is compared here: the library would look at the wall clock by itself.
+        raise TokenError("the token is too long for a SARVIS token")
+    # Expiry is compared here: the library would read the wall clock itself.
     options: Any = {"require": ["exp", "uid"], "verify_exp": False, "verify_iat": False, "verify_nbf": False}
     try:
         for key in keys:
-            # Each key is tried, and its name looked at afterwards: to read the name first is to parse everything twice.
+            # Try each key and compare its name afterwards: reading the name first would parse everything twice.
             try:
                 found = jwt.decode_complete(token, key.secret, [ALGORITHM], options=options)
             except jwt.InvalidSignatureError:
@@ -83,11 +90,15 @@ def _principal(claims: dict[str, Any], key_id: str, now: float) -> Principal:
     if float(claims.get("nbf", now)) > now + LEEWAY_S:
         raise TokenError("the token is not valid yet")
     only = None if devices is None else frozenset(str(device) for device in devices)
-    return Principal("app", check_uid(uid), uid, expires_at, key_id, only)
+    return Principal("app", check_uid(uid), uid, expires_at, _moment(claims.get("iat")), key_id, only)
+
+
+def _moment(claim: object) -> float | None:
+    return float(claim) if isinstance(claim, int | float) and not isinstance(claim, bool) else None
 
 
 class Verifier:
-    """`verify`, which knows whom it let in: in a storm of reconnections half of the work would be to look again."""
+    """`verify` with a cache: in a storm of reconnections half of the work would be repeated checks."""
 
     def __init__(self, most: int = MAX_KNOWN) -> None:
         self._most = most
@@ -95,7 +106,7 @@ class Verifier:
         self._known: OrderedDict[str, Principal] = OrderedDict()
 
     def verify(self, token: str, keys: Sequence[SigningKey], *, now: float) -> Principal:
-        """See `verify`. Other keys than last time: nobody is known any more."""
+        """See `verify`. A change of keys clears the cache."""
         if keys is not self._keys:
             self._keys = keys
             self._known.clear()
@@ -110,73 +121,60 @@ class Verifier:
 
 
 class KeyFile:
-    """The signing keys on disk, read again when the file changes; one that cannot be read leaves the old keys valid."""
+    """The signing keys on disk, read again when the file changes; an unreadable file leaves the old keys valid."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.path = kept_at_home(path, SETTING)
-        self._clock = clock
-        self._seen: tuple[int, int, int] | None = None
-        self._looked_at: float | None = None
-        self._problem: str | None = None
+        self._file = WatchedFile(self.path, read=self._read, now=clock.monotonic, every_s=LOOK_EVERY_S)
         self._keys: tuple[SigningKey, ...] = ()
 
     def open(self) -> None:
-        """Read the keys, made when there is no file; raises StartError, SettingsError."""
+        """Read the keys, creating the file if missing; raises StartError, SettingsError."""
         make_missing(self.path)
-        self._seen = _identity(self.path)
-        self._keys = read(self.path)
+        self._file.open()
 
     @property
     def keys(self) -> tuple[SigningKey, ...]:
-        """The valid keys, the newest first."""
-        now = self._clock.monotonic()
-        if self._looked_at is None or now - self._looked_at >= LOOK_EVERY_S:
-            self._looked_at = now
-            self._look()
+        """The valid keys, newest first."""
+        return self.look() if self._file.is_due() else self._keys
+
+    def look(self) -> tuple[SigningKey, ...]:
+        """The same, after a look at the file."""
+        look = self._file.look()
+        if look.is_new:
+            log.info("signing_keys_read", keys=[key.key_id for key in self._keys])
+        elif look.problem is not None:
+            log.error("signing_keys_kept", error=str(look.problem))
         return self._keys
 
-    def _look(self) -> None:
-        identity = _identity(self.path)
-        if identity == self._seen:
-            return
-        try:
-            self._keys = read(self.path)
-            self._problem = None
-            log.info("signing_keys_read", keys=[key.key_id for key in self._keys])
-        except SettingsError as error:
-            if str(error) != self._problem:
-                log.error("signing_keys_kept", error=str(error))
-            self._problem = str(error)
-            return
-        self._seen = identity
+    def _read(self) -> None:
+        self._keys = read(self.path)
 
 
 def make_missing(path: Path) -> None:
-    """Make the file with one key when there is none; raises StartError."""
+    """Create the file with one key if it is missing; raises StartError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        make_folder(path.parent, 0o700)
+        write_new(path, _text([_new_key()]))
     except FileExistsError:
         return
     except OSError as error:
         raise StartError(
             f"the signing key {path} cannot be made: {error.strerror}; name another place in auth.key_file"
         ) from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(_text([_new_key()]))
 
 
 def read(path: Path) -> tuple[SigningKey, ...]:
-    """The keys of a file, the newest first; raises SettingsError that names the line, never its content."""
+    """The keys of a file, newest first; raises SettingsError that names the line, never its content."""
     lines = [line.strip() for line in read_text(path, SETTING).splitlines()]
     keys = [_key(path, number, line) for number, line in enumerate(lines, 1) if line and line[0] != "#"]
     if not keys:
-        raise SettingsError(f"setting {SETTING}: {path} holds no key; remove the file and a new one is made")
+        raise SettingsError(f"setting {SETTING}: {path} has no key; remove the file, and the bridge creates a new one")
     return tuple(keys)
 
 
 def rotate(path: Path, *, drop_old: bool) -> SigningKey:
-    """Let a new key sign from now on; the older ones verify on, unless they are dropped. Raises as `KeyFile.open`."""
+    """Make a new key sign from now on; older ones stay valid unless they are dropped. Raises as `KeyFile.open`."""
     make_missing(path)
     old = () if drop_old else read(path)
     new = _new_key()
@@ -195,7 +193,8 @@ def _key(path: Path, number: int, line: str) -> SigningKey:
         secret = b""
     if len(secret) < SECRET_BYTES:
         raise SettingsError(
-            f"setting {SETTING}: {path} line {number} is no `KEY_ID SECRET` with {SECRET_BYTES} bytes in base64url"
+            f"setting {SETTING}: {path} line {number} is not `KEY_ID SECRET` with {SECRET_BYTES} bytes in base64url; "
+            f"correct it"
         )
     remember(text.strip())
     return SigningKey(key_id, secret)
@@ -207,11 +206,3 @@ def _new_key() -> SigningKey:
 
 def _text(keys: Sequence[SigningKey]) -> str:
     return HEAD + "".join(f"{key.key_id} {base64.urlsafe_b64encode(key.secret).decode()}\n" for key in keys)
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,1 +1,1 @@
-"""How the ledger's tables came to be: Alembic runs what a file lacks when the bridge starts."""
+"""The migrations of the ledger's tables, run by Alembic when the bridge starts."""

@@ -1,4 +1,4 @@
-"""Alembic's entry: migrate over the connection that the store hands in."""
+"""Alembic's entry: migrates over the connection that the store passes in."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""The apps' WebSockets, twice: `fast` on the server's own transport, `plain` as an ASGI endpoint; one contract."""
+"""The apps' WebSockets, served in two ways by one contract: on the server's transport, and by ASGI."""

@@ -1,39 +1,39 @@
-"""Who says nothing for long is asked for a sign of life, and cut off when none comes. Decides, sends nothing itself.
+"""Pings silent sockets, and gives up those that do not answer. Decides, sends nothing itself.
 
-One wheel for all connections: at each step one of its slots is looked at, so that ten thousand pings never go out
-together, and no connection needs a timer of its own.
+One timing wheel for all connections: each step looks at one of its slots, so ten thousand pings are spread over time,
+and no connection needs its own timer.
 """
 
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
 
-class Quiet(Protocol):
-    """What can be silent.
+class Pingable(Protocol):
+    """A connection that can be silent.
 
     Attributes:
-        silence: how many looks ago something came; whatever comes sets it to 0, and the wheel alone counts it up.
-        slot: where in the wheel it is; the wheel's own.
+    silence: how many turns ago something came; received bytes set it to 0, and only the wheel increments it.
+    slot: its place in the wheel; only the wheel uses it.
     """
 
     silence: int
     slot: int
 
     def ping(self) -> None:
-        """Ask for a sign of life."""
+        """Send a ping."""
         ...
 
     def give_up(self) -> None:
-        """None came."""
+        """The ping was not answered."""
         ...
 
 
-Connection = TypeVar("Connection", bound=Quiet)
+Connection = TypeVar("Connection", bound=Pingable)
 ASKED_AFTER, GIVEN_UP_AFTER = 1, 2
 
 
 class Wheel(Generic[Connection]):
-    """Looks at each connection once per turn: silent for one turn, it is pinged; for two, it is given up."""
+    """Looks at each connection once per turn: after one silent turn it is pinged; after two it is given up."""
 
     def __init__(self, slots: int) -> None:
         self._slots: list[set[Connection]] = [set() for _ in range(slots)]
@@ -47,16 +47,16 @@ class Wheel(Generic[Connection]):
             yield from slot
 
     def add(self, connection: Connection) -> None:
-        """Look at it from now on; first in a whole turn."""
+        """Watch the connection from now on; the first look is after a whole turn."""
         connection.slot = self._at
         self._slots[self._at].add(connection)
 
     def remove(self, connection: Connection) -> None:
-        """Look at it no more."""
+        """Stop watching the connection."""
         self._slots[connection.slot].discard(connection)
 
     def step(self) -> None:
-        """Look at the next slot."""
+        """Look at the connections of the next slot."""
         self._at = (self._at + 1) % len(self._slots)
         for connection in tuple(self._slots[self._at]):
             silence = connection.silence

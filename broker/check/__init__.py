@@ -1,1 +1,1 @@
-"""What a broker really guarantees: probes of the operator's own, whatever it is."""
+"""Probes that measure what a broker guarantees."""

@@ -1,4 +1,4 @@
-"""Probes of states that come together: wills, take-overs, what is retained, earlier sessions. Each alone may hold."""
+"""Probes of combined states: wills, take-overs, retained messages, earlier sessions. Each may work alone."""
 
 import time
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ from broker.check.presence import QUIET_S, REPLACED_WITHIN_S
 from broker.check.target import Target
 
 SETTLED_S = 2.0
-"""Until a will that a broker publishes late can be seen."""
+"""How long to wait for a will that a broker publishes late."""
 INSISTS_S = 5.0
 
 
 def retained_wills(target: Target, bridge: Peer) -> Iterator[Finding]:
-    """A status that is set, cleared and set again, then replaced by the last will of who set it."""
+    """A status that is set, cleared and set again, then replaced by the last will of its client."""
     status = target.status()
     with _device(target, b"gone for good") as device:
         device.publish(status, b"cleared", retain=True)
@@ -33,7 +33,7 @@ def retained_wills(target: Target, bridge: Peer) -> Iterator[Finding]:
         cleared = not _is_kept(bridge, status, b"cleared", within_s=QUIET_S)
         device.publish(status, b"set again", retain=True)
         again = _is_kept(bridge, status, b"set again")
-        wrong = "what was said then did not come" if cleared else "what was cleared came"
+        wrong = "the later message did not come" if cleared else "the cleared message came"
         yield Finding(RETAINED_CLEARED, cleared and again, "both" if cleared and again else wrong)
         device.die()
         bridge.hears(status, b"gone for good")
@@ -43,7 +43,7 @@ def retained_wills(target: Target, bridge: Peer) -> Iterator[Finding]:
 
 
 def newest_will(target: Target, bridge: Peer) -> Iterator[Finding]:
-    """A boot, a goodbye, a boot with another will, a crash, a boot with a third will, a crash."""
+    """A boot, a clean disconnect, a boot with another will, a crash, a boot with a third will, a crash."""
     status = target.status()
     with _device(target, b"will 1"):
         pass
@@ -56,7 +56,7 @@ def newest_will(target: Target, bridge: Peer) -> Iterator[Finding]:
     came = list(dict.fromkeys(payload for payload in bridge.payloads(status) if payload.startswith(b"will ")))
     _clear(target)
     good = came == [b"will 2", b"will 3"]
-    wrong = "a goodbye left the will behind" if b"will 1" in came else f"{len(came)} of 2 came"
+    wrong = "a clean disconnect left the will behind" if b"will 1" in came else f"{len(came)} of 2 came"
     yield Finding(WILL_NEWEST, good, "it came" if good else wrong)
 
 
@@ -78,7 +78,7 @@ def take_over(target: Target, bridge: Peer) -> Iterator[Finding]:
             newer.die()
             good = not early and bridge.hears(status, b"newer gone")
     _clear(target)
-    wrong = "it was published at the take-over, while its client was there" if early else "it never came"
+    wrong = "it was published at the take-over, while its client was connected" if early else "it never came"
     yield Finding(TAKE_OVER_WILL, good, "it came" if good else wrong)
 
 
@@ -90,7 +90,7 @@ def _order(came: list[bytes]) -> str:
 
 
 def twice(target: Target, bridge: Peer) -> Iterator[Finding]:
-    """Three connections of one client id as fast as they can be made; then the newest crashes."""
+    """Three connections of one client id in quick succession; then the newest crashes."""
     status = target.status()
     with ExitStack() as stack:
         older = [stack.enter_context(_device(target, b"breath %d gone" % number)) for number in (1, 2)]
@@ -105,15 +105,15 @@ def twice(target: Target, bridge: Peer) -> Iterator[Finding]:
             newest.die()
             good = not early and bridge.hears(status, b"breath 3 gone")
     _clear(target)
-    its_will = "came" if good else "was published while its client was there" if early else "never came"
-    seen = f"it {'hears' if hears else 'is deaf'}, its will {its_will}"
+    its_will = "came" if good else "was published while its client was connected" if early else "never came"
+    seen = f"it {'receives' if hears else 'receives nothing'}, its will {its_will}"
     if turned_away_s:
-        seen += f"; it was turned away for {turned_away_s:.1f} s first"
+        seen += f"; it was refused for {turned_away_s:.1f} s first"
     yield Finding(TAKE_OVER_TWICE, hears and good, seen)
 
 
 def _insisting(target: Target, will: bytes) -> tuple[Peer, float]:
-    """A device that comes again when it is turned away, as an edge does; for how long it was."""
+    """Connects again each time that it is refused, as an edge does; returns for how long it was."""
     began = time.monotonic()
     while True:
         peer = _device(target, will)
@@ -125,7 +125,7 @@ def _insisting(target: Target, will: bytes) -> tuple[Peer, float]:
 
 
 def clean_session(target: Target, bridge: Peer) -> Iterator[Finding]:
-    """A persistent session with a filter and a message that waits, then a clean one."""
+    """A persistent session with a filter and a queued message, then a clean one."""
     with Peer(target, target.device.credential, "device", clean=False) as device:
         device.subscribe(target.login())
     bridge.publish(target.login(), b"waits")
@@ -135,18 +135,18 @@ def clean_session(target: Target, bridge: Peer) -> Iterator[Finding]:
         bridge.publish(target.outcome(), b"fence")
         fenced = device.hears(target.outcome(), b"fence")
         left = len(device.payloads(target.login()))
-    seen = f"{left} of 2 came all the same" if left else "nothing of it came"
+    seen = f"{left} of 2 came nevertheless" if left else "nothing of it came"
     yield Finding(CLEAN_SESSION, fenced and not left, seen)
 
 
 def _device(target: Target, will: bytes) -> Peer:
-    """As an edge comes: with a retained last will on its status."""
+    """Connects as an edge: with a retained last will on its status."""
     return Peer(target, target.device.credential, "device", will=(target.status(), will), keeps_will=True)
 
 
 def _is_kept(bridge: Peer, topic: str, payload: bytes, *, within_s: float = WITHIN_S) -> bool:
-    """Whether who subscribes now finds it retained."""
-    # Some brokers answer only what is subscribed anew, others no UNSUBSCRIBE from what is not subscribed.
+    """Whether a new subscriber receives it as retained."""
+    # Some brokers send retained messages only for new subscriptions, others do not answer an UNSUBSCRIBE from none.
     bridge.subscribe(topic)
     bridge.unsubscribe(topic)
     before = len(bridge.heard)

@@ -1,4 +1,4 @@
-"""Probes of how messages travel: each takes connected peers and returns findings."""
+"""Probes of how messages are delivered."""
 
 import statistics
 import time
@@ -30,7 +30,7 @@ STALLED_S = 1.0
 
 
 def prefix(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
-    """Whether a topic is the same on both sides; the fault of a prefix would be the fault of all other probes."""
+    """Whether a topic is the same on both sides; with a changed prefix all other probes would fail."""
     fault = _changed(target.wake(), target.wakes, device, bridge) or _changed(
         target.login(), target.login(), bridge, device
     )
@@ -38,7 +38,7 @@ def prefix(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
 
 
 def _changed(topic: str, topic_filter: str, speaker: Peer, hearer: Peer) -> str | None:
-    """What becomes of a message on a topic if it does not come as it was sent."""
+    """How a message's topic was changed, if it did not come as it was sent."""
     if hearer.subscribe(topic_filter)[0] >= REFUSED:
         return f"SUBSCRIBE to {topic_filter} was refused"
     before = len(hearer.heard)
@@ -97,7 +97,7 @@ def latency(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
 
 
 def sizes(target: Target, bridge: Peer) -> Iterator[Finding]:
-    """Larger and larger messages, each on a connection of its own, for a broker may cut it."""
+    """Larger and larger messages, each on its own connection, because a broker may cut it."""
     passed = 0
     for size in SIZES:
         with Peer(target, target.device.credential, "device") as device:
@@ -113,18 +113,18 @@ def sizes(target: Target, bridge: Peer) -> Iterator[Finding]:
 
 
 def unsubscribed(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
-    """A filter that is given up, and a fence on one that is not."""
+    """An unsubscribed filter, and a later message on another filter."""
     device.subscribe(target.login(), target.outcome())
     device.unsubscribe(target.login())
     bridge.publish(target.login(), b"too late")
     bridge.publish(target.outcome(), b"fence")
     fenced = device.hears(target.outcome(), b"fence")
     late = b"too late" in device.payloads(target.login())
-    yield Finding(UNSUBSCRIBE, fenced and not late, "it came all the same" if late else "nothing came")
+    yield Finding(UNSUBSCRIBE, fenced and not late, "it came nevertheless" if late else "nothing came")
 
 
 def shared(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
-    """What SARVIS does not use, but others may."""
+    """A feature that SARVIS does not use, but others may."""
     code = bridge.subscribe(f"$share/check/{target.wakes}")[0]
     seen = "refused in SUBACK"
     if code < REFUSED:
@@ -138,7 +138,7 @@ def shared(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
 
 
 def mqtt_5(target: Target, bridge: Peer) -> Iterator[Finding]:
-    """Likewise."""
+    """The same for MQTT 5."""
     del bridge
     with Peer(target, target.device.credential, "device", mqtt_5=True) as modern:
         yield Finding(MQTT_5, None, "spoken" if modern.welcome else "refused")
@@ -155,7 +155,7 @@ def many_filters(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding
                 break
             held += FILTERS_AT_ONCE
     except ProbeError:
-        pass  # what there is by now is the finding
+        pass  # the number so far is the finding
     took = time.monotonic() - began
     after = _rate(target, bridge, device)
     seen = f"{held:,} in {took:.1f} s; messages/s {before:,.0f} before, {after:,.0f} with them"

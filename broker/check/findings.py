@@ -1,4 +1,4 @@
-"""What is probed, what of it SARVIS needs, and what it does where a broker falls short; decides without I/O."""
+"""The guarantees that are probed, which of them SARVIS requires, and what it does without them. No I/O."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -10,11 +10,11 @@ class Guarantee:
     """One property of a broker.
 
     Attributes:
-        key: its name in JSON.
-        text: what holds, as a sentence.
-        needed: whether SARVIS does not work as documented without it.
-        sarvis: what SARVIS does about it, or what is lost without it.
-        figure: whether there is nothing to hold, only something to tell.
+    key: its name in JSON.
+    text: the property, as a sentence.
+    needed: whether SARVIS does not work as documented without it.
+    sarvis: what SARVIS does about it, or what is lost without it.
+    figure: a measured value, which cannot hold or fail.
     """
 
     key: str
@@ -26,11 +26,11 @@ class Guarantee:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a probe saw.
+    """The result of a probe.
 
     Attributes:
-        holds: None where there is nothing to hold: a figure.
-        seen: what was counted or measured.
+    holds: None for a measured value.
+    seen: what was counted or measured.
     """
 
     guarantee: Guarantee
@@ -39,12 +39,12 @@ class Finding:
 
     @classmethod
     def of_end(cls, guarantee: Guarantee, why: str) -> "Finding":
-        """What is known of a guarantee whose probe could not be carried to its end."""
+        """The finding for a guarantee whose probe did not finish."""
         return cls(guarantee, None if guarantee.figure else False, why)
 
     @property
     def missing(self) -> bool:
-        """Whether something needed is not there."""
+        """Whether a required guarantee is missing."""
         return self.guarantee.needed and self.holds is False
 
     def as_json(self) -> dict[str, Any]:
@@ -53,13 +53,14 @@ class Finding:
 
 
 def verdict(findings: Iterable[Finding]) -> int:
-    """The exit code: 1 when something needed is missing."""
+    """The exit code: 1 if a required guarantee is missing."""
     return int(any(finding.missing for finding in findings))
 
 
 PREFIX = Guarantee(
     "prefix", "topics below mqtt.prefix arrive under the names that they were given", True,
-    "nothing: bridge and devices do not hear each other; choose another mqtt.prefix, for example sarvis/v1",
+    "nothing: bridge and devices do not receive each other's messages; choose another mqtt.prefix, for example "
+    "sarvis/v1",
 )  # fmt: skip
 DELIVERY = Guarantee(
     "delivery", "QoS 1: each message arrives, in its order", True,
@@ -69,46 +70,47 @@ COMMANDS = Guarantee(
     "commands", "a command reaches its device, and no other client", True, "nothing: log-in and log-out go this way",
 )  # fmt: skip
 PAYLOAD = Guarantee(
-    "payload", "messages of 8 KiB pass", True, "nothing: the contract allows so much",
+    "payload", "messages of 8 KiB pass", True, "nothing: the contract allows messages of this size",
 )  # fmt: skip
 RETAINED_EXACT = Guarantee(
-    "retained_exact", "a late subscriber hears what is retained", False,
-    "the bridge learns of a device by its hello, at the latest after 5 minutes; tools that come later see less",
+    "retained_exact", "a late subscriber receives retained messages", False,
+    "a device's hello informs the bridge, at the latest after 5 minutes; tools that connect later see less",
 )  # fmt: skip
 RETAINED_WILDCARD = Guarantee(
     "retained_wildcard", "also through a filter with +", False,
-    "the bridge learns of a device by its hello, at the latest after 5 minutes; tools that come later see less",
+    "a device's hello informs the bridge, at the latest after 5 minutes; tools that connect later see less",
 )  # fmt: skip
 RETAINED_PRIVATE = Guarantee(
     "retained_private", "retained messages come only to those who subscribed", True,
-    "edges ignore retained commands; but who may not read a topic reads it",
+    "edges ignore retained commands; but clients read topics without the right to",
 )  # fmt: skip
 WILL_SOCKET = Guarantee(
     "will_socket", "the will of a client whose socket dies is published", True,
-    "the lease ends on the device all the same; who watches sees it online for ever",
+    "the lease ends on the device all the same; observers see it online for ever",
 )  # fmt: skip
 WILL_KEEPALIVE = Guarantee(
     "will_keepalive", "a client that falls silent is dropped, its will published", True,
-    "the lease ends on the device all the same; who watches sees it online for ever",
+    "the lease ends on the device all the same; observers see it online for ever",
 )  # fmt: skip
 TAKE_OVER = Guarantee(
     "take_over", "a client id that connects again replaces its older connection", True,
-    "nothing: after a change of network a device would be there twice, or deaf",
+    "nothing: after a change of network a device would be connected twice, or receive nothing",
 )  # fmt: skip
 TAKE_OVER_PERSISTENT = Guarantee(
-    "take_over_persistent", "with a persistent session the newer one hears on", False, "SARVIS uses clean sessions",
+    "take_over_persistent", "with a persistent session the newer one keeps receiving", False,
+    "SARVIS uses clean sessions",
 )  # fmt: skip
 TAKE_OVER_WILL = Guarantee(
     "take_over_will", "the newer connection of a take-over keeps its will until it ends", True,
-    "the lease ends on the device all the same; who watches sees it online for ever",
+    "the lease ends on the device all the same; observers see it online for ever",
 )  # fmt: skip
 TAKE_OVER_SILENT = Guarantee(
     "take_over_silent", "also when it falls silent after the take-over", True,
-    "the lease ends on the device all the same; who watches sees it online for ever",
+    "the lease ends on the device all the same; observers see it online for ever",
 )  # fmt: skip
 TAKE_OVER_STATUS = Guarantee(
-    "take_over_status", "after a take-over what the newer connection said is retained", False,
-    "the bridge ignores the will of an earlier boot and waits offline_grace_s; who watches sees the device offline "
+    "take_over_status", "after a take-over the newer connection's message is retained", False,
+    "the bridge ignores the will of an earlier boot and waits offline_grace_s; observers see the device offline "
     "until its next hello, at the latest after 5 minutes",
 )  # fmt: skip
 TAKE_OVER_OLDER_WILL = Guarantee(
@@ -116,20 +118,20 @@ TAKE_OVER_OLDER_WILL = Guarantee(
     "either will do: the bridge waits offline_grace_s for the newer connection's status", figure=True,
 )  # fmt: skip
 TAKE_OVER_TWICE = Guarantee(
-    "take_over_twice", "of three connections in one breath the newest hears, and has its will", True,
-    "nothing: after a change of network a device would be deaf, or seen online for ever",
+    "take_over_twice", "of three connections in quick succession the newest receives, and has its will", True,
+    "nothing: after a change of network a device would receive nothing, or appear online for ever",
 )  # fmt: skip
 WILL_NEWEST = Guarantee(
-    "will_newest", "who connects again with another will has that one, and no older one", True,
-    "the bridge ignores the will of an earlier boot; who watches sees a wrong status",
+    "will_newest", "a client that reconnects with another will has that one, and no older one", True,
+    "the bridge ignores the will of an earlier boot; observers see a wrong status",
 )  # fmt: skip
 WILL_RETAINED = Guarantee(
     "will_retained", "a retained will replaces the status that was retained", True,
-    "who comes later sees a device online that is gone, until the bridge hears nothing of it for a lease",
+    "later observers see an absent device online, until the bridge has received nothing from it for a lease",
 )  # fmt: skip
 RETAINED_CLEARED = Guarantee(
-    "retained_cleared", "an empty message clears what is retained, and what is said then is retained again", False,
-    "a removed device stays in the list of who watches; the ledger knows better",
+    "retained_cleared", "an empty message clears a retained message, and a later one is retained again", False,
+    "observers see a removed device; the ledger has the right list",
 )  # fmt: skip
 CLEAN_SESSION = Guarantee(
     "clean_session", "a clean session begins with nothing of an earlier persistent one", False,
@@ -139,32 +141,33 @@ UNSUBSCRIBE = Guarantee(
     "unsubscribe", "nothing comes after UNSUBSCRIBE", False, "SARVIS does not unsubscribe",
 )  # fmt: skip
 STRANGER = Guarantee(
-    "stranger", "nobody comes in without a credential", True,
-    "nothing on this side: whoever reaches the broker commands every device",
+    "stranger", "no client connects without a credential", True,
+    "nothing on this side: any client that reaches the broker commands every device",
 )  # fmt: skip
 WRONG_PASSWORD = Guarantee(
     "wrong_password", "a wrong password is refused", True, "nothing on this side",
 )  # fmt: skip
 FOREIGN_PUBLISH = Guarantee(
     "foreign_publish", "a device cannot speak for another", True,
-    "with auth.mode = required the bridge rejects wakes for foreign users, but believes the topic's device id",
+    "with auth.mode = required the bridge rejects wakes for foreign users, but trusts the topic's device id",
 )  # fmt: skip
 FOREIGN_SUBSCRIBE = Guarantee(
-    "foreign_subscribe", "a device cannot hear another's commands", True, "nothing on this side",
+    "foreign_subscribe", "a device cannot receive another's commands", True, "nothing on this side",
 )  # fmt: skip
 FORGED_COMMAND = Guarantee(
     "forged_command", "a device cannot give commands", True,
     "an edge accepts a log-in only as answer to its hello; a forged log-out logs it out",
 )  # fmt: skip
 OFFLINE_QUEUE = Guarantee(
-    "offline_queue", "what comes while a persistent session is away waits", False,
-    "the ledger says it again: SARVIS uses clean sessions",
+    "offline_queue", "messages for an absent persistent session are queued", False,
+    "the ledger repeats log-outs: SARVIS uses clean sessions",
 )  # fmt: skip
 RESTART_RETAINED = Guarantee(
-    "restart_retained", "a restart keeps retained messages", False, "bridge and devices say their status again",
+    "restart_retained", "a restart keeps retained messages", False, "bridge and devices publish their status again",
 )  # fmt: skip
 RESTART_QUEUE = Guarantee(
-    "restart_queue", "a restart keeps what waits", False, "the ledger says it again: SARVIS uses clean sessions",
+    "restart_queue", "a restart keeps queued messages", False,
+    "the ledger repeats log-outs: SARVIS uses clean sessions",
 )  # fmt: skip
 LATENCY = Guarantee("latency", "from publisher to subscriber", False, "each wake takes this once", figure=True)
 SHARED = Guarantee("shared", "$share subscriptions", False, "not used", figure=True)
@@ -184,4 +187,4 @@ GUARANTEES: tuple[Guarantee, ...] = (
     TAKE_OVER_TWICE, CLEAN_SESSION, OFFLINE_QUEUE, FILTERS, SHARED, MQTT_5, WILL_KEEPALIVE, TAKE_OVER_SILENT,
     RESTART_RETAINED, RESTART_QUEUE, WINDOW,
 )  # fmt: skip
-"""All of them, in the order in which they are probed."""
+"""All guarantees, in the order in which they are probed."""

@@ -1,4 +1,4 @@
-"""The bridge's side of a check: one connection, made anew when a probe has cost it."""
+"""The bridge's connection in a check, renewed after a probe has broken it."""
 
 from types import TracebackType
 from typing import Self
@@ -9,14 +9,21 @@ from contract.errors import StartError
 
 
 def let_in(target: Target, role: str) -> Peer:
-    """A role's connection; raises StartError when the broker cannot be reached, or does not let it in."""
+    """A role's connection; raises StartError if the broker cannot be reached or refuses it."""
     credential = target.bridge if role == "bridge" else target.device.credential
     peer = Peer(target, credential, role)
     if not peer.welcome:
         peer.leave()
-        why = "closed the connection" if peer.code in (None, 0) else f"answered with code {peer.code}"
+        why = (
+            f"answered with code {peer.code}"
+            if peer.code
+            else "closed the connection"
+            if peer.ended.is_set()
+            else "is silent"
+        )
         raise StartError(
-            f"the broker does not let the {role} in: it {why}; check --user, --password-file and the files for TLS"
+            f"the broker{f' at {peer.place}' if target.others else ''} refused the {role}: it {why}; check --user, "
+            "--password-file and the files for TLS"
         )
     return peer
 
@@ -30,7 +37,7 @@ class Line:
     """
 
     def __init__(self, target: Target, *also: str) -> None:
-        """`also`: filters that it holds besides those of a bridge, whatever a probe gives up."""
+        """`also`: filters that it keeps besides those of a bridge, whatever a probe unsubscribes."""
         self.target = target
         self.renewals = 0
         self._filters = (target.wakes, target.statuses, *also)
@@ -48,7 +55,7 @@ class Line:
         return self._peer
 
     def close(self) -> None:
-        """Leave, unless it is gone."""
+        """Disconnect, unless the connection is gone."""
         if self._peer is not None:
             self._peer.leave()
             self._peer = None

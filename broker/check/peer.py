@@ -1,4 +1,4 @@
-"""A client of the broker that is checked: paho, with all that it heard and when."""
+"""A client of the checked broker, by paho, which records what it receives and when."""
 
 import socket
 import ssl
@@ -13,8 +13,9 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from broker.check.target import Credential, Target
-from contract import tls
 from contract.errors import SarvisError, StartError
+from infra import tls
+from infra.host_port import host_port
 
 WITHIN_S = 5.0
 LOOK_S = 0.005
@@ -23,12 +24,12 @@ KEEPALIVE_S = 60
 
 
 class ProbeError(SarvisError):
-    """The broker did something that makes a probe impossible."""
+    """The broker's behaviour makes a probe impossible."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A message, and when it came by the monotonic clock."""
+    """A message, and its arrival time by the monotonic clock."""
 
     topic: str
     payload: bytes
@@ -37,7 +38,7 @@ class Heard:
 
 
 def wait(condition: Callable[[], bool], within_s: float = WITHIN_S) -> bool:
-    """Whether it came true in time."""
+    """Whether the condition became true in time."""
     ends = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > ends:
@@ -47,15 +48,16 @@ def wait(condition: Callable[[], bool], within_s: float = WITHIN_S) -> bool:
 
 
 class Peer:
-    """Connects when it is made; raises StartError when the broker cannot be reached.
+    """Connects when it is created; raises StartError if the broker cannot be reached.
 
     `keeps_will`: its last will is retained.
 
     Attributes:
-        code: what CONNACK said, 0 for welcome; None when there was none.
-        present: whether the broker knew its session.
-        heard: all messages so far.
-        ended: set when the connection is gone.
+    code: return code of the CONNACK, 0 for success; None if there was none.
+    present: whether the broker had its session.
+    heard: all messages so far.
+    ended: set when the connection is gone.
+    place: host and port of its node.
     """
 
     def __init__(
@@ -97,19 +99,22 @@ class Peer:
             self._paho.username_pw_set(credential.username, credential.password)
         if will is not None:
             self._paho.will_set(*will, 1, keeps_will)
-        self._connect(target, keepalive_s)
+        node = target.next_node()
+        self.place = host_port(*node)
+        self._connect(target, node, keepalive_s)
 
-    def _connect(self, target: Target, keepalive_s: int) -> None:
+    def _connect(self, target: Target, node: tuple[str, int], keepalive_s: int) -> None:
+        host, port = node
         try:
-            self._paho.connect(target.host, target.port, keepalive_s)
+            self._paho.connect(host, port, keepalive_s)
         except ssl.SSLError as error:
             self._end()
-            why = tls.explain(error, target.host, who="mqtt", peer="the broker")
-            raise StartError(why or str(error)) from error
+            why = tls.explain(error, host, who="mqtt", peer="the broker")
+            raise StartError(f"{f'{self.place}: ' if target.others else ''}{why or error}") from error
         except OSError as error:
             self._end()
             raise StartError(
-                f"no broker answers at {target.host}:{target.port} ({error}); check the address, and that it runs"
+                f"no broker answers at {self.place} ({error}); check the address, and that it runs"
             ) from error
         self._paho.loop_start()
         wait(lambda: self.code is not None or self.ended.is_set())
@@ -124,16 +129,16 @@ class Peer:
 
     @property
     def welcome(self) -> bool:
-        """Whether it was let in and is still there."""
+        """Whether it was accepted and is still connected."""
         return self.code == 0 and not self.ended.is_set()
 
     def subscribe(self, *filters: str, qos: int = 1) -> list[int]:
-        """The codes of SUBACK; raises ProbeError when there is none."""
+        """The codes of SUBACK; raises ProbeError if none comes."""
         _, packet_id = self._paho.subscribe([(name, qos) for name in filters])
         return self._answered(packet_id, f"SUBSCRIBE to {filters[0]}")
 
     def unsubscribe(self, topic_filter: str) -> None:
-        """Wait for UNSUBACK; raises ProbeError when there is none."""
+        """Wait for UNSUBACK; raises ProbeError if none comes."""
         _, packet_id = self._paho.unsubscribe(topic_filter)
         self._answered(packet_id, f"UNSUBSCRIBE from {topic_filter}")
 
@@ -156,26 +161,26 @@ class Peer:
         return wait(lambda: info.is_published() or self.ended.is_set()) and info.is_published()
 
     def payloads(self, topic: str) -> list[bytes]:
-        """What came on a topic."""
+        """The messages received on a topic."""
         return [each.payload for each in tuple(self.heard) if each.topic == topic]
 
     def hears(self, topic: str, payload: bytes, within_s: float = WITHIN_S) -> bool:
-        """Whether this comes in time."""
+        """Whether this message comes in time."""
         return wait(lambda: payload in self.payloads(topic), within_s)
 
     def fall_silent(self) -> None:
-        """Neither read nor ping any more; the socket stays open."""
+        """Stop reading and pinging; the socket stays open."""
         self._paho.loop_stop()
 
     def die(self) -> None:
-        """Cut the socket without a word, as a crash does."""
+        """Cut the socket without DISCONNECT, as a crash does."""
         found: Any = self._paho.socket()
         if found is not None:
             found.shutdown(socket.SHUT_RDWR)
         self.ended.wait(WITHIN_S)
 
     def leave(self) -> None:
-        """Say DISCONNECT, unless the connection is gone."""
+        """Send DISCONNECT, unless the connection is gone."""
         self._paho.disconnect()
         self._end()
 

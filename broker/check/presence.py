@@ -1,4 +1,4 @@
-"""Probes of what a broker remembers of its clients: retained messages, wills, sessions."""
+"""Probes of the state that a broker keeps for clients: retained messages, wills, sessions."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -30,12 +30,12 @@ SILENT_AT_MOST_S = 4.0 * KEEPALIVE_S
 QUEUED = 20
 BACK_WITHIN_S = 60.0
 QUIET_S = 0.3
-REPLACED_WITHIN_S = 2.0
+REPLACED_WITHIN_S = 5.0
 CRASHED, OLDER = b"crashed", b"older"
 
 
 def retained(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
-    """A status that is there before somebody asks; and a client that never asks."""
+    """A status that exists before a client subscribes; and a client that never subscribes."""
     bridge.unsubscribe(target.statuses)
     device.publish(target.status(), b"kept", retain=True)
     for guarantee, topic_filter in ((RETAINED_EXACT, target.status()), (RETAINED_WILDCARD, target.statuses)):
@@ -50,7 +50,7 @@ def retained(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
         again.hears(target.login(), b"fence")
         leaked = target.status() in {each.topic for each in again.heard}
         again.publish(target.status(), b"", retain=True)
-    yield Finding(RETAINED_PRIVATE, not leaked, "came unasked" if leaked else "nothing came unasked")
+    yield Finding(RETAINED_PRIVATE, not leaked, "came unasked" if leaked else "nothing came without a subscription")
 
 
 def _comes_kept(bridge: Peer, topic_filter: str) -> bool:
@@ -60,7 +60,7 @@ def _comes_kept(bridge: Peer, topic_filter: str) -> bool:
 
 
 def will_of_a_dead_socket(target: Target, bridge: Peer) -> Iterator[Finding]:
-    """A crash."""
+    """The will after a crash."""
     with Peer(target, target.device.credential, "device", will=(target.status(), CRASHED)) as device:
         began = time.monotonic()
         device.die()
@@ -71,7 +71,7 @@ def will_of_a_dead_socket(target: Target, bridge: Peer) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class Silent:
-    """A client that says nothing since a moment by the monotonic clock; its socket stays open."""
+    """A client that has been silent since a moment by the monotonic clock; its socket stays open."""
 
     guarantee: Guarantee
     device: Device
@@ -81,7 +81,7 @@ class Silent:
 
     @classmethod
     def begin(cls, target: Target, bridge: Peer, device: Device, role: str, *, taken_over: bool = False) -> "Silent":
-        """Connect with a short keep-alive, and fall silent; the bridge listens, whatever else it gives up meanwhile.
+        """Connect with a short keep-alive, and fall silent; the bridge keeps listening, whatever else it unsubscribes.
 
         `taken_over`: it takes the place of an older connection first.
         """
@@ -91,7 +91,7 @@ class Silent:
         with ExitStack() as stack:
             if taken_over:
                 older = stack.enter_context(Peer(target, device.credential, role, will=(status, OLDER)))
-            # It may be begun twice, and each has its own will.
+            # It may be started twice, each time with its own will.
             will = f"{guarantee.key} {token_hex(4)}".encode()
             peer = Peer(target, device.credential, role, keepalive_s=KEEPALIVE_S, will=(status, will))
             if taken_over:
@@ -101,14 +101,14 @@ class Silent:
         return cls(guarantee, device, peer, will, since)
 
     def finish(self, target: Target, bridge: Peer) -> Iterator[Finding]:
-        """Wait for the will, no longer than any broker may take; then it is gone."""
+        """Wait for the will, at most as long as a broker may take; then the connection is closed."""
         status = target.status(self.device.id)
         left_s = self.since + SILENT_AT_MOST_S - time.monotonic()
         seen = f"not within {SILENT_AT_MOST_S:.0f} s"
         if came := bridge.hears(status, self.will, max(0.0, left_s)):
             at = next(each.at for each in bridge.heard if (each.topic, each.payload) == (status, self.will))
             seen = f"after {at - self.since:.1f} s"
-            # No broker may give a client up so soon: then its will went out while it was there, and is gone.
+            # A broker may not drop a client so soon: the will was published while the client was connected.
             came = at - self.since > KEEPALIVE_S / 2
         yield Finding(self.guarantee, came, f"{seen}, keep-alive {KEEPALIVE_S} s")
 
@@ -124,19 +124,21 @@ def take_overs(target: Target, bridge: Peer) -> Iterator[Finding]:
             ended = older.ended.wait(2.0)
             hears = newer.welcome and bool(newer.subscribe(target.login())) and _hears_commands(target, bridge, newer)
         older_says = "the older one ended" if ended else "the older one stayed"
-        yield Finding(TAKE_OVER, ended and hears, f"{older_says}, the newer one {'hears' if hears else 'is deaf'}")
-    time.sleep(QUIET_S)  # a broker that is still busy with who left would have three of this name to sort out
+        yield Finding(
+            TAKE_OVER, ended and hears, f"{older_says}, the newer one {'receives' if hears else 'receives nothing'}"
+        )
+    time.sleep(QUIET_S)  # a broker that still processes the old connection would have three of this name
     with Peer(target, target.device.credential, "device", clean=False) as older:
         older.subscribe(target.login())
         with Peer(target, target.device.credential, "device", clean=False) as newer:
             older.ended.wait(2.0)
             hears = newer.welcome and _hears_commands(target, bridge, newer)
     _forget(target)
-    yield Finding(TAKE_OVER_PERSISTENT, hears, "it hears on" if hears else "it is deaf")
+    yield Finding(TAKE_OVER_PERSISTENT, hears, "it keeps receiving" if hears else "it receives nothing")
 
 
 def _hears_commands(target: Target, bridge: Peer, device: Peer) -> bool:
-    """At once, and when the broker is done with the older connection: aMQTT makes the newer one deaf only then."""
+    """At once, and after the broker has dropped the older connection: only then aMQTT breaks the newer one."""
     bridge.publish(target.login(), b"at once")
     time.sleep(QUIET_S)
     bridge.publish(target.login(), b"later")
@@ -144,14 +146,14 @@ def _hears_commands(target: Target, bridge: Peer, device: Peer) -> bool:
 
 
 def offline_queue(target: Target, bridge: Peer) -> Iterator[Finding]:
-    """A device that is away for a while."""
+    """Messages for a device that is absent for a while."""
     _go_away(target, bridge)
     came = _come_back(target)
     yield Finding(OFFLINE_QUEUE, came == QUEUED, f"{came} of {QUEUED}")
 
 
 def restart(target: Target, bridge: Peer, again: Callable[[], None]) -> Iterator[Finding]:
-    """What is there before and after `again` has restarted the broker; raises StartError when it does not come back."""
+    """The state before and after `again` has restarted the broker; raises StartError if it does not come back."""
     with Peer(target, target.device.credential, "device") as device:
         device.publish(target.status(), b"kept", retain=True)
     _go_away(target, bridge)
@@ -185,7 +187,7 @@ def _back(target: Target) -> Peer:
 def _go_away(target: Target, bridge: Peer) -> None:
     with Peer(target, target.device.credential, "device", clean=False) as device:
         device.subscribe(target.login())
-    # Until the broker has read the DISCONNECT, it may hand messages to a socket that nobody reads any more.
+    # Until the broker has read the DISCONNECT, it may send messages to a socket that is no longer read.
     time.sleep(QUIET_S)
     for number in range(QUEUED):
         bridge.publish(target.login(), f"queued {number}".encode())

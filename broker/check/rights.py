@@ -1,4 +1,4 @@
-"""Probes of who may come in, and who may do what."""
+"""Probes of who may connect, publish and subscribe."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,10 +19,10 @@ CUT = "the broker cuts the connection"
 
 
 def strangers(target: Target, bridge: Peer) -> Iterator[Finding]:
-    """Who shows nothing, and who shows a wrong password."""
+    """A client without a credential, and one with a wrong password."""
     del bridge
     came = _welcome(target, Credential())
-    # What only this machine reaches may be open.
+    # A broker that only this machine reaches may be open.
     guarantee = replace(STRANGER, needed=target.guarded or target.beyond_this_machine)
     yield Finding(guarantee, not came, "let in" if came else "refused")
     name, password = target.bridge.username, target.bridge.password
@@ -40,7 +40,7 @@ def _welcome(target: Target, credential: Credential) -> bool:
 
 
 def foreign_publish(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
-    """A device speaks for another."""
+    """A device publishes for another."""
     device.publish(target.wake(target.foreign_id), b"forged")
     if cut := device.ended.is_set():
         device = Peer(target, target.device.credential, "device")
@@ -53,7 +53,7 @@ def foreign_publish(target: Target, bridge: Peer, device: Peer) -> Iterator[Find
 
 
 def foreign_subscribe(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
-    """A device listens to another's commands."""
+    """A device subscribes to another's commands."""
     try:
         code = device.subscribe(target.login(target.foreign_id))[0]
     except ProbeError:
@@ -63,12 +63,12 @@ def foreign_subscribe(target: Target, bridge: Peer, device: Peer) -> Iterator[Fi
         return
     fenced = _fenced(target, bridge, device, target.login(target.foreign_id), b"secret")
     heard = b"secret" in device.payloads(target.login(target.foreign_id))
-    seen = "it hears them" if heard else "refused in SUBACK" if code >= REFUSED else "granted, nothing delivered"
+    seen = "it receives them" if heard else "refused in SUBACK" if code >= REFUSED else "granted, nothing delivered"
     yield Finding(FOREIGN_SUBSCRIBE, fenced and not heard, seen)
 
 
 def forged_command(target: Target, bridge: Peer, device: Peer) -> Iterator[Finding]:
-    """A device commands, itself for once: it can hear that."""
+    """A device sends a command to itself, so that it can receive it."""
     device.subscribe(target.login())
     device.publish(target.login(), b"forged")
     if device.ended.is_set():
@@ -80,7 +80,7 @@ def forged_command(target: Target, bridge: Peer, device: Peer) -> Iterator[Findi
 
 
 def _fenced(target: Target, bridge: Peer, device: Peer, topic: str, payload: bytes) -> bool:
-    """Whether the device hears a command of its own that came behind another message."""
+    """Whether the device receives its own command that was sent after another message."""
     device.subscribe(target.login())
     bridge.publish(topic, payload)
     bridge.publish(target.login(), b"fence")

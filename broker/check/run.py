@@ -1,4 +1,4 @@
-"""All probes of a broker, in an order in which none disturbs another; what ends one of them ends no other."""
+"""Runs all probes of a broker, in an order in which none disturbs another."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,6 +12,7 @@ from broker.check.presence import Silent
 from broker.check.target import Device, Target
 from broker.check.window import window
 from contract.errors import StartError
+from infra.mqtt.what_listens import what_listens
 
 ROLE, MUTE_ROLE, LATE_ROLE = "device", "mute", "late"
 
@@ -21,14 +22,14 @@ WithDevice = Callable[[Target, Peer, Peer], Iterator[Finding]]
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What is asked at a time: `run` yields a finding for each guarantee, or raises on the way."""
+    """One probe: `run` yields a finding for each guarantee, or raises on the way."""
 
     guarantees: tuple[Guarantee, ...]
     run: WithBridge
 
     @classmethod
     def with_device(cls, run: WithDevice, *guarantees: Guarantee) -> "Probe":
-        """One that wants a device, too, on a connection of its own."""
+        """A probe that also needs a device, on its own connection."""
 
         def connected(target: Target, bridge: Peer) -> Iterator[Finding]:
             with let_in(target, ROLE) as device:
@@ -70,17 +71,17 @@ UNNEEDED = (
 
 
 def check(target: Target, *, restart: Callable[[], None] | None = None, thorough: bool = False) -> Iterator[Finding]:
-    """Probe after probe, each finding as soon as it is known.
+    """Run probe after probe, and yield each finding at once.
 
     Args:
-        target: the broker and who comes to it.
-        restart: restarts the broker, or waits for somebody who does; None leaves that out.
-        thorough: also what takes a minute.
+    target: the broker and its clients.
+    restart: restarts the broker, or waits until an operator does; None skips these probes.
+    thorough: also run probes that take a minute.
 
-    Raises StartError when the broker cannot be reached or does not let bridge and device in at the beginning, or does
-    not come back from its restart. What the broker does in between is a finding.
+    Raises StartError if the broker cannot be reached or refuses bridge and device at the beginning, or does
+    not come back from its restart. Later faults of the broker are findings.
     """
-    _both_come_in(target)
+    _is_a_broker(target)
     found, target = _prefix(target)
     yield found
     silent_ones = [device for device in (target.mute, target.late) if device is not None]
@@ -105,17 +106,34 @@ def _chosen(target: Target, *, thorough: bool) -> tuple[Probe, ...]:
     return (*PROBES, *(OF_RIGHTS if target.rights else ()), *OF_MEMORY, *(THOROUGH if thorough else ()), *UNNEEDED)
 
 
+def _is_a_broker(target: Target) -> None:
+    """Raises StartError that names the server there instead, or why bridge and device are refused."""
+    tls = target.plain is not None
+    # All nodes of a cluster: one that hangs may only wait for another that is gone.
+    found = [
+        other for host, port in target.nodes if (other := what_listens(host, port, tls=tls, sure=True)) is not None
+    ]
+    if found:
+        raise StartError("; ".join(found))
+    try:
+        for _ in target.nodes:
+            _both_come_in(target)
+    except StartError as error:
+        other = None if target.others else what_listens(target.host, target.port, tls=tls)
+        raise StartError(f"{error}; {other}" if other else str(error)) from error
+
+
 def _both_come_in(target: Target) -> None:
     with let_in(target, "bridge") as bridge, let_in(target, ROLE):
         if bridge.ended.is_set():
             raise StartError(
-                "this broker ends the bridge's connection when the device comes: it lets a user have only one; give "
+                "this broker ends the bridge's connection when the device comes: it allows a user only one; give "
                 "the device a user of its own with --device-user"
             )
 
 
 def _prefix(target: Target) -> tuple[Finding, Target]:
-    """What becomes of the prefix, and what to probe below: another one, if the broker changes this but not that."""
+    """The finding for the prefix, and the prefix to probe: another one, if the broker changes only the first."""
     found = _carried(target)
     if found.holds or target.spare_prefix is None:
         return found, target
@@ -137,7 +155,7 @@ def _probed(probe: Probe, line: Line) -> Iterator[Finding]:
 
 
 def _safely(guarantees: tuple[Guarantee, ...], run: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """The findings of a probe; when it is broken off, that is the finding for each guarantee that is still unknown."""
+    """The findings of a probe; if it fails, a finding for each guarantee that is still unknown."""
     unknown = {guarantee.key: guarantee for guarantee in guarantees}
     try:
         for finding in run():
@@ -149,14 +167,14 @@ def _safely(guarantees: tuple[Guarantee, ...], run: Callable[[], Iterator[Findin
 
 
 class _Waiting:
-    """Those who fall silent at the beginning, so that the rest is probed while their keep-alive runs out."""
+    """Clients that fall silent at the beginning, so that their keep-alive runs out while other probes run."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
         self._begun: dict[Guarantee, tuple[Silent, int]] = {}
 
     def begin(self, device: Device | None, role: str, *, taken_over: bool = False) -> None:
-        """Nothing if there is no such device, or if it cannot come in: `finish` tries again."""
+        """Does nothing without such a device, or if it is refused: `finish` tries again."""
         guarantee = _of_silence(taken_over=taken_over)
         if device is not None and guarantee not in self._begun:
             with suppress(ProbeError, StartError, OSError):
@@ -164,7 +182,7 @@ class _Waiting:
                 self._begun[guarantee] = silent, self._line.renewals
 
     def finish(self, device: Device, role: str, *, taken_over: bool = False) -> Iterator[Finding]:
-        """Wait for one; begin it now if it is not begun, or if the bridge was away when its will came."""
+        """Wait for one; start it now if that was not done, or if the bridge was away when its will came."""
         guarantee = _of_silence(taken_over=taken_over)
 
         def run() -> Iterator[Finding]:
@@ -180,7 +198,7 @@ class _Waiting:
         yield from _safely((guarantee,), run)
 
     def leave(self) -> None:
-        """End what is left of them."""
+        """Close the remaining ones."""
         for silent, _ in self._begun.values():
             silent.peer.leave()
 

@@ -1,29 +1,32 @@
-"""Who comes to the broker that is checked: with given credentials, or as users made for it and removed again."""
+"""The users of a check: given credentials, or users that are created and removed again."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
-from urllib.parse import urlsplit
 
-from broker.acl import bridge_user
+from broker.access.acl import bridge_user, client_id_of
 from broker.check.peer import Peer
 from broker.check.target import Credential, Device, Target
-from broker.configure import add_user, remove_user
-from broker.description import Description
-from broker.folder import BrokerFolder
-from broker.kit import Door
-from contract import tls
-from contract.errors import StartError
-from contract.secrets import secret_of
-from contract.sections.broker import MqttSettings
+from broker.provisioning.certs import common_name_of
+from broker.provisioning.configure import add_user, remove_user
+from broker.provisioning.description import Description
+from broker.provisioning.folder import BrokerFolder
+from broker.provisioning.kit import BrokerAccess
+from contract.errors import SettingsError, StartError
+from infra import tls
+from infra.secrets import secret_of
+from infra.settings.broker import MqttSettings
 
 KNOWN_WITHIN_S = 10.0
 
 
 def given(mqtt: MqttSettings, device: tuple[str, Path] | None, prefix: str | None) -> Target:
-    """With what the settings say, as the bridge; as the device, too, unless it has a user and a password file."""
+    """With the credentials of the settings as the bridge.
+
+    Also as the device, unless that has its own user and password file.
+    """
     token = token_hex(4)
     context = tls.client_context(mqtt.ca_file, mqtt.cert_file, mqtt.key_file, who="mqtt") if mqtt.tls else None
     password = secret_of(mqtt.password, mqtt.password_file, "mqtt.password_file")
@@ -35,7 +38,8 @@ def given(mqtt: MqttSettings, device: tuple[str, Path] | None, prefix: str | Non
     return Target(
         host=mqtt.host,
         port=mqtt.port,
-        # Nobody's messages are disturbed where that is possible: users have rights to exactly the prefix.
+        others=_others(mqtt),
+        # Do not disturb other clients' messages if possible: users have rights to exactly the prefix.
         prefix=prefix or (mqtt.prefix if mqtt.username or mqtt.cert_file else f"{mqtt.prefix}/check-{token}"),
         bridge=bridge,
         device=one,
@@ -48,9 +52,25 @@ def given(mqtt: MqttSettings, device: tuple[str, Path] | None, prefix: str | Non
     )
 
 
+def check_free(mqtt: MqttSettings, device_user: str | None) -> None:
+    """Raises SettingsError for users whose client ids a running bridge or device may use.
+
+    The check would end that connection, and delete its queued messages.
+    """
+    shown = common_name_of(mqtt.cert_file) if mqtt.cert_file is not None else None
+    for name in (mqtt.username, shown, device_user):
+        if name is not None and client_id_of(name) is not None:
+            raise SettingsError(
+                f"the check did not start: it connects as the user {name}, and would end the connection of a running "
+                "bridge or device of that user, and delete its queued messages. Stop those, wherever they run, and "
+                "add --stopped; or check with users that are created for it: sarvis broker check --config "
+                "HUB/bridge/sarvis.toml, beside the broker"
+            )
+
+
 @contextmanager
 def made(broker: BrokerFolder, told: Description) -> Iterator[Target]:
-    """As a bridge and three devices that the broker in a folder gets to know for as long as the block runs."""
+    """As a bridge and three devices that exist in a broker's folder as long as the block runs."""
     token = token_hex(4)
     names = (bridge_user(f"check-{token}"), f"check-{token}", f"mute-{token}", f"late-{token}")
     try:
@@ -58,13 +78,14 @@ def made(broker: BrokerFolder, told: Description) -> Iterator[Target]:
         reload = broker.reload()
         if reload not in ("live", "reloaded"):
             raise StartError(
-                f"the broker in {broker.folder} cannot be told of the users that check it "
+                f"the broker in {broker.folder} cannot load the users of this check "
                 f"({str(reload).replace('_', ' ')}); start it, or run this as its user"
             )
-        address = urlsplit(told.url)
+        address = MqttSettings(url=told.url)
         target = Target(
-            host=address.hostname or "",
-            port=address.port or 0,
+            host=address.host,
+            port=address.port,
+            others=_others(address),
             prefix=told.prefix,
             bridge=bridge,
             device=Device(names[1], one),
@@ -81,17 +102,23 @@ def made(broker: BrokerFolder, told: Description) -> Iterator[Target]:
             remove_user(broker, name)
 
 
-def _credential(door: Door) -> Credential:
+def _others(mqtt: MqttSettings) -> tuple[tuple[str, int], ...]:
+    return tuple((node.host, node.port) for node in mqtt.nodes[1:])
+
+
+def _credential(door: BrokerAccess) -> Credential:
     pair = door.certificate
     cert, key = (pair.cert, pair.key) if pair is not None else (None, None)
     return Credential(door.username, door.password, tls.client_context(door.ca_file, cert, key, who="mqtt"))
 
 
 def _wait_until_known(target: Target, newest: Credential) -> None:
-    """No broker says when it has read its users; the one that was written last is tried."""
-    ends = time.monotonic() + KNOWN_WITHIN_S
+    """No broker reports when it has read its users, so the last one is tried, at each node."""
+    ends, known = time.monotonic() + KNOWN_WITHIN_S, 0
     while time.monotonic() < ends:
         with Peer(target, newest, "late") as peer:
-            if peer.welcome:
-                return
-        time.sleep(0.1)
+            known = known + 1 if peer.welcome else 0
+        if known == len(target.nodes):
+            return
+        if not known:
+            time.sleep(0.1)

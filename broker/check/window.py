@@ -1,4 +1,4 @@
-"""Does a broker keep count of what is on its way to a client that also publishes? Mosquitto 2.0 may lose it."""
+"""Whether a broker counts messages in flight to a client that also publishes: Mosquitto 2.0 may lose count."""
 
 import socket
 import ssl
@@ -23,7 +23,7 @@ _CONNACK, _SUBACK, _PUBLISH = 2, 9, 3
 
 
 def window(target: Target) -> Iterator[Finding]:
-    """A bridge that acknowledges and answers in one breath, as ours does, while more are on their way to it."""
+    """A bridge that acknowledges and answers in one write, as ours does, while more messages are on their way."""
     bridge_id = target.client_id(target.bridge, "bridge")
     device_id = target.client_id(target.device.credential, "device")
     with (
@@ -62,7 +62,7 @@ def _puback(body: bytes) -> bytes:
 
 
 class _Wire:
-    """A bare socket, for a client library sends one packet at a time."""
+    """A bare socket, because a client library sends one packet at a time."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -73,11 +73,12 @@ class _Wire:
     def connected(cls, target: Target, credential: Credential, client_id: str) -> Iterator["_Wire"]:
         """Connected until the end of the block; raises ProbeError."""
         context = credential.context or target.plain
+        node = target.next_node()
         with ExitStack() as stack:
-            sock = stack.enter_context(socket.create_connection((target.host, target.port), timeout=WITHIN_S))
+            sock = stack.enter_context(socket.create_connection(node, timeout=WITHIN_S))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if context is not None:
-                sock = stack.enter_context(context.wrap_socket(sock, server_hostname=target.host))
+                sock = stack.enter_context(context.wrap_socket(sock, server_hostname=node[0]))
             wire = cls(sock)
             user, password = credential.username, credential.password
             flags = _CLEAN | (_WITH_USER if user else 0) | (_WITH_PASSWORD if password else 0)
@@ -88,14 +89,14 @@ class _Wire:
             yield wire
 
     def send(self, *packets: Any) -> None:
-        """All in one write."""
+        """Send everything in one write."""
         self._sock.sendall(b"".join(each if isinstance(each, bytes) else each.to_bytes() for each in packets))
 
     def packets(self) -> list[tuple[int, bytes]]:
-        """First byte and body of what can be read now; raises TimeoutError when nothing comes."""
+        """First byte and body of the packets that can be read now; raises TimeoutError if none come."""
         data = self._sock.recv(CHUNK)
         if not data:
-            raise ProbeError("the broker has hung up in the middle of the messages")
+            raise ProbeError("the broker closed the connection between the messages")
         self._unread += data
         found = []
         while (end := _end(self._unread)) is not None:
@@ -112,7 +113,7 @@ class _Wire:
             raise ProbeError(f"no packet of type {kind} within {WITHIN_S:g} s") from None
 
     def ignore(self) -> None:
-        """Read away what is there."""
+        """Read and drop what is available."""
         self._sock.setblocking(False)
         with suppress(BlockingIOError, ssl.SSLWantReadError):
             while self._sock.recv(CHUNK):
@@ -121,7 +122,7 @@ class _Wire:
 
 
 def _end(data: bytes) -> tuple[int, int] | None:
-    """Where the body of the first packet starts and ends; None when it is not whole."""
+    """Where the body of the first packet starts and ends; None if it is incomplete."""
     length = 0
     for place, byte in enumerate(data[1:5]):
         length |= (byte & 0x7F) << 7 * place

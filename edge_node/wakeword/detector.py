@@ -1,23 +1,15 @@
-"""The seam to a wake-word engine, and the audio format that every engine is fed with."""
+"""The interface of a wake-word engine."""
 
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-SAMPLE_RATE_HZ = 16_000
-FRAME_SAMPLES = 1280
-FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
-
-Frame: TypeAlias = npt.NDArray[np.int16]
-"""80 ms of mono audio: int16, shape (1280,)."""
+from edge_node.audio.format import Frame
 
 
 class Detector(Protocol):
-    """A streaming engine with the memory of one audio stream; a new stream takes a new detector.
+    """A streaming engine with the state of one audio stream; a new stream needs a new detector.
 
     Attributes:
-        model: name of the model, for logs and messages.
+    model: name of the model, for logs and messages.
     """
 
     model: str

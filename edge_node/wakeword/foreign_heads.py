@@ -1,8 +1,8 @@
-"""Whose head a file is, what it must be fed with, and why another one does not fit.
+"""Recognises heads of other projects, and says which input each needs or why it cannot be used.
 
-openWakeWord's features are those of samples as they come, up to 32768; livekit-wakeword learns from the same features
-of samples up to 1, which are other numbers: a head of one may hear next to nothing on the features of the other. A
-table of who makes what: docs/wakeword.md.
+openWakeWord computes features of samples up to 32768; livekit-wakeword learns from the same features of samples up to
+1, which differ: a head of one recognises almost nothing with the features of the other. Table of tools:
+docs/wakeword.md.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,13 @@ import numpy as np
 from contract.errors import SettingsError
 from edge_node.wakeword.incremental import EMBEDDING_SIZE, MEL_BINS
 from edge_node.wakeword.runtime import Model, open_model, shapes_of
+from infra.readable import read_bytes
 
 HEAD_EMBEDDINGS = 16
-"""What most heads see: 1.96 s."""
+"""The window of most heads: 1.96 s."""
 MOST_EMBEDDINGS = 64
 SCALE = "sarvis.scale"
-"""Name of the metadata that says on whose scale a head has learned: one of SCALES."""
+"""Name of the metadata with the scale on which a head has learned: one of SCALES."""
 SCALES: Mapping[str, float] = {"int16": 1.0, "unit": 1.0 / 32768.0}
 
 EXPECTED = (
@@ -46,7 +47,7 @@ _TFLITE = (
 _BEGINNINGS = {
     b"{": "JSON, perhaps the description of a microWakeWord model",
     b"version https://git-lfs": "a pointer of Git LFS, not the file itself: git lfs pull",
-    b"<": "a web page: the download was none of the file",
+    b"<": "a web page: the download did not return the file",
     b"PK\3\4": _ENDINGS[".pt"],
     b"\x89HDF": _ENDINGS[".h5"],
 }
@@ -54,18 +55,18 @@ _BEGINNINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What a head is fed with.
+    """The input of a head.
 
     Attributes:
-        embeddings: how many, the last ones.
-        scale: what samples are multiplied with before the features are made.
+    embeddings: how many, the last ones.
+    scale: factor for samples before the features are computed.
     """
 
     embeddings: int = HEAD_EMBEDDINGS
     scale: float = 1.0
 
     def __str__(self) -> str:
-        """For people: empty if it is as most heads are."""
+        """For people: empty if it is like most heads."""
         told = []
         if self.scale != 1.0:
             told.append("features on livekit-wakeword's scale")
@@ -75,7 +76,7 @@ class Fit:
 
 
 def open_head(path: Path) -> tuple[Model, Fit]:
-    """The head of that file; SettingsError that says what it is instead if it does not fit."""
+    """The head in that file; SettingsError that says what the file is instead."""
     _refuse_others(path)
     try:
         session = open_model(path)
@@ -94,8 +95,7 @@ def open_head(path: Path) -> tuple[Model, Fit]:
 def _refuse_others(path: Path) -> None:
     what = _ENDINGS.get(path.suffix.lower())
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+        head = read_bytes(path, _HEAD_BYTES)
     except OSError as error:
         raise SettingsError(
             f"{path}: cannot be read as a model: {error.strerror or error}; expected {EXPECTED}"
@@ -110,7 +110,7 @@ def _refuse_others(path: Path) -> None:
 def _unfit(session: Model) -> str | None:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
-        return f"{len(inputs)} inputs and {len(outputs)} outputs: it remembers something between frames, or is no head"
+        return f"{len(inputs)} inputs and {len(outputs)} outputs: it keeps a state between frames, or is not a head"
     given, made = inputs[0], outputs[0]
     if given.type != "tensor(float)" or made.type != "tensor(float)":
         return f"it takes {given.type} and gives {made.type}: export it with float32 inputs and outputs"
@@ -119,7 +119,7 @@ def _unfit(session: Model) -> str | None:
 
 def _unfit_input(sizes: list[int | None]) -> str | None:
     if sizes[1:3] == [76, MEL_BINS]:
-        return "it is openWakeWord's embedding network, and no head"
+        return "it is openWakeWord's embedding network, not a head"
     if len(sizes) == 2:  # noqa: PLR2004 batch, numbers
         return "it takes sound itself (a network for mel rows, or an end-to-end model), or embeddings in one row"
     if len(sizes) != 3 or sizes[0] not in {None, 1} or sizes[2] not in {None, EMBEDDING_SIZE}:  # noqa: PLR2004 batch, n, 96
@@ -141,7 +141,7 @@ def _sizes(shape: list[Any]) -> list[int | None]:
 
 
 def _scale(path: Path, session: Model) -> float:
-    """Of livekit-wakeword's heads that of samples up to 1: its exporter's names, and a batch of any size, tell them."""
+    """livekit-wakeword's heads need samples up to 1: their exporter's names, and a batch of any size, identify them."""
     notes = session.get_modelmeta().custom_metadata_map
     if SCALE in notes:
         if notes[SCALE] not in SCALES:
@@ -154,7 +154,7 @@ def _scale(path: Path, session: Model) -> float:
 
 
 def _refuse_other_scores(path: Path, session: Model, fit: Fit) -> None:
-    """What a head makes of a few windows must be one number from 0 to 1."""
+    """A head's result for a few windows must be one number from 0 to 1."""
     chance = np.random.default_rng(1)
     for spread in (0.0, 5.0, 20.0, 20.0):
         window = chance.normal(0.0, spread, (fit.embeddings, EMBEDDING_SIZE)).astype(np.float32)

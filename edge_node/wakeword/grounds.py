@@ -1,4 +1,4 @@
-"""What a verifier starts from: how the word, and what sounds like it, lie among many voices.
+"""The statistics of many voices from which a verifier starts.
 
 A verifier is a linear discriminant. Most of it cannot be known from a dozen words of one person: how much one person's
 words vary, and where near-misses lie beside the word. `sarvis wakeword grounds` takes that from voices that teach.
@@ -18,11 +18,12 @@ from edge_node.wakeword.incremental import Floats, Numbers
 from edge_node.wakeword.native import shipped_model_path
 from edge_node.wakeword.verifier import Verifier
 from edge_node.wakeword.voice import model_sha256
+from infra.readable import is_there, read_bytes
 
 ASKED_FROM = 0.02
 """Below that a verifier has nothing to say: no candidate."""
 BEST_FRAMES = 4
-"""So many frames around a word have its sound in their window: those that score best stand for it."""
+"""How many frames around a word have its sound in their window; those with the best scores stand for the word."""
 
 # Chosen on voices that choose (`dev`): docs/decisions/0010-learning-a-voice.md.
 _PRIOR_WORDS = 4.0
@@ -122,15 +123,19 @@ class Grounds:
     def load(cls, model: Path | None = None) -> "Grounds | None":
         """Those beside a model, by default the shipped one; None if there are none; SettingsError as `read`."""
         path = grounds_path(model)
-        return cls.read(path, model) if path.exists() else None
+        return cls.read(path, model) if is_there(path) else None
 
     @classmethod
     def read(cls, path: Path, model: Path | None = None) -> "Grounds":
         """From a file, for a model; SettingsError if it is damaged or another model's."""
         damaged = SettingsError(f"{path}: is damaged; make it again with `sarvis wakeword grounds`")
         try:
+            content = read_bytes(path)
+        except OSError as error:
+            raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+        try:
             # From memory: of a damaged file numpy would leave the handle open.
-            with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as kept:
+            with np.load(BytesIO(content), allow_pickle=False) as kept:
                 found: dict[str, Any] = {name: kept[name] for name in kept.files}
             sha256, layers = str(found.pop("sha256")), [str(one) for one in found.pop("layers")]
             numbers: dict[str, Any] = {name: value.astype(np.float64) for name, value in found.items()}

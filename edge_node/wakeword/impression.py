@@ -1,4 +1,4 @@
-"""What is kept of a sound so that a verifier can be asked about it later: numbers that a head makes of it, no sound."""
+"""What is kept of a sound for a verifier: numbers of the head, no sound."""
 
 import base64
 import binascii
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, Field
 
-from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from edge_node.audio.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from edge_node.wakeword.incremental import Floats, Numbers
 
 Line: TypeAlias = tuple[Numbers, float]

@@ -1,4 +1,4 @@
-"""The embedding network, computing for each frame only what is new: same numbers, a quarter of the work.
+"""Computes the embedding network incrementally: the same numbers for a quarter of the work.
 
 The network slides over 76 mel rows, and 68 of them were there in the frame before. None of its convolutions pads in
 time, and its strides multiply to the 8 rows of a frame. So each convolution over three rows keeps the last two of its

@@ -1,15 +1,14 @@
 """The package openWakeWord as an engine: the reference for our own, and an alternative to it (Python 3.11).
 
 It costs several times as much and needs scipy and scikit-learn; the same heads give the same scores.
-It knows nothing of a second stage: of a model that has one it uses the head alone, to which the model's advice does
-not apply.
+It knows nothing of a second stage: of a model that has one it uses the first alone, at the thresholds for that.
 """
 
 from pathlib import Path
 from typing import Any
 
 from contract.errors import SettingsError, StartError
-from edge_node.wakeword.detector import Frame
+from edge_node.audio.format import Frame
 from edge_node.wakeword.features import embedding_model_path
 from edge_node.wakeword.native import Head
 
@@ -20,7 +19,7 @@ class OpenWakeWordDetector:
     """A `Detector`; raises StartError when the package is not installed, and as `Head` for a model that is none."""
 
     def __init__(self, model_path: Path | None = None) -> None:
-        head = Head(model_path)  # its errors name what is wrong; the package's do not
+        head = Head(model_path, second_stage=False)  # its errors name what is wrong; the package's do not
         if head.fit.scale != 1.0:
             raise SettingsError(f"{head.path}: has learned from {head.fit}, which edge.engine = native alone makes")
         self.head = head

@@ -1,7 +1,7 @@
-"""onnxruntime, as a device in somebody's room may run it: one quiet thread, and no word to anybody.
+"""Configures onnxruntime: one thread, no telemetry.
 
-From 1.32 on, onnxruntime for Linux writes a device id and events below the home and temporary folders and uploads
-them, unless ORT_DISABLE_TELEMETRY is set when it is imported. So it is imported here and nowhere else.
+From 1.32 on, onnxruntime for Linux writes a device id and events below the home and temporary folders and uploads them,
+unless ORT_DISABLE_TELEMETRY is set when it is imported. So only this module imports it.
 """
 
 import os
@@ -35,7 +35,7 @@ def _open(model: str | bytes) -> Model:
 
 
 def has_shapes(model: Model, given: tuple[int, ...], made: tuple[int, ...]) -> bool:
-    """Whether it makes one float32 tensor of one; a size that the model leaves open, named or None, fits as well."""
+    """Whether the model maps one float32 tensor to one; open dimensions, named or None, fit as well."""
     inputs, outputs = model.get_inputs(), model.get_outputs()
     return (
         len(inputs) == len(outputs) == 1

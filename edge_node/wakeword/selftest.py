@@ -1,26 +1,26 @@
-"""Does the engine compute here what it should? A wrong library or a wrong scale is told at start, not by silence."""
+"""Checks at start that the engine computes the right scores on this machine."""
 
 import numpy as np
 
 from contract.errors import StartError
-from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ, Frame
+from edge_node.audio.format import FRAME_SAMPLES, SAMPLE_RATE_HZ, Frame
 from edge_node.wakeword.features import EmbeddingStream
 from edge_node.wakeword.incremental import WARM_UP_FRAMES
 
 TOLERANCE = 1e-2
 GOLDEN = (-19.683, 9.23, 15.634, -18.695, 3.294, 17.096, 5.626, 3.39, -11.295, 10.01, -15.254, -18.743)
-"""The beginning of the embedding, of values up to 40; float arithmetic of other processors differs by 1e-4."""
+"""The first values of the embedding, of up to 40; other processors' arithmetic differs by 1e-4."""
 
 
 def check() -> None:
-    """Embed a made-up sound and compare; a hundredth of a second. Raises StartError."""
+    """Embed a synthetic sound and compare; takes a hundredth of a second. Raises StartError."""
     stream = EmbeddingStream()
     embedding = None
     for frame in sound():
         embedding = stream.feed(frame)
     if embedding is None or not np.allclose(embedding[: len(GOLDEN)], GOLDEN, rtol=0.0, atol=TOLERANCE):
         raise StartError(
-            "the wake-word engine computes something else here than it should: it would hear nothing, or anything. "
+            "the wake-word engine computes wrong scores on this machine: it would miss words or fire at random. "
             "Reinstall numpy and onnxruntime (onnxruntime 1.27.0 is known to be wrong on arm64)"
         )
 

@@ -1,4 +1,4 @@
-"""Looks again at what the head hears, for people whose word it knows: numbers that an enrolment made.
+"""Checks candidates against the enrolled voices.
 
 It sees what the head sees and what the head makes of that in its last hidden layer, and adds to the head's logit; so it
 is one more layer of the head, learned for one home.

@@ -1,7 +1,7 @@
-"""What a node learned of the people of its place: how sure the model is of their words here, and of what is none.
+"""An enrolled voice: the model's scores of these people's words, and of other sounds.
 
-It is numbers, no sound that could be played; but a verifier tells these people's word from others', and the memory
-holds what the model makes of how they said it.
+It is numbers, not sound that could be played; but a verifier distinguishes these people's word from others', and the
+memory holds the model's numbers of how they said it.
 """
 
 import json
@@ -10,13 +10,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
+import onnx
 from pydantic import Field, TypeAdapter, ValidationError
 
-from contract import files
 from contract.errors import SettingsError
 from edge_node.wakeword.impression import Impression
 from edge_node.wakeword.native import shipped_model_path
+from edge_node.wakeword.second_stage import FIRST
 from edge_node.wakeword.verifier import Verifier
+from infra import files
+from infra.readable import read_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Voice:
     """A voice for one model.
 
     Attributes:
-        model_sha256: of the model's file.
+        model_sha256: of the model's file, as `model_sha256` has it.
         made_at: ISO 8601, UTC.
         threshold: lowest score that counts.
         words: the score of each utterance of the word, 0 to 1: what the gate would have to be at most to hear it.
@@ -64,12 +67,12 @@ class Voice:
 
     @property
     def missed(self) -> int:
-        """How many of these words it would not hear."""
+        """How many of these words the gate would miss."""
         return sum(score < self.threshold for score in (*self.words, *self.labelled_words))
 
     @property
     def false_accepts(self) -> int:
-        """How many seconds of talk and room, and labelled sounds, it would take for the word."""
+        """How many seconds of talk and room, and labelled sounds, the gate would take for the word."""
         return sum(score >= self.threshold for score in (*self.talk, *self.room, *self.labelled_others))
 
     def save(self, path: Path) -> None:
@@ -78,13 +81,16 @@ class Voice:
 
     @classmethod
     def load(cls, path: Path, model: Path | None = None) -> "Voice":
-        """Read one; SettingsError if it is none, or belongs to another model than this one (default: the shipped)."""
+        """Read a voice.
+
+        SettingsError if it is damaged, or belongs to another model than this one (default: the shipped).
+        """
         try:
-            voice = _ADAPTER.validate_json(path.read_bytes())
+            voice = _ADAPTER.validate_json(read_bytes(path))
         except OSError as error:
             raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
         except ValidationError as error:
-            raise SettingsError(f"{path}: is no voice, or is damaged; enrol again") from error
+            raise SettingsError(f"{path}: is not a voice, or is damaged; enrol again") from error
         if voice.model_sha256 != model_sha256(model):
             raise SettingsError(f"{path}: was learned with another model; enrol again with this one")
         return voice
@@ -94,9 +100,18 @@ _ADAPTER = TypeAdapter(Voice)
 
 
 def model_sha256(model: Path | None = None) -> str:
-    """Of a model's file, by default the shipped one; SettingsError if it cannot be read."""
+    """Of a model's file, by default the shipped one, as it was before it got a second stage.
+
+    Voices are learned with the first stage alone, so they outlive a new second stage. SettingsError if it cannot be
+    read.
+    """
     path = model or shipped_model_path()
     try:
-        return sha256(path.read_bytes()).hexdigest()
+        content = read_bytes(path)
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        notes = {entry.key: entry.value for entry in onnx.load_model_from_string(content).metadata_props}
+    except Exception:  # noqa: BLE001 protobuf's, which is no dependency; `Head` says what is wrong
+        notes = {}
+    return notes.get(FIRST) or sha256(content).hexdigest()

@@ -1,1 +1,1 @@
-"""All that a hub must not lose, in one file: made, checked, put back."""
+"""The back-up of everything that a hub must not lose, in one file: written, checked, restored."""

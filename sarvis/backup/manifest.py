@@ -1,4 +1,4 @@
-"""What a back-up is: a gzipped tar archive, whose first member says what else is in it, with checksums."""
+"""The format of a back-up: a gzipped tar archive, whose first member lists the others with checksums."""
 
 import hashlib
 from pathlib import Path
@@ -8,11 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 NAME = "sarvis-back-up.json"
 
-Kind = Literal["ledger", "messages", "file"]
+Kind = Literal["ledger", "database", "messages", "file"]
+"""A ledger in a file or in a database, the embedded broker's store, any other file."""
+
+OF_DATABASE = "/ledger.db"
+"""Stands for the path of a ledger that was in a database; the archive holds it as a file of SQLite."""
 
 
 class Entry(BaseModel):
-    """One file in a back-up; `path` is where it was, absolute."""
+    """One file in a back-up; `path` is its original place, absolute."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,7 +32,7 @@ class Entry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a back-up says about itself."""
+    """The list of a back-up's content."""
 
     model_config = ConfigDict(frozen=True)
 

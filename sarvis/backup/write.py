@@ -1,5 +1,6 @@
-"""Makes a back-up of all that a hub must not lose: the ledger, the broker's store and folder, keys and settings."""
+"""Writes a back-up of everything that a hub must not lose: ledger, broker's store and folder, keys, settings."""
 
+import asyncio
 import io
 import os
 import sqlite3
@@ -13,25 +14,27 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
-from bridge import ledger_run, sqlite_file
-from broker.plan import DATA, PID_FILE
-from broker.store import NAME as MESSAGES
+from bridge.storage.copying import copy_to_file
+from bridge.storage.sqlite import file as sqlite_file
+from bridge.storage.sqlite import run as ledger_run
+from broker.provisioning.plan import DATA
+from broker.server.store import NAME as MESSAGES
 from contract.errors import SettingsError, StartError
-from contract.files import SECRET
-from contract.places import where_at_home
-from contract.sections.base import Section
-from contract.settings import Settings
+from infra.files import SECRET
+from infra.places import where_at_home
+from infra.settings.base import Section
+from infra.settings.loader import Settings
 from sarvis.backup import manifest
-from sarvis.backup.manifest import Entry, Kind, Manifest, checksum
+from sarvis.backup.manifest import OF_DATABASE, Entry, Kind, Manifest, checksum
 
 TRIES = 20
-_LEFT_OUT = {PID_FILE, ".lock"}
+_LEFT_OUT = (".pid", ".lock")
 _BESIDE = ("-wal", "-shm", "-journal", ".lock")
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a back-up holds, and what was left out on purpose."""
+    """The content of a back-up, and what was left out on purpose."""
 
     path: Path
     entries: Sequence[Entry]
@@ -39,7 +42,7 @@ class Written:
 
 
 def write(settings: Settings, config: Path | None, out: Path) -> Written:
-    """Make a back-up, also while bridge and broker run; raises StartError that names what cannot be read."""
+    """Write a back-up, also while bridge and broker run; raises StartError that names an unreadable file."""
     out = _place(out)
     if out.exists():
         raise SettingsError(f"{out} exists and is not replaced; name another file with --out")
@@ -48,14 +51,20 @@ def write(settings: Settings, config: Path | None, out: Path) -> Written:
     with tempfile.TemporaryDirectory(prefix="sarvis-", dir=_folder(out)) as made_in:
         staging = Path(made_in)
         sources: list[tuple[Entry, Path]] = []
+        if not settings.store.is_file:
+            copy = staging / "database"
+            asyncio.run(copy_to_file(settings.store, copy))
+            entry = Entry(path=OF_DATABASE, kind="database", mode=SECRET, sha256=checksum(copy))
+            sources.append((entry, copy))
+            entries.append(entry)
         for number, (kind, path) in enumerate(_wanted(settings, config, out, left_out)):
             copy = staging / str(number)
             _COPY[kind](path, copy)
             entry = Entry(path=str(path), kind=kind, mode=path.stat().st_mode & 0o777, sha256=checksum(copy))
             sources.append((entry, copy))
             entries.append(entry)
-        if not any(entry.kind == "ledger" for entry in entries):
-            raise StartError(f"there is no ledger at {settings.store.path}; name the bridge's settings with --config")
+        if not any(entry.kind in {"ledger", "database"} for entry in entries):
+            raise sqlite_file.none_there(settings.store)
         told = Manifest(version=version("sarvis"), made_at=datetime.now(UTC).isoformat(), entries=entries)
         archive = staging / "archive"
         archive.touch(mode=SECRET)
@@ -71,10 +80,12 @@ def write(settings: Settings, config: Path | None, out: Path) -> Written:
 
 
 def _wanted(settings: Settings, config: Path | None, out: Path, left_out: list[Path]) -> Iterator[tuple[Kind, Path]]:
-    ledger = _place(settings.store.path)
-    seen = {ledger, out, *(ledger.with_name(ledger.name + end) for end in _BESIDE)}
-    if ledger.exists():
-        yield "ledger", ledger
+    seen = {out}
+    if settings.store.is_file:
+        ledger = _place(settings.store.path)
+        seen |= {ledger, *(ledger.with_name(ledger.name + end) for end in _BESIDE)}
+        if ledger.exists() and ledger.stat().st_size:
+            yield "ledger", ledger
     hub = _place(settings.broker.dir)
     for kind, path in (*_of_hub(hub, left_out), *(("file", path) for path in _named(settings, config))):
         if path.resolve() not in seen:
@@ -93,7 +104,12 @@ def _of_hub(hub: Path, left_out: list[Path]) -> Iterator[tuple[Kind, Path]]:
             folders.remove(DATA)
         for name in sorted(names):
             path = Path(folder) / name
-            if path.is_file() and name not in _LEFT_OUT and not name.startswith(MESSAGES) and not _is_database(path):
+            if (
+                path.is_file()
+                and not name.endswith(_LEFT_OUT)
+                and not name.startswith(MESSAGES)
+                and not _is_database(path)
+            ):
                 yield "file", path
 
 
@@ -103,7 +119,7 @@ def _place(path: Path) -> Path:
 
 
 def _is_database(path: Path) -> bool:
-    """A ledger in the folder is taken as such, and not once more as it happens to lie there."""
+    """A ledger in the folder is copied as a database, not also as a plain file."""
     return path.name.endswith(("-wal", "-shm", "-journal", ".db"))
 
 
@@ -111,7 +127,7 @@ def _named(settings: Settings, config: Path | None) -> Iterator[Path]:
     """The files that settings of bridge, broker and operator name, and the settings file."""
     if config is not None:
         yield _place(config)
-    for section in ("auth", "push", "operator", "mqtt", "broker", "bridge"):
+    for section in ("store", "auth", "push", "operator", "mqtt", "broker", "bridge"):
         table = getattr(settings, section)
         assert isinstance(table, Section)  # noqa: S101 - every one is
         for name in type(table).model_fields:
@@ -123,7 +139,7 @@ def _named(settings: Settings, config: Path | None) -> Iterator[Path]:
 
 def _copy_ledger(path: Path, copy: Path) -> None:
     sqlite_file.check(path)
-    if not sqlite_file.is_held(path):
+    if not sqlite_file.is_locked(path):
         ledger_run.check(path)
     try:
         ledger_run.write_back_up(path, copy)
@@ -132,7 +148,7 @@ def _copy_ledger(path: Path, copy: Path) -> None:
 
 
 def _copy_messages(path: Path, copy: Path) -> None:
-    """The embedded broker lets nobody else into its file: copied from outside, until nothing moved meanwhile."""
+    """The embedded broker locks its file: copied from outside, until it stays unchanged during a copy."""
     log, log_copy = (one.with_name(one.name + "-wal") for one in (path, copy))
     for _ in range(TRIES):
         before = _moved(path, log)
@@ -149,7 +165,7 @@ def _copy_messages(path: Path, copy: Path) -> None:
 
 
 def _moved(path: Path, log: Path) -> tuple[int, int, bytes]:
-    """Changes when pages move from the log into the file, or the log begins anew; not when it grows."""
+    """Changes when pages move from the log into the file, or the log restarts; not when it grows."""
     found = path.stat()
     head = b""
     if log.exists():
@@ -167,7 +183,7 @@ def _copy_file(path: Path, copy: Path) -> None:
     copy.write_bytes(data)
 
 
-_COPY: dict[Kind, Callable[[Path, Path], None]] = {
+_COPY: dict[str, Callable[[Path, Path], None]] = {
     "ledger": _copy_ledger,
     "messages": _copy_messages,
     "file": _copy_file,
@@ -185,7 +201,7 @@ def _add(tar: tarfile.TarFile, name: str, data: IO[bytes], mode: int = SECRET) -
 
 def _folder(out: Path) -> Path:
     if not out.parent.is_dir():
-        raise SettingsError(f"{out.parent} is no folder; make it first, or name another file with --out")
+        raise SettingsError(f"{out.parent} is not a folder; create it first, or name another file with --out")
     return out.parent
 
 

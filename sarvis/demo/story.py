@@ -1,4 +1,4 @@
-"""The story that the demo tells: each step waits for what must happen, and fails with what did not."""
+"""The steps of the demo: each waits for an event, and fails with the event that did not come."""
 
 import contextlib
 import tempfile
@@ -11,7 +11,7 @@ from rich.cells import set_cell_size
 from rich.console import Console
 from rich.markup import escape
 
-from sarvis.demo.processes import Child, DemoFailedError, Line
+from sarvis.children import Child, ChildFailedError, Line
 
 UID = "alice"
 DEVICE = "jetson-1"
@@ -26,11 +26,11 @@ Wanted = Callable[[Line], bool]
 
 @dataclass
 class Story:
-    """One run of the demo on one recording.
+    """One run of the demo with one recording.
 
     Args:
-        wav: what the microphone hears.
-        length_s: its length with the quiet before it, in seconds.
+    wav: what the microphone records.
+    length_s: its length with the silence before it, in seconds.
     """
 
     console: Console
@@ -41,7 +41,7 @@ class Story:
     _folder: Path = Path()
 
     async def tell(self) -> None:
-        """Run it; raises DemoFailedError with the first step that failed. All processes are gone afterwards."""
+        """Run it; raises ChildFailedError with the first step that failed. All processes have ended afterwards."""
         with tempfile.TemporaryDirectory(prefix="sarvis-demo-") as folder:
             self._folder = Path(folder)
             async with self._children:
@@ -49,13 +49,13 @@ class Story:
 
     async def _play(self) -> None:
         broker = await self._start("broker", "broker", "--port", "0")
-        mqtt_url = await _url(broker, "broker listening on ")
+        mqtt_url = await broker.url(START_S)
         self._say("broker", "listening", mqtt_url)
         bridge = await self._start(
             "bridge", "bridge", "--port", "0", "--mqtt-url", mqtt_url,
             "--store-url", f"sqlite:///{self._folder / 'ledger.db'}",
         )  # fmt: skip
-        http_url = await _url(bridge, "bridge listening on ")
+        http_url = await bridge.url(START_S)
         await bridge.expect("the bridge reaches the broker", _event("mqtt_connected"), STEP_S)
         self._say("bridge", "listening", http_url)
         app = await self._start(
@@ -80,10 +80,10 @@ class Story:
         self._say("edge", "logged in", f"{UID} on {DEVICE}")
         try:
             wake = await edge.expect("the wake word", _event("wake"), self.length_s + AFTER_FILE_S)
-        except DemoFailedError as error:
+        except ChildFailedError as error:
             if edge.process.returncode is not None:
                 raise
-            raise DemoFailedError(f"not heard: no «싸비스» in {self.wav.name}") from error
+            raise ChildFailedError(f"not heard: no «싸비스» in {self.wav.name}") from error
         self._say("edge", "heard «싸비스»", f"score {wake['score']:.3f}")
         push = await app.expect("the push", _message("voice_command"), STEP_S)
         late_ms = (push["at"] - wake["at"]) * 1000
@@ -104,7 +104,7 @@ class Story:
         logout = await edge.expect("the log-out", _event("logged_out"), HEARTBEAT_TIMEOUT_S + STEP_S)
         self._say("edge", "logged out", f"{logout['at'] - last_beat:.1f} s after the last heartbeat: session deleted")
         await edge.expect("standby", lambda line: line.get("state") == "standby", STEP_S)
-        self._say("edge", "led standby", "light off, nothing is published any more")
+        self._say("edge", "led standby", "light off, nothing is published now")
         await bridge.expect("the confirmation", _event("logout_confirmed"), STEP_S)
         self._say("bridge", "logout confirmed", f"{DEVICE} has said so itself")
 
@@ -128,13 +128,6 @@ class Story:
             highlight=False,
             soft_wrap=True,
         )
-
-
-async def _url(child: Child, words: str) -> str:
-    line = await child.expect(
-        f"the {child.name} starts", lambda line: str(line.get("text", "")).startswith(words), START_S
-    )
-    return str(line["text"]).removeprefix(words).strip()
 
 
 def _event(name: str) -> Wanted:

@@ -1,1 +1,1 @@
-"""A fleet that is not there: real nodes without ears and real apps without people, in one process."""
+"""A simulated fleet: real nodes without microphones and real apps without users, in one process."""

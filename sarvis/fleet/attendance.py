@@ -1,8 +1,8 @@
-"""Who is there: devices at the broker, devices with a session, apps at the bridge. No I/O."""
+"""Who is connected: devices at the broker, devices with a session, apps at the bridge. No I/O."""
 
 
 class Presence:
-    """Those of one kind who are connected, and how often one of them had to come back."""
+    """The connected ones of one kind, and how often one of them had to reconnect."""
 
     def __init__(self) -> None:
         self.here: set[str] = set()
@@ -17,18 +17,18 @@ class Presence:
         self.here.add(name)
 
     def left(self, name: str) -> None:
-        """It is not connected any more."""
+        """It is no longer connected."""
         self.here.discard(name)
 
 
 class Attendance:
-    """Who is there of a fleet.
+    """The connected members of a fleet.
 
     Attributes:
-        active: devices on which somebody is logged in.
-        log_outs: sessions that ended on a device.
-        stopped: apps that will not come back, and why.
-        app_problem: why an app was last not connected.
+    active: devices with a session.
+    log_outs: sessions that ended on a device.
+    stopped: apps that will not reconnect, and why.
+    app_problem: why an app was last not connected.
     """
 
     def __init__(self) -> None:

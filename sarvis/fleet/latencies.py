@@ -1,17 +1,17 @@
-"""How long things took, in memory that does not grow. No I/O."""
+"""Latencies in constant memory. No I/O."""
 
 import math
 from collections import Counter
 from dataclasses import dataclass
 
 STEPS_PER_DOUBLING = 16
-"""Neighbouring buckets are 4.4 % apart: no percentile is further than that from the truth."""
+"""Neighbouring buckets differ by 4.4 %: no percentile is further than that from the true value."""
 SHORTEST_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """What was measured, in milliseconds; None while nothing was."""
+    """Measured values, in milliseconds; None while there are none."""
 
     p50: float | None
     p99: float | None
@@ -19,14 +19,14 @@ class Spread:
 
 
 class Latencies:
-    """A histogram whose buckets grow with the time they stand for."""
+    """A histogram whose buckets grow with their value."""
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
         self._longest_s = 0.0
 
     def add(self, took_s: float) -> None:
-        """Something took so long."""
+        """Add one duration."""
         self._longest_s = max(self._longest_s, took_s)
         self._counts[round(math.log2(max(took_s, SHORTEST_S)) * STEPS_PER_DOUBLING)] += 1
 

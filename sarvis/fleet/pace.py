@@ -1,4 +1,4 @@
-"""When the next wake is made, and on which device. No I/O; time is given."""
+"""Decides when the next wake is made, and on which device. No I/O; time is given."""
 
 import math
 from random import Random
@@ -15,11 +15,11 @@ class Pace:
         self._devices = devices
         self._random = Random(seed)  # noqa: S311 - load is no secret
         self.next_at = start
-        """When the next wake is due; infinite when none is."""
+        """The time of the next wake; infinite if there is none."""
         self._advance()
 
     def due(self, now: float) -> list[tuple[float, int]]:
-        """The wakes whose time has come: when each was due, and the number of its device."""
+        """The wakes that are due: the time of each, and the number of its device."""
         found = []
         while self.next_at <= now:
             found.append((self.next_at, self._random.randrange(self._devices)))

@@ -1,4 +1,4 @@
-"""What a fleet is made of: who is in it, by which credentials, how much it does."""
+"""The plan of a fleet: its members, their credentials, the rate of wakes."""
 
 import re
 import time
@@ -7,30 +7,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.auth.tokens import SETTING, KeyFile, issue, read
-from broker.kit import SETTINGS
-from contract import mqtt
+from broker.provisioning.kit import SETTINGS
 from contract.clock import Clock
 from contract.errors import SettingsError
-from contract.messages import DEVICE_ID_PATTERN
-from contract.places import at_home
-from contract.secrets import read_secret
-from contract.settings import Settings, load
+from contract.names import DEVICE_ID_PATTERN
+from edge_node.session.state_file import in_use
+from infra.mqtt import session as mqtt
+from infra.places import at_home, where_at_home
+from infra.readable import is_there
+from infra.secrets import read_secret
+from infra.settings.loader import Settings, load
 
 TOKEN_VALID_S = 30 * 24 * 3600.0
 
 Token = Callable[[str], str | None]
-"""A user's token, asked before each connection; may raise SettingsError."""
+"""A user's token, called before each connection; may raise SettingsError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the fleet does.
+    """The plan of a run.
 
     Attributes:
-        rate_per_s: wakes over the whole fleet.
-        run_s: for how long wakes are made; None until a signal.
-        connect_per_s: how many devices, each with its user's apps, begin to connect.
-        patience_s: for so long nobody may have a session; then, for so long after the last one, some may not.
+    rate_per_s: wakes of the whole fleet.
+    run_s: how long wakes are made; None until a signal.
+    connect_per_s: how many devices, each with its user's apps, start to connect.
+    patience_s: how long to wait for the first session; then, after the newest one, for the missing ones.
     """
 
     rate_per_s: float
@@ -46,7 +48,7 @@ class Member:
     """One device and the user whom it claims.
 
     Attributes:
-        settings: the device's own: its name, its user, its way to the broker.
+    settings: of the device: its name, its user, its connection to the broker.
     """
 
     device_id: str
@@ -55,37 +57,46 @@ class Member:
 
 
 def members(settings: Settings, prefix: str, devices: int, *, kits: Path | None, mqtt_url: str | None) -> list[Member]:
-    """Everybody in the fleet; raises SettingsError when a name or a kit is none.
+    """All members of the fleet; raises SettingsError for an invalid name or kit.
 
     Args:
-        settings: of the whole fleet.
-        prefix: names are PREFIX-1, PREFIX-2 and so on.
-        devices: how many.
-        kits: a folder with a kit for each device, named like it; without it all have the MQTT settings of `settings`.
-        mqtt_url: instead of the address in a kit.
+    settings: of the whole fleet.
+    prefix: names are PREFIX-1, PREFIX-2 and so on.
+    devices: how many.
+    kits: a folder with a kit for each device, named like it; without it all have the MQTT settings of `settings`.
+    mqtt_url: replaces the address in a kit.
     """
     if not re.fullmatch(DEVICE_ID_PATTERN, f"{prefix}-{devices}"):
         raise SettingsError(
-            f"--prefix {prefix!r}: {prefix}-{devices} is no device id, which is 1 to 64 of A-Z a-z 0-9 _ -"
+            f"--prefix {prefix!r}: {prefix}-{devices} is not a device id, which is 1 to 64 of A-Z a-z 0-9 _ -"
         )
     names = [f"{prefix}-{number}" for number in range(1, devices + 1)]
     if kits is None:
         mqtt.check(settings.mqtt)
-        return [_member(settings, settings, name, name) for name in names]
-    return [_of_kit(settings, kits, name, mqtt_url) for name in names]
+        people = [_member(settings, settings, name, name) for name in names]
+    else:
+        people = [_of_kit(settings, kits, name, mqtt_url) for name in names]
+    for member in people:
+        state_dir = where_at_home(member.settings.edge.state_dir)
+        if state_dir is not None and in_use(state_dir, member.device_id):
+            raise SettingsError(
+                f"the edge {member.device_id} runs here, and a fleet with a device of its name would end its "
+                f"connection; choose another --prefix, or stop the edge"
+            )
+    return people
 
 
 def tokens_of(settings: Settings, folder: Path | None, clock: Clock) -> Token:
-    """Where apps have their tokens from: a folder, or the key that signs them; none when the bridge asks for none.
+    """The source of the apps' tokens: a folder, or the key that signs them; None if the bridge requires none.
 
-    Raises SettingsError when the bridge asks for them and the key cannot be read.
+    Raises SettingsError if the bridge requires them and the key cannot be read.
     """
     if folder is not None:
         return lambda uid: read_secret(folder / f"{uid}.token", "--token-dir", "token")
     if settings.auth.mode == "open":
         return lambda _uid: None
     path = at_home(settings.auth.key_file, SETTING)
-    read(path)  # `open` would make a new key, which no bridge knows
+    read(path)  # `open` would create a new key, which the bridge does not have
     keys = KeyFile(path, clock)
     keys.open()
     return lambda uid: issue(keys.keys[0], uid, now=time.time(), valid_s=TOKEN_VALID_S)
@@ -93,9 +104,9 @@ def tokens_of(settings: Settings, folder: Path | None, clock: Clock) -> Token:
 
 def _of_kit(settings: Settings, kits: Path, name: str, mqtt_url: str | None) -> Member:
     path = kits / name / SETTINGS
-    if not path.is_file():
+    if not is_there(path):
         raise SettingsError(
-            f"--kits: there is no {path}; make it with: sarvis device add {name} --uid {name} --kit {kits / name}"
+            f"--kits: there is no {path}; create it with: sarvis device add {name} --uid {name} --kit {kits / name}"
         )
     kit = load(path, mqtt__url=mqtt_url)
     if kit.edge.device_id not in {None, name}:

@@ -1,4 +1,4 @@
-"""All that there is to tell about a fleet at one moment, and whether it is as it should be. No I/O."""
+"""The report on a fleet at one moment, and whether all wakes are accounted for. No I/O."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -9,13 +9,13 @@ from sarvis.fleet.tally import Missing, Wakes
 
 Phase = Literal["connecting", "running", "settling", "over"]
 BUSY = 0.8
-"""From this share of a core on, what is measured is this process and not the system."""
+"""Above this share of a core the figures measure this process and not the system."""
 LATE_MS = 20.0
-"""The same, when one wake in a hundred is made so late: others had the core, or a disk kept it waiting."""
+"""The same if one wake in a hundred is this late: other programs had the core, or a disk was slow."""
 
 
 class Effort:
-    """What this process itself costs; process times in seconds."""
+    """The cost of this process; process times in seconds."""
 
     def __init__(self, now: float, cpu_s: float) -> None:
         self._began = self._looked = (now, cpu_s)
@@ -31,7 +31,7 @@ class Effort:
         self._looked = now, cpu_s
 
     def begin(self, now: float, cpu_s: float) -> None:
-        """Forget what was: connecting is over, the wakes begin."""
+        """Reset: connecting is over, the wakes begin."""
         self._began = self._looked = (now, cpu_s)
         self.peak = self.mean = 0.0
 
@@ -41,9 +41,9 @@ class Report:
     """One moment of a fleet.
 
     Attributes:
-        ran_s: since the wakes began; before, since the start.
-        cpu: of one core, over the same time; `cpu_peak` in the busiest second.
-        late: how long after its time a wake was made: above some milliseconds this process was in the way.
+    ran_s: since the wakes began; before, since the start.
+    cpu: of one core, over the same time; `cpu_peak` in the busiest second.
+    late: how long after its time a wake was made: above some milliseconds this process was the bottleneck.
     """
 
     phase: Phase
@@ -64,11 +64,11 @@ class Report:
 
     @property
     def bottleneck(self) -> bool:
-        """Was this process so busy, or kept waiting so long, that its figures are not the system's alone?"""
+        """Whether this process was so busy, or delayed so long, that its figures are not the system's alone."""
         return self.cpu > BUSY or (self.late.p99 or 0.0) > LATE_MS
 
     def to_json(self, event: str) -> dict[str, Any]:
-        """One line for programs; what is missing is known only at the end."""
+        """One line for programs; missing wakes are known only at the end."""
         told = asdict(self)
         wakes = told.pop("wakes")
         app, outcome, missing = wakes.pop("app"), wakes.pop("outcome"), wakes.pop("missing")
@@ -80,7 +80,7 @@ class Report:
 def report(
     phase: Phase, ran_s: float, sizes: tuple[int, int], attendance: Attendance, wakes: Wakes, effort: Effort
 ) -> Report:
-    """Put together what the books say; `sizes` are the numbers of devices and apps."""
+    """Combine the statistics; `sizes` are the numbers of devices and apps."""
     return Report(
         phase=phase,
         ran_s=round(ran_s, 1),
@@ -101,9 +101,9 @@ def report(
 
 
 def complaint(missing: Missing, made: int) -> str | None:
-    """A sentence about wakes that are not accounted for; None when all are."""
+    """A sentence about wakes that are not accounted for; None if all are."""
     faults = [
-        (missing.without_fate, "have no fate: no device heard what became of them"),
+        (missing.without_fate, "have no outcome: no device received one"),
         (missing.not_received, "are acked, but no app of their user rang"),
         (missing.rang_twice, "rang twice at an app"),
         (missing.astray, "rang at another user's app"),

@@ -1,8 +1,6 @@
-"""The life of a fleet: all connect, words are said, the last fates come, all leave."""
+"""Runs a fleet: all connect, words are said, the last outcomes come, all disconnect."""
 
 import asyncio
-import contextlib
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +8,10 @@ from typing import Protocol
 
 from contract.clock import Clock
 from contract.errors import SarvisError, StartError
-from contract.sections.app import AppSettings
+from infra.settings.app import AppSettings
+from infra.stopping import Stop
+from sarvis.fleet.members import App, Books, Device, end
 from sarvis.fleet.pace import Pace
-from sarvis.fleet.people import App, Books, Device, end
 from sarvis.fleet.plan import Member, Plan, Token
 from sarvis.fleet.report import Effort, Phase, Report, report
 
@@ -21,44 +20,24 @@ SECOND_S = 1.0
 
 
 class Teller(Protocol):
-    """Shows a fleet to somebody."""
+    """Shows a fleet to its user."""
 
     def second(self, now: Report) -> None:
         """Called every second."""
         ...
 
     def warn(self, words: str) -> None:
-        """Something that whoever looks should know."""
+        """Something that the user should know."""
         ...
 
 
-class Stop:
-    """SIGINT and SIGTERM: the first asks for the end, the second for haste."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.in_haste = asyncio.Event()
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(signum, self._came)
-
-    def _came(self) -> None:
-        (self.in_haste if self.asked.is_set() else self.asked).set()
-
-
-async def wait(event: asyncio.Event, within_s: float) -> None:
-    """Until the event, or until the time is over."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(within_s):
-            await event.wait()
-
-
 class Fleet:
-    """Everybody, on one event loop.
+    """The whole fleet, on one event loop.
 
     Args:
-        people: at least one.
-        app: how apps reach the bridge.
-        state_dir: an existing folder for the devices' state.
+    people: at least one.
+    app: how apps reach the bridge.
+    state_dir: an existing folder for the devices' state.
     """
 
     def __init__(
@@ -81,23 +60,13 @@ class Fleet:
         self._began = clock.monotonic()
 
     async def run(self) -> Report:
-        """Until the plan's time is over or a signal comes; the sum of it all, with everybody still there.
+        """Run until the plan's time is over or a signal comes; returns the final report, before all disconnect.
 
-        Raises StartError when broker or bridge are not reached, SettingsError when a token or file is unusable.
+        Raises StartError if broker or bridge are not reached, SettingsError if a token or file is unusable.
         """
-        stop = Stop()
         try:
-            async with asyncio.TaskGroup() as group:
-                ticking = group.create_task(self._tick(), name="every second")
-                connecting = group.create_task(self._connect(group), name="connecting")
-                await self._all_are_there(stop)
-                connecting.cancel()
-                await self._say_words(stop)
-                await self._last_fates(stop)
-                self._phase = "over"
-                told = self._report()
-                ticking.cancel()
-                await end(self._tasks)
+            with Stop() as stop:
+                return await self._run(stop)
         except ExceptionGroup as faults:
             expected = faults.subgroup(SarvisError)
             if expected is None:
@@ -106,21 +75,35 @@ class Fleet:
         finally:
             for device in self._devices:
                 device.close()
+
+    async def _run(self, stop: Stop) -> Report:
+        async with asyncio.TaskGroup() as group:
+            ticking = group.create_task(self._tick(), name="every second")
+            connecting = group.create_task(self._connect(group), name="connecting")
+            await self._all_are_there(stop)
+            connecting.cancel()
+            await self._say_words(stop)
+            await self._last_fates(stop)
+            self._phase = "over"
+            told = self._report()
+            ticking.cancel()
+            await end(self._tasks)
         return told
 
     async def _connect(self, group: asyncio.TaskGroup) -> None:
-        """One user after the other, the apps first: a device may log in only whose app lives."""
+        """One user after the other, the apps first: a device may log in only if its user is alive."""
         began = self._clock.monotonic()
         users: set[str] = set()
         for number, member in enumerate(self._people):
-            await asyncio.sleep(began + number / self._plan.connect_per_s - self._clock.monotonic())
-            # By their kits, two devices may have one user.
+            await self._clock.sleep(began + number / self._plan.connect_per_s - self._clock.monotonic())
+            # By their kits, two devices may have the same user.
             new = member.uid not in users
             users.add(member.uid)
             for which in range(1, self._plan.apps_per_user + 1) if new else ():
                 app = App(member.uid, which, self._app, self._token, self._books)
                 self._tasks.append(group.create_task(app.run(), name=f"app {which} of {member.uid}"))
             device = Device(member, self._state_dir, self._books)
+            device.open()
             self._devices.append(device)
             self._tasks.append(group.create_task(device.run(), name=member.device_id))
 
@@ -130,28 +113,29 @@ class Fleet:
         here = self._books.attendance
         while not stop.asked.is_set():
             if len(here.stopped) == self._apps:
-                raise StartError(f"the bridge sent every app away: {next(iter(here.stopped.values()))}")
+                raise StartError(f"the bridge refused every app: {next(iter(here.stopped.values()))}")
             if len(here.active) == len(self._people) and len(here.apps.here) == self._apps:
                 return
             waited_s = self._clock.monotonic() - began
             if waited_s > self._plan.patience_s and not here.active:
-                raise StartError(self._why_nobody())
+                raise StartError(self._why_no_one_came())
             if waited_s > all_by_s:
                 away = f" ({next(iter(here.stopped.values()))})" if here.stopped else ""
                 self._teller.warn(
                     f"{len(here.active)} of {len(self._people)} devices have a session and {len(here.apps.here)} of "
-                    f"{self._apps} apps are connected{away}; it goes on with those; a lower --connect-per-s may help"
+                    f"{self._apps} apps are connected{away}; the run continues with those; a lower --connect-per-s "
+                    f"may help"
                 )
                 return
-            await wait(stop.asked, LOOK_EVERY_S)
+            await self._clock.wait(stop.asked, LOOK_EVERY_S)
 
-    def _why_nobody(self) -> str:
+    def _why_no_one_came(self) -> str:
         here, mqtt = self._books.attendance, self._people[0].settings.mqtt
         within = f"within {self._plan.patience_s:g} s"
         if not here.devices.here:
             return (
                 f"no device reached the broker {mqtt.url} {within}: {self._devices[0].node.problem}; "
-                f"start it, or set --mqtt-url; if it asks for credentials, give --kits"
+                f"start it, or set --mqtt-url; if it requires credentials, set --kits"
             )
         if not here.apps.here:
             return (
@@ -159,9 +143,9 @@ class Fleet:
                 f"start it, or set --url"
             )
         return (
-            f"devices reached the broker and apps the bridge, but no device got a session {within}: is the "
-            f"bridge {self._app.url} on the broker {mqtt.url} with mqtt.prefix {mqtt.prefix}, and, if it asks for "
-            f"credentials, was each device added for its user (sarvis device add ID --uid UID)?"
+            f"devices reached the broker and apps the bridge, but no device got a session {within}: check that the "
+            f"bridge {self._app.url} uses the broker {mqtt.url} with mqtt.prefix {mqtt.prefix}, and, if it requires "
+            "credentials, that each device was added for its user (sarvis device add ID --uid UID)"
         )
 
     async def _say_words(self, stop: Stop) -> None:
@@ -176,16 +160,16 @@ class Fleet:
             for due_at, number in pace.due(now):
                 self._effort.late.add(self._clock.monotonic() - due_at)
                 self._devices[number].hear()
-            await wait(stop.asked, min(pace.next_at, ends, now + SECOND_S) - self._clock.monotonic())
+            await self._clock.wait(stop.asked, min(pace.next_at, ends, now + SECOND_S) - self._clock.monotonic())
 
     async def _last_fates(self, stop: Stop) -> None:
         self._phase = "settling"
         while not stop.in_haste.is_set() and self._books.tally.unsettled(self._clock.monotonic()):
-            await wait(stop.in_haste, LOOK_EVERY_S)
+            await self._clock.wait(stop.in_haste, LOOK_EVERY_S)
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(SECOND_S)
+            await self._clock.sleep(SECOND_S)
             self._books.tally.forget(self._clock.monotonic())
             self._teller.second(self._report())
 

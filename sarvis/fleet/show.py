@@ -1,4 +1,4 @@
-"""A fleet for whoever looks: a table on a terminal, now and then a line elsewhere, JSON for programs."""
+"""Shows a fleet: a table on a terminal, a line every few seconds elsewhere, JSON for programs."""
 
 import json
 import sys
@@ -9,16 +9,19 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from contract.telemetry import Unbreakable
+from infra.telemetry import Unbreakable
 from sarvis.fleet.latencies import Spread
 from sarvis.fleet.report import Report
 
 LINE_EVERY = 5
-"""Seconds between the lines where nobody watches a table."""
+"""Seconds between the lines where there is no table."""
 
 
 class Shown(Protocol):
-    """Shows a fleet from its first second to its sum; a context manager, because a terminal must be given back."""
+    """Shows a fleet from its first second to its final report.
+
+    A context manager, because a terminal must be restored.
+    """
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -34,7 +37,7 @@ class Shown(Protocol):
         ...
 
     def summary(self, told: Report) -> None:
-        """The last thing that is shown."""
+        """Show the final report."""
         ...
 
 
@@ -60,14 +63,14 @@ class _Plain:
 
 
 class JsonLines(_Plain):
-    """One object per second (`event` is `second`) and a last one (`summary`)."""
+    """One object per second (`event` is `second`) and a final one (`summary`)."""
 
     def second(self, now: Report) -> None:
-        """One line."""
+        """Print one line."""
         self._line(json.dumps(now.to_json("second")))
 
     def summary(self, told: Report) -> None:
-        """One line."""
+        """Print one line."""
         self._line(json.dumps(told.to_json("summary")))
 
 
@@ -79,13 +82,13 @@ class Lines(_Plain):
         self._seconds = 0
 
     def second(self, now: Report) -> None:
-        """A line every few seconds."""
+        """Print a line every few seconds."""
         self._seconds += 1
         if self._seconds % LINE_EVERY == 0:
             self._line("; ".join(f"{what}: {value}" for what, value in rows(now)))
 
     def summary(self, told: Report) -> None:
-        """A line for each figure."""
+        """Print a line for each figure."""
         found = rows(told)
         width = max(len(what) for what, _ in found)
         for what, value in found:
@@ -109,34 +112,34 @@ class LiveTable(_Plain):
         self._live.stop()
 
     def second(self, now: Report) -> None:
-        """The table, renewed in its place."""
+        """Show the table, renewed in its place."""
         table = Table.grid(padding=(0, 2))
         for what, value in rows(now):
             table.add_row(f"[bold]{what}[/]", value)
         self._live.update(table, refresh=True)
 
     def summary(self, told: Report) -> None:
-        """The table stays."""
+        """Leave the table on the screen."""
         self.second(told)
 
 
 def chosen(out: TextIO, *, as_json: bool) -> Shown:
-    """What fits to whoever reads."""
+    """The form that suits the output."""
     if as_json:
         return JsonLines(out)
     return LiveTable(out) if out.isatty() else Lines(out)
 
 
 def rows(told: Report) -> list[tuple[str, str]]:
-    """What a person reads, as name and value."""
+    """The figures for people, as name and value."""
     wakes = told.wakes
     fates = ", ".join(
         f"{count} {'without yet' if fate == 'none' else fate}" for fate, count in wakes.fates.items() if count
     )
     rang = f"{wakes.received} received, {wakes.duplicates} duplicates"
-    others = ((wakes.repeats, "came again and were silent"), (wakes.foreign, "of others"))
+    others = ((wakes.repeats, "were repeated and did not ring again"), (wakes.foreign, "of others"))
     rang += "".join(f", {count} {what}" for count, what in others if count)
-    busy = "; too busy or kept waiting: these figures are not the system's alone" if told.bottleneck else ""
+    busy = "; too busy or delayed: these figures are not the system's alone" if told.bottleneck else ""
     return [
         (told.phase, f"{told.ran_s:.0f} s"),
         ("devices", f"{told.devices_connected} of {told.devices} connected, {told.devices_active} with a session"),
@@ -149,7 +152,7 @@ def rows(told: Report) -> list[tuple[str, str]]:
         ("fates", fates or "-"),
         ("apps rang", rang),
         ("word to app", _spread(wakes.app)),
-        ("word to fate", _spread(wakes.outcome)),
+        ("word to outcome", _spread(wakes.outcome)),
         ("log-outs", str(told.log_outs)),
         ("reconnects", f"{told.device_reconnects} devices, {told.app_reconnects} apps"),
         ("this process", f"{told.cpu:.0%} of a core, at most {told.cpu_peak:.0%}{busy}"),

@@ -1,7 +1,7 @@
-"""What became of each wake, told by both ends: the device that made it and the apps that rang. No I/O; time is given.
+"""The outcome of each wake, from both ends: the device that made it and the apps that rang. No I/O; time is given.
 
-A wake is accounted for when its device knows a fate. One whose fate says `acked` must have rung at an app of its user,
-and no app may ring twice for it, nor for another user's.
+A wake is accounted for when its device has an outcome. One whose outcome is `acked` must have rung at an app of its
+user, and no app may ring twice for it, nor for another user's.
 """
 
 from collections import Counter
@@ -12,23 +12,26 @@ from contract.messages import OutcomeStatus
 from sarvis.fleet.latencies import Latencies, Spread
 
 FateOf = OutcomeStatus | Literal["none", "dropped"]
-"""`none`: the device has heard nothing yet; `dropped`: its session ended first, so that the wake concerns nobody."""
+"""`none`: the device has received no outcome yet.
+
+`dropped`: its session ended first, so that the wake concerns no user.
+"""
 FATES: tuple[FateOf, ...] = (*get_args(OutcomeStatus), "dropped", "none")
 UNSETTLED = frozenset({"none", "sent", "user_not_connected"})
-"""While the wake lives, these may still become others."""
+"""While the wake lives, these may still change."""
 KEPT_FOR_S = 5.0
-"""A repetition may come so long after a wake's life; later nothing is known of it."""
+"""A repetition may come this long after a wake's life; later the wake is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What should not be, in wakes; all zero when everything is accounted for.
+    """Counts of wakes that are wrong; all zero if everything is accounted for.
 
     Attributes:
-        without_fate: no device knows what became of them.
-        not_received: their fate is `acked`, and no app of their user rang.
-        rang_twice: an app rang for them more than once.
-        astray: an app of another user rang.
+    without_fate: no device has their outcome.
+    not_received: their outcome is `acked`, and no app of their user rang.
+    rang_twice: an app rang for them more than once.
+    astray: an app of another user rang.
     """
 
     without_fate: int
@@ -42,17 +45,17 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Wakes:
-    """The sum of all wakes.
+    """The sums of all wakes.
 
     Attributes:
-        made: by devices on which somebody was logged in.
-        ignored: words on devices in standby, which make no wake.
-        received: at least one app of the user rang.
-        duplicates: rings of an app that had rung for the same wake.
-        repeats: deliveries that an app knew already and was silent about, as it should.
-        foreign: rings for wakes that this fleet did not make.
-        app: from the word to an app that rings.
-        outcome: from the word to the first fate that the device hears.
+    made: by devices with a session.
+    ignored: words on devices in standby, which make no wake.
+    received: at least one app of the user rang.
+    duplicates: rings of an app that had rung for the same wake.
+    repeats: repeated deliveries to an app, which did not ring again, as required.
+    foreign: rings for wakes that this fleet did not make.
+    app: from the word to an app that rings.
+    outcome: from the word to the first outcome at the device.
     """
 
     made: int
@@ -78,10 +81,10 @@ class _Wake:
 
 
 class Tally:
-    """The books of all wakes; those that can change no more are added up and forgotten.
+    """The records of all wakes; final ones are added up and forgotten.
 
     Args:
-        life_s: how long a wake lives.
+    life_s: the life of a wake.
     """
 
     def __init__(self, life_s: float) -> None:
@@ -93,18 +96,18 @@ class Tally:
         self._to_app = Latencies()
         self._to_outcome = Latencies()
 
-    # The device
+    # The device:
 
     def made(self, wake_id: str, device_id: str, uid: str, now: float) -> None:
-        """A device heard its word."""
+        """A device recognised its word."""
         self._wakes[wake_id] = _Wake(device_id, uid, now)
 
     def ignored(self) -> None:
-        """A device in standby heard the word, and made no wake of it."""
+        """A device in standby recognised the word, and made no wake."""
         self._ignored += 1
 
     def outcome(self, wake_id: str, status: OutcomeStatus, now: float) -> None:
-        """A device heard what became of a wake; the last word counts."""
+        """A device received an outcome; the last one counts."""
         wake = self._wakes.get(wake_id)
         if wake is None:
             return
@@ -113,12 +116,12 @@ class Tally:
         wake.fate = status
 
     def logged_out(self, device_id: str) -> None:
-        """A device's session ended: by its rules it forgets the wakes whose fate it does not know."""
+        """A device's session ended: by its rules it drops the wakes without an outcome."""
         for wake in self._wakes.values():
             if wake.device_id == device_id and wake.fate == "none":
                 wake.fate = "dropped"
 
-    # The app
+    # The app:
 
     def rang(self, app: str, uid: str, wake_id: object, now: float) -> None:
         """An app of a user rang."""
@@ -134,18 +137,18 @@ class Tally:
             self._to_app.add(now - wake.at)
 
     def repeated(self) -> None:
-        """An app got a wake for which it had rung, and was silent."""
+        """An app received a wake for which it had rung, and did not ring again."""
         self._repeats += 1
 
-    # The sum
+    # The sum:
 
     def unsettled(self, now: float) -> int:
-        """How many wakes live whose fate may still change."""
+        """How many living wakes may still change their outcome."""
         return sum(wake.fate in UNSETTLED and now - wake.at < self._life_s for wake in self._wakes.values())
 
     def forget(self, now: float) -> None:
-        """Add up the wakes that can change no more; call it now and then."""
-        # They are in the order of their times.
+        """Add up the wakes that can no longer change; call it now and then."""
+        # They are ordered by time.
         over = []
         for wake_id, wake in self._wakes.items():
             if now - wake.at < self._life_s + KEPT_FOR_S:

@@ -9,6 +9,11 @@ from tests.support.gate import Gate
 from tests.support.world import Bridge, EmbeddedBroker, Mqtt, unique
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _libraries_loaded(libraries_loaded: None) -> None:
+    """In all modules here."""
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
     with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as it:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,19 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import BrowserContext, CDPSession, Page, ViewportSize, expect, sync_playwright
+
+from tests.support.programs import need, program
 
 PATIENCE_MS = 20_000
 SMALL: ViewportSize = {"width": 360, "height": 740}
-
-
-def program(name: str) -> str:
-    """Its path; skips by name when it is absent."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
 
 
 class Phone:
@@ -142,6 +134,7 @@ def phone(
     preferences: Mapping[str, object] | None = None,
 ) -> Iterator[Phone]:
     """A phone that is switched off at the end; `preferences` as Chromium keeps them in a profile."""
+    need("chromium", *(["certutil"] if ca_file is not None else []))
     home = folder / "phone"
     home.mkdir(exist_ok=True)
     if preferences is not None:

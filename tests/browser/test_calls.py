@@ -1,5 +1,6 @@
 """What rings, what is shown and for how long: late calls, two at once, somebody who types; large text."""
 
+import json
 import re
 import time
 
@@ -8,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.phone import PATIENCE_MS, Phone, connected
 from tests.support.gate import Gate
+from tests.support.processes import run_sarvis
 from tests.support.waiting import wait_for
 from tests.support.world import Bridge, Mqtt, pause, unique
 
@@ -60,7 +62,7 @@ def test_without_any_sign_from_the_phone_a_hanging_connection_ends_after_ten_sec
     connected(page)
 
 
-def test_what_comes_late_through_a_stalled_network_rings_nobody_and_counts_as_missed(
+def test_a_wake_delayed_by_the_network_does_not_ring_and_counts_as_missed(
     handset: Phone, gate: Gate, bridge: Bridge, mqtt: Mqtt, uid: str
 ) -> None:
     page = handset.open(script=COUNTS)
@@ -83,9 +85,7 @@ def test_what_comes_late_through_a_stalled_network_rings_nobody_and_counts_as_mi
     assert calls(page) == ["kitchen", device]
 
 
-def test_two_calls_at_once_are_both_shown_and_each_is_read_to_whoever_does_not_see(
-    handset: Phone, mqtt: Mqtt, uid: str
-) -> None:
+def test_two_calls_at_once_are_both_shown_and_announced_to_screen_readers(handset: Phone, mqtt: Mqtt, uid: str) -> None:
     page = handset.open()
     handset.log_in(page, uid=uid)
     rings(page, mqtt, "kitchen", uid)
@@ -106,7 +106,7 @@ def test_two_calls_at_once_are_both_shown_and_each_is_read_to_whoever_does_not_s
     assert calls(page) == ["garage", "kitchen"]
 
 
-def test_the_next_key_of_somebody_who_types_answers_no_call(handset: Phone, mqtt: Mqtt, uid: str) -> None:
+def test_the_next_key_of_a_typing_user_answers_no_call(handset: Phone, mqtt: Mqtt, uid: str) -> None:
     page = handset.open()
     handset.log_in(page, uid=uid)
     page.focus("#device")
@@ -123,7 +123,7 @@ def test_the_next_key_of_somebody_who_types_answers_no_call(handset: Phone, mqtt
     page.wait_for_selector("#call", state="hidden")
 
 
-def test_whoever_uses_the_keyboard_finds_the_button_and_is_led_back(handset: Phone, mqtt: Mqtt, uid: str) -> None:
+def test_a_keyboard_user_finds_the_button_and_returns_to_the_old_focus(handset: Phone, mqtt: Mqtt, uid: str) -> None:
     page = handset.open()
     handset.log_in(page, uid=uid)
     page.focus("#language")
@@ -225,3 +225,23 @@ def test_nothing_is_cut_off_on_the_smallest_screen_with_large_text(handset: Phon
     for _ in ("en", "ko"):
         assert page.evaluate(fits), "the list"
         page.click("#language")
+
+
+def test_the_page_tells_how_it_rang(handset: Phone, bridge: Bridge, mqtt: Mqtt, uid: str) -> None:
+    page = handset.open()
+    handset.log_in(page, uid=uid)
+    wake_id = mqtt.wake("kitchen", uid)
+    page.wait_for_selector("#call:not([hidden])")
+
+    def told() -> dict[str, str | bool] | None:
+        traced = run_sarvis("trace", wake_id, "--json", cwd=bridge._folder).stdout
+        wakes = json.loads(traced)["wakes"] if traced else []
+        steps = [step["told"] for wake in wakes for step in wake["wake"]["steps"] if step["step"] == "acked"]
+        return steps[0][1] if steps else None
+
+    how = wait_for("the story has the confirmation", told)
+    assert how == {
+        "permission": page.evaluate("Notification.permission"),
+        "sound": "running",  # a person has logged in on this page
+        "visible": True,
+    }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from bridge.page import SHIPPED
+from bridge.api.web_app import SHIPPED
 from tests.browser.phone import Phone, connected, phone
 from tests.support.street import Street, answer
 from tests.support.waiting import wait_for
@@ -169,7 +169,7 @@ def test_after_an_upgrade_of_the_bridge_a_page_is_of_one_version(house: House) -
     assert more == 1, "also a file that is new, and that nothing but the folder names"
 
 
-def test_files_that_are_not_all_there_any_more_are_none(house: House) -> None:
+def test_an_incomplete_set_of_files_is_not_used(house: House) -> None:
     page = house.open()
     page.evaluate("""async () => {
         const cache = await caches.open("shell");

@@ -100,7 +100,7 @@ def test_a_newer_link_is_for_all_tabs_and_outlives_the_token_before_it(
     assert guarded.rings(alice)
 
 
-def test_a_link_for_somebody_else_asks_and_whose_calls_ring_is_who_is_shown(
+def test_a_link_for_another_user_asks_and_only_the_shown_users_calls_ring(
     handset: Phone, guarded: Guarded, alice: str, bob: str
 ) -> None:
     first = handset.open(f"#token={guarded.token(alice)}")
@@ -159,7 +159,7 @@ def test_a_link_that_the_bridge_refuses_leaves_the_token_that_is_good(
     expect(fresh.locator("#notice")).to_contain_text("Log in again", timeout=PATIENCE_MS)
 
 
-def test_a_log_out_whose_token_is_refused_says_the_truth_and_a_new_log_in_carries_it_out_first(
+def test_a_log_out_with_a_refused_token_is_reported_and_done_at_the_next_log_in(
     handset: Phone, guarded: Guarded, alice: str
 ) -> None:
     page = handset.open(f"#token={guarded.token(alice)}")
@@ -185,3 +185,16 @@ def test_a_log_out_whose_token_is_refused_says_the_truth_and_a_new_log_in_carrie
     assert relevant[0] == ["auth", "logout"]
     assert page.inner_text("#notice") == ""
     wait_for("the wish is done", lambda: page.evaluate("localStorage['sarvis.wishes'] ?? null") is None)
+
+
+@pytest.mark.parametrize(("days", "told"), [(29.9, True), (31, False)])
+def test_the_page_tells_when_the_token_expires_from_thirty_days_before(
+    handset: Phone, guarded: Guarded, alice: str, days: float, told: bool
+) -> None:
+    page = handset.open(f"#token={guarded.token(alice, days * 24 * 3600)}")
+    shows(page, alice)
+    said = "만료" if page.evaluate("document.documentElement.lang") == "ko" else "expires on"
+    if told:
+        expect(page.locator("#token-end")).to_contain_text(said, timeout=PATIENCE_MS)
+    else:
+        expect(page.locator("#token-end")).to_have_text("")

@@ -46,9 +46,7 @@ def wishes(page: Page) -> Any:
     return json.loads(page.evaluate("localStorage.getItem('sarvis.wishes')") or "null")
 
 
-def test_what_is_no_answer_of_the_bridge_is_no_log_out_and_it_is_done_when_the_network_is_good(
-    handset: Phone, gate: Gate, edge: Edge
-) -> None:
+def test_an_answer_that_is_not_the_bridges_does_not_confirm_a_log_out(handset: Phone, gate: Gate, edge: Edge) -> None:
     page = logged_in(handset, edge)
     for mode in MODES:
         since = edge.mark()
@@ -70,7 +68,7 @@ def text_of(page: Page, selector: str) -> str:
     return page.locator(selector).inner_text()
 
 
-def test_a_log_out_into_a_half_open_connection_is_said_again_and_nobody_comes_back(
+def test_a_log_out_into_a_half_open_connection_is_repeated_and_stays(
     handset: Phone, gate: Gate, edge: Edge, bridge: Bridge
 ) -> None:
     page = logged_in(handset, edge)
@@ -86,7 +84,7 @@ def test_a_log_out_into_a_half_open_connection_is_said_again_and_nobody_comes_ba
     assert len(edge.said("logged_in")) == 1
 
 
-def test_a_log_out_that_is_not_done_is_kept_over_a_reload_and_said_before_the_page_connects(
+def test_an_open_log_out_survives_a_reload_and_is_sent_before_the_page_connects(
     handset: Phone, gate: Gate, edge: Edge, bridge: Bridge
 ) -> None:
     page = logged_in(handset, edge)
@@ -140,7 +138,7 @@ def test_only_success_is_a_log_out_and_what_else_a_200_says_is_none(handset: Pho
     is_out(page, edge)
 
 
-def test_somebody_else_may_log_in_while_a_log_out_is_open_and_it_is_done_all_the_same(
+def test_another_user_may_log_in_while_a_log_out_is_open_and_it_is_still_done(
     handset: Phone, gate: Gate, edge: Edge
 ) -> None:
     page = logged_in(handset, edge)
@@ -158,7 +156,7 @@ def test_somebody_else_may_log_in_while_a_log_out_is_open_and_it_is_done_all_the
     assert page.evaluate("localStorage.getItem('sarvis.wishes')") is None
 
 
-def test_a_log_out_of_somebody_who_is_not_here_any_more_is_done_and_told(handset: Phone, uid: str) -> None:
+def test_a_log_out_of_a_user_who_left_the_page_is_done_and_reported(handset: Phone, uid: str) -> None:
     page = handset.open()
     page.evaluate("(uid) => localStorage.setItem('sarvis.wishes', JSON.stringify([{ uid, token: null }]))", uid)
     page.reload()

@@ -42,7 +42,7 @@ DAMAGED = ["{", '"x"', "[1]", '{"uid": 7, "list": {}, "known": 3}', '[{"uid": nu
 NAMES = ["user", "calls", "client", "wishes", "language", "leader", "pushes"]
 
 
-def test_what_is_damaged_in_the_storage_is_as_if_it_were_not_there(handset: Phone, bridge: Bridge, uid: str) -> None:
+def test_damaged_entries_in_the_storage_count_as_missing(handset: Phone, bridge: Bridge, uid: str) -> None:
     page = handset.open()
     for kept in DAMAGED:
         for name in NAMES:
@@ -76,11 +76,11 @@ def test_sound_that_the_system_took_comes_back_for_the_next_call(handset: Phone,
     page = handset.open(script=SILENT)
     handset.log_in(page, uid=uid)
     page.evaluate("take()")
-    expect(page.locator("#ring-state")).to_contain_text("No sound is possible")
+    expect(page.locator("#ring-state")).to_contain_text("cannot play sounds now")
     mqtt.wake("kitchen", uid)
     page.wait_for_selector("#call:not([hidden])")
     wait_for("the sound", lambda: page.evaluate("tones") == 6)
-    expect(page.locator("#ring-state")).not_to_contain_text("No sound")
+    expect(page.locator("#ring-state")).not_to_contain_text("cannot play sounds")
 
 
 def test_sound_that_stays_away_is_told_and_a_touch_brings_the_ring(handset: Phone, mqtt: Mqtt, uid: str) -> None:
@@ -89,18 +89,18 @@ def test_sound_that_stays_away_is_told_and_a_touch_brings_the_ring(handset: Phon
     page.evaluate("() => { gives = false; return take(); }")
     mqtt.wake("kitchen", uid, ttl_ms=60_000)
     page.wait_for_selector("#call:not([hidden])")
-    expect(page.locator("#ring-state")).to_contain_text("touch the page once")
+    expect(page.locator("#ring-state")).to_contain_text("touch it once")
     assert page.evaluate("tones") == 0
     page.evaluate("() => { gives = true; }")
     page.click("h1")
     wait_for("the sound", lambda: page.evaluate("tones") == 6)
 
 
-def test_an_error_that_nobody_caught_is_said_and_the_page_goes_on(handset: Phone, mqtt: Mqtt, uid: str) -> None:
+def test_an_uncaught_error_is_shown_and_the_page_goes_on(handset: Phone, mqtt: Mqtt, uid: str) -> None:
     page = handset.open()
     handset.log_in(page, uid=uid)
     page.evaluate("() => { setTimeout(() => { throw new Error('one'); }); Promise.reject(new Error('two')); }")
-    expect(page.locator("#notice")).to_contain_text("Something failed in this page")
+    expect(page.locator("#notice")).to_contain_text("An error occurred in this page")
     wait_for("both", lambda: len(handset.faults) == 2)
     handset.faults.clear()
     works(handset, page, mqtt, uid)

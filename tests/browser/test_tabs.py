@@ -72,7 +72,7 @@ def calls_shown(page: Page) -> str:
     return page.locator("#call-who").inner_text()
 
 
-def test_a_seen_tab_rings_while_the_one_that_led_stands_still_and_it_is_one_ring_in_all(
+def test_a_visible_tab_rings_once_while_the_leading_tab_is_frozen(
     counted: Counted, bridge: Bridge, mqtt: Mqtt, uid: str
 ) -> None:
     first = counted.open()
@@ -100,9 +100,7 @@ def test_a_seen_tab_rings_while_the_one_that_led_stands_still_and_it_is_one_ring
     assert sum(tones(first, second)) == 2 * ONE_RING
 
 
-def test_a_seen_tab_logs_out_while_the_one_that_led_stands_still_and_that_one_does_not_come_back(
-    counted: Counted, bridge: Bridge, uid: str
-) -> None:
+def test_a_visible_tab_logs_out_while_the_leading_tab_is_frozen(counted: Counted, bridge: Bridge, uid: str) -> None:
     first = counted.open()
     counted.log_in(first, uid=uid)
     second = counted.open()

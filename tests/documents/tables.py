@@ -16,39 +16,32 @@ from starlette.websockets import WebSocket
 
 from app_sim import client as app_client
 from app_sim import reconnect
-from bridge import shim
-from bridge.app_protocol import (
-    MAX_FRAME_BYTES,
-    MAX_ID_CHARACTERS,
-    MAX_REASON_BYTES,
-    SUBPROTOCOL_V2,
-    CloseCode,
-    Frames,
-    Mode,
-    Refused,
-    close_reason,
-    parse,
-)
-from bridge.auth.doors import Doors
+from bridge.api import legacy as shim
+from bridge.apps.connection import MAX_UNSENT_BYTES
+from bridge.apps.protocol import MAX_ID_CHARACTERS, MAX_REASON_BYTES, Frames, Refused, close_reason, parse
+from bridge.auth.authenticator import Authenticator
 from bridge.auth.principals import EVERYBODY
 from bridge.auth.tokens import issue
 from bridge.cli import PING_INTERVAL_S, PING_TIMEOUT_S
-from bridge.rows import Missed, Session, SessionEnd
 from bridge.service import Bridge
-from bridge.sessions import describe
-from bridge.wakes import AGAIN_S, MISSED_PER_USER
-from bridge.websocket import plain, requests
-from bridge.websocket.connection import MAX_UNSENT_BYTES
-from bridge.websocket.plain_connection import PlainConnection
-from contract.forwarded import Headers
-from contract.messages import DEVICE_ID_PATTERN, UID_MAX_CHARACTERS, Wake
-from contract.sections.app import AppSettings
-from contract.sections.base import Section
-from contract.sections.bridge import BridgeSettings, LimitsSettings
-from contract.settings import Settings
-from contract.web import UserRequest
+from bridge.sessions.service import describe
+from bridge.storage.memory import MemoryStore
+from bridge.storage.records import Missed, Session, SessionEnd
+from bridge.wakes.delivery import AGAIN_S
+from bridge.wakes.missed import MISSED_PER_USER
+from bridge.websocket import commands as requests
+from bridge.websocket.asgi import endpoint as plain
+from bridge.websocket.asgi.connection import AsgiConnection
+from contract.app_socket import MAX_FRAME_BYTES, SUBPROTOCOL_V2, CloseCode, Mode
+from contract.messages import Wake
+from contract.names import DEVICE_ID_PATTERN, UID_MAX_CHARACTERS
+from infra.settings.app import AppSettings
+from infra.settings.base import Section
+from infra.settings.bridge import BridgeSettings, LimitsSettings
+from infra.settings.loader import Settings
+from infra.web.forwarded import Headers
+from infra.web.server import UserRequest
 from tests.support.clock import ManualClock
-from tests.support.memory_store import MemoryStore
 
 PAGE = Path(__file__).parents[2] / "docs" / "app-developers.md"
 _PART = re.compile(r"(<!-- made from the code: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -66,9 +59,11 @@ SAMPLES: Mapping[str, Any] = {
     "sessions": [describe(Session("c4d1", "kitchen", "alice", 1))],
     "session": describe(Session("c4d1", "kitchen", "alice", 1)),
     "missed": [requests.describe_missed(Missed("9a07", "alice", "wake_up", "kitchen", THEN, RECEIVED))],
+    "token_expires_in_s": 2_592_000.0,
     "seq": 7,
     "command": "wake_up",
     "wake_id": WAKE_ID,
+    "how": {"permission": "granted", "sound": "running", "visible": True},
     "id": WAKE_ID,
     "device_id": "kitchen",
     "ttl_ms": Wake.model_fields["ttl_ms"].default,
@@ -85,24 +80,24 @@ SAMPLES: Mapping[str, Any] = {
 WHEN: Mapping[str, str] = {
     "connection_established": "first, once on each connection",
     "heartbeat_ack": "a heartbeat counted; none comes when the user is logged out",
-    "voice_command": "the wake word was heard: ring, once per `id`",
-    "wake_seen": "the person has answered this wake with another app: stop ringing, take the notification away",
+    "voice_command": "a device recognised the wake word: ring, once per `id`",
+    "wake_seen": "the user has answered this wake with another app: stop ringing, remove the notification",
     "login_ack": "the session is in the ledger",
     "logout_ack": "this user logged out by an app; goes to all sockets of the user, then each is closed",
-    "session_began": "a session of this user is in the ledger, whoever asked for it: an app, the device, an operator",
+    "session_began": "a session of this user is in the ledger, started by an app, the device or an operator",
     "session_ended": "a session of this user ended on one device",
     "error": "a message was not understood or not carried out",
 }
 """By the type of a frame."""
 
 ERRORS: Mapping[str, str] = {
-    "bad_json": "the frame holds no JSON, or no JSON object",
+    "bad_json": "the frame is not a JSON object",
     "unknown_type": "there is no message of this `type`",
     "bad_field": "a key is missing or has no valid value; `message` names it",
     "not_stored": "the ledger cannot be written now; nothing was done",
     "not_allowed": "the token is not for this device",
     "no_such_device": "no operator has added this device",
-    "device_behind": "the device runs with an older copy of its state and would not hear of the log-in",
+    "device_behind": "the device runs with an older copy of its state and would not receive the log-in",
 }
 
 CLOSES: Mapping[int, tuple[str, str]] = {
@@ -115,9 +110,9 @@ CLOSES: Mapping[int, tuple[str, str]] = {
     CloseCode.RATE: ("too many messages", "send less"),
     CloseCode.HEARTBEAT_TIMEOUT: ("no heartbeat for too long; the user is logged out", "connect when the user returns"),
     CloseCode.LOGGED_OUT: ("logged out by an app, over HTTP or by an operator", "connect when the user returns"),
-    CloseCode.REPLACED: ("a newer socket of the same `client` is there", "nothing: the newer one goes on"),
+    CloseCode.REPLACED: ("a newer socket of the same `client` is there", "nothing: the newer one continues"),
     CloseCode.UNAUTHORISED: ("no valid token, or it has expired", "get a new token, then connect"),
-    CloseCode.BAD_MESSAGE: ("the address is wrong: user or `client`", "mend the app"),
+    CloseCode.BAD_MESSAGE: ("the address is wrong: user or `client`", "correct the app"),
     CloseCode.TOO_MANY: ("too many sockets of this user; this was the oldest", "connect when the user asks for it"),
 }
 """By close code: what it means, and what to do besides."""
@@ -137,17 +132,17 @@ REASONS: Mapping[str, str] = {
 REFUSALS: Mapping[int, str] = {
     403: "the path is wrong; a page of an origin that is not in `auth.origins`; or an open bridge that was called by a "
     "foreign name or through a proxy",
-    429: "too many connections or too many wrong credentials; `Retry-After` says when to come again",
+    429: "too many connections or too many wrong credentials; `Retry-After` says when to try again",
     503: "a proxy in between does not reach the bridge",
 }
 """By HTTP status."""
 
 TOKENS: Mapping[str, tuple[Sequence[str], Headers, bytes, str]] = {
     "second entry of the subprotocols, after `sarvis.v2`": (
-        [SUBPROTOCOL_V2, "TOKEN"], [], b"", "every app; a browser can say it in no other way but the address",
+        [SUBPROTOCOL_V2, "TOKEN"], [], b"", "every app; for browsers the only other way is the address",
     ),
     "`?token=TOKEN` in the address": (
-        [], [], b"token=TOKEN", "apps that can name no subprotocol; addresses are often logged by what lies between",
+        [], [], b"token=TOKEN", "apps that cannot set a subprotocol; proxies often log addresses",
     ),
     "`Authorization: Bearer TOKEN`": ([], [(b"authorization", b"Bearer TOKEN")], b"", "native apps"),
     "`X-API-Key: TOKEN`": ([], [(b"x-api-key", b"TOKEN")], b"", "native apps"),
@@ -313,7 +308,7 @@ def waits() -> str:
             ["the first wait", f"a random time between 0 and {reconnect.FIRST_S:g} s"],
             ["each further one", "a random time between 0 and twice the longest before"],
             ["at the most", f"{AppSettings().reconnect_max_s:g} s"],
-            ["begins anew after", f"a connection that lived {reconnect.STABLE_AFTER_S:g} s"],
+            ["starts again after", f"a connection that lived {reconnect.STABLE_AFTER_S:g} s"],
         ],
     )
 
@@ -337,7 +332,7 @@ def limits() -> str:
                 "a frame of the server",
                 f"{app_client.MAX_FRAME_BYTES // 1024} KiB",
                 fixed,
-                "does not happen; make room for it, the longest is `connection_established`",
+                "does not happen; allow for it, the longest is `connection_established`",
             ],
             ["messages on one socket", *rates["frames"], f"close code {CloseCode.RATE}"],
             ["sockets of one user", users, sockets_key, f"the oldest gets close code {CloseCode.TOO_MANY}"],
@@ -386,7 +381,7 @@ def delivery() -> str:
         ["delivery", "value"],
         [
             ["a wake lives", f"{life_s:g} s, unless its device says otherwise (`ttl_ms`)"],
-            ["while nobody acks, it is sent again every", f"{AGAIN_S:g} s"],
+            ["until an app acks, it is sent again every", f"{AGAIN_S:g} s"],
             ["the server keeps missed wakes", f"the newest {MISSED_PER_USER} of each user"],
         ],
     )
@@ -410,7 +405,7 @@ async def _comes_in(subprotocols: Sequence[str], headers: Headers, query: bytes)
     clock = ManualClock()
     with TemporaryDirectory() as folder:
         auth = {"mode": "required", "key_file": f"{folder}/keys"}
-        doors = Doors(Settings.model_validate({"auth": auth}), MemoryStore(), clock)
+        doors = Authenticator(Settings.model_validate({"auth": auth}), MemoryStore(), clock)
         doors.open()
         token = issue(doors.signing_keys[0], "alice", now=clock.utc_now().timestamp(), valid_s=60)
         scope = {
@@ -419,7 +414,7 @@ async def _comes_in(subprotocols: Sequence[str], headers: Headers, query: bytes)
             "headers": [(name, value.replace(b"TOKEN", token.encode())) for name, value in headers],
             "query_string": query.replace(b"TOKEN", token.encode()),
         }
-        bridge, websocket = SimpleNamespace(doors=doors), SimpleNamespace(scope=scope)
+        bridge, websocket = SimpleNamespace(authenticator=doors), SimpleNamespace(scope=scope)
         return (await plain._who(cast("Bridge", bridge), cast("WebSocket", websocket), "alice")).uid == "alice"
 
 
@@ -432,7 +427,7 @@ async def _acts() -> list[list[str]]:
     clock = ManualClock()
     bridge = Bridge(Settings(), MemoryStore(), clock)
     await bridge.sessions.load()
-    app = PlainConnection(cast("WebSocket", None), "alice", "v2")
+    app = AsgiConnection(cast("WebSocket", None), "alice", "v2")
     asked = cast(
         "Any",
         SimpleNamespace(
@@ -442,7 +437,7 @@ async def _acts() -> list[list[str]]:
     body = UserRequest(uid="alice")
 
     def at() -> float | None:
-        return bridge.sessions.people._deadlines.get("alice")
+        return bridge.sessions.liveness._deadlines.get("alice")
 
     async def obey(type_: str) -> None:
         asked = requests.obey(bridge, app, json.dumps({**SAMPLES, "type": type_}))
@@ -471,7 +466,7 @@ async def _acts() -> list[list[str]]:
         if after is None:
             told = "ends: logged out everywhere"
         elif before is None or after > before:
-            told = f"is {after - bridge.sessions.people.now():g} s from now"
+            told = f"is {after - bridge.sessions.liveness.now():g} s from now"
         else:
             told = "stays"
         rows.append([what, told])

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conformance.known import DEVIATIONS
+import pytest
+
+from tools.conformance.known import DEVIATIONS
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "embedded-broker.md"

@@ -17,7 +17,8 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from bridge.app_protocol import SUBPROTOCOL_V2, CloseCode, Frames
+from bridge.apps.protocol import Frames
+from contract.app_socket import SUBPROTOCOL_V2, CloseCode
 from tests.documents.tables import PAGE, THEN, TOKENS
 from tests.support.processes import run_sarvis
 from tests.support.terminals import Terminals
@@ -153,7 +154,7 @@ def test_a_client_rings_once_though_the_bridge_repeats_until_it_acks(
 
 
 @each
-def test_a_client_that_stood_still_rings_for_nothing_that_is_over_and_acks_none_of_it(
+def test_a_client_that_was_frozen_neither_rings_for_nor_acks_expired_wakes(
     language: str, clients: Clients, bridge: Bridge, mqtt: Mqtt
 ) -> None:
     uid, device_id = unique("alice"), unique("jetson")
@@ -265,7 +266,16 @@ class Server:
     async def greet(self, socket: ServerConnection, interval_s: float = 30.0) -> None:
         frames = Frames("v2")
         await socket.send(
-            frames.established("alice", THEN, clock_ms=1, interval_s=interval_s, timeout_s=60, sessions=[], missed=[])
+            frames.established(
+                "alice",
+                THEN,
+                clock_ms=1,
+                interval_s=interval_s,
+                timeout_s=60,
+                sessions=[],
+                missed=[],
+                token_expires_in_s=None,
+            )
         )
 
     @asynccontextmanager

@@ -60,7 +60,7 @@ def test_a_back_up_under_load_holds_all_that_was_answered_before_it(tmp_path: Pa
                 wait_for("more", lambda: len(answered) > before + ENOUGH)
         running = restore(back_up, tmp_path, "--replace")
         assert running.returncode == 3
-        assert "a bridge keeps the ledger" in running.stderr
+        assert "a bridge uses the ledger" in running.stderr
         bridge.kill()
         broker.kill()
         done = restore(back_up, tmp_path)
@@ -151,7 +151,7 @@ def test_a_nightly_copy_of_the_file_alone_is_used_only_when_that_is_asked_for(tm
         nightly.write_bytes((tmp_path / "ledger.db").read_bytes())
     done = restore(nightly, tmp_path, "--replace")
     assert done.returncode == 3
-    assert "nightly.db was copied while a bridge kept it" in done.stderr
+    assert "nightly.db was copied while a bridge used it" in done.stderr
     done = restore(nightly, tmp_path, "--replace", "--incomplete")
     assert done.returncode == 0, done.stderr
     assert look(tmp_path / "ledger.db", "jetson").sessions == []

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.chaos.house import House
-from tests.e2e.chaos.judge import Evidence, Usable, executions, verdicts
-from tests.e2e.chaos.plan import FAULTS, PHASES, Cause, Fault, Phase, Plan, Plans
-from tests.e2e.chaos.rounds import Life
 from tests.support.world import BROKERS
+from tools.chaos.house import House
+from tools.chaos.judge import Evidence, Usable, executions, verdicts
+from tools.chaos.plan import FAULTS, PHASES, Cause, Fault, Phase, Plan, Plans
+from tools.chaos.rounds import Life
 
 SHORT: tuple[tuple[Fault, Phase, Cause], ...] = (
     ("kill bridge", "decided", "timeout"),

@@ -31,7 +31,8 @@ class Demo:
         self.home.mkdir()
         # The user's environment must not matter, and a demo takes its own settings.
         settings = {"TMPDIR": str(self.temporary), "HOME": str(self.home), "SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S": "1"}
-        self.ended = run_sarvis("demo", *arguments, cwd=folder, settings=settings, within_s=110)
+        # As few open files as some systems allow: each process starts with them, and serves.
+        self.ended = run_sarvis("demo", *arguments, cwd=folder, settings=settings, within_s=110, files="256")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.programs import need
 from tests.support.waiting import wait_for
 
 NOBODY = 54321
@@ -27,6 +28,7 @@ def as_nobody(folder: Path) -> tuple[list[str], dict[str, str]]:
     folder.chmod(0o777)
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path.cwd())}
     if os.geteuid() == 0:
+        need("setpriv")
         # It may read everything, for this repository may be where only root can: but write nowhere.
         reading = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
         return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *reading], environment
@@ -135,6 +137,7 @@ def test_a_terminal_that_is_not_utf_8_gets_every_text_and_json_stays_json(tmp_pa
     name = "싸비스 «1» 😀"
     if terminal == "POSIX":
         return  # an argument that is not ASCII comes as bytes of no encoding there
+    (tmp_path / "ledger.db").touch()  # as `sarvis broker config` leaves it
     assert "log-outs are posted" in told("device", "add", "k", "--uid", name, "--logout-url", "http://127.0.0.1:5000/x")
     assert "DEVICE" in told("device", "list")
     # Whatever a terminal takes: letters that it lacks are written as JSON writes them.

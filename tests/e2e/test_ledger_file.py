@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from bridge.rows import Promise, ServiceSeconds
+from bridge.sessions.rules.deadlines import LONGEST_STEP_S
+from bridge.storage.records import DurableDeadline, ServiceSeconds
 from tests.support.ledgers import ALICE, BAD, keep, look, sums
 from tests.support.processes import Sarvis, run_sarvis
 from tests.support.waiting import wait_for
@@ -62,11 +63,11 @@ def test_a_second_bridge_on_the_same_ledger_does_not_start_and_the_first_goes_on
     with Bridge(tmp_path, NO_BROKER) as first:
         second = start_and_end(tmp_path / "ledger.db", tmp_path)
         assert second.returncode == 3
-        assert f"another bridge keeps the ledger {tmp_path / 'ledger.db'}" in second.stderr
+        assert f"another bridge uses the ledger {tmp_path / 'ledger.db'}" in second.stderr
         first.post("/api/auth/login", {"uid": "alice", "device_id": "jetson"})
 
 
-def test_a_bridge_that_is_killed_in_the_middle_leaves_a_ledger_with_all_that_it_answered(tmp_path: Path) -> None:
+def test_a_killed_bridge_leaves_a_ledger_with_everything_that_it_answered(tmp_path: Path) -> None:
     with Bridge(tmp_path, NO_BROKER) as bridge:
         answered: list[str] = []
 
@@ -91,21 +92,22 @@ def test_a_bridge_that_is_killed_in_the_middle_leaves_a_ledger_with_all_that_it_
 
 
 @pytest.mark.parametrize("restored", [False, True])
-def test_whoever_was_nearly_due_gets_a_little_time_after_a_restart_and_all_of_it_after_a_restore(
+def test_a_user_nearly_due_gets_some_time_after_a_restart_and_all_after_a_restore(
     tmp_path: Path, restored: bool
 ) -> None:
     path = tmp_path / "ledger.db"
-    keep(path, [*ALICE, ServiceSeconds(1000.0), Promise("alice", 1001.0)])
+    keep(path, [*ALICE, ServiceSeconds(1000.0), DurableDeadline("alice", 1001.0)])
     arguments = ("--port", "0", "--mqtt-url", NO_BROKER, *(["--restored"] if restored else []))
     with Sarvis("bridge", *arguments, cwd=tmp_path) as bridge:
         bridge.line_after("bridge listening on")
         told = run_sarvis("sessions", "list", "--json", cwd=tmp_path)
         (session,) = json.loads(told.stdout)["sessions"]
-    low, high = (3600.0, 3661.0) if restored else (110.0, 181.0)
-    assert low <= session["promised_s"] <= high
+    low, high = (3600.0, 3660.0) if restored else (110.0, 180.0)
+    # The service time on disk is at most one step behind that of the promise.
+    assert low <= session["promised_s"] <= high + LONGEST_STEP_S + 0.1
 
 
-def test_a_wake_that_nobody_took_is_told_at_the_next_connection_although_the_bridge_was_killed(
+def test_a_missed_wake_is_reported_at_the_next_connection_after_a_kill(
     tmp_path: Path,
 ) -> None:
     uid = unique("user")

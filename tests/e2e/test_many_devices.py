@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.folder import BrokerFolder
+from broker.provisioning.folder import BrokerFolder
 from tests.support.processes import run_sarvis
 from tests.support.world import PREFIX
 

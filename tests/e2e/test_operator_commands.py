@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bridge.sessions.rules.deadlines import LONGEST_STEP_S
 from tests.support.processes import run_sarvis
 from tests.support.world import HOST, NO_BROKER, Bridge, unique
 
@@ -39,13 +40,14 @@ def test_sessions_are_listed_shown_and_ended_beside_a_running_bridge(bridge: Bri
         (session,) = told("sessions", "list", folder=folder)["sessions"]
         assert {key: session[key] for key in opened} == opened
         assert session["uid"] == uid
-        assert 3590 < session["promised_s"] <= 3660
+        # The service time on disk is at most one step behind that of the promise.
+        assert 3590 < session["promised_s"] <= 3660 + LONGEST_STEP_S + 0.1
         # As the settings of a bridge that listens everywhere have it.
         address = {"SARVIS_BRIDGE__HOST": "0.0.0.0", "SARVIS_BRIDGE__PORT": str(bridge.port)}
         ended = run_sarvis("sessions", "logout", uid, cwd=folder, settings=address)
         assert (ended.returncode, ended.stderr) == (0, "")
         assert "1 session of" in ended.stdout
-        assert "when next seen" in ended.stdout
+        assert "when they reconnect" in ended.stdout
         assert app.closed_with() == 4501
     shown = told("sessions", "show", device_id, folder=folder)
     assert shown["sessions"] == []
@@ -54,7 +56,7 @@ def test_sessions_are_listed_shown_and_ended_beside_a_running_bridge(bridge: Bri
     assert [(line["event"], line["reason"]) for line in shown["audit"]] == [("opened", "http"), ("ended", "operator")]
 
 
-def test_a_device_that_is_added_beside_a_running_bridge_is_logged_in_at_the_user_s_next_connection(
+def test_a_device_added_beside_a_running_bridge_is_logged_in_at_the_next_connection(
     bridge: Bridge, folder: Path
 ) -> None:
     uid, device_id = unique("user"), unique("old")

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ports import free_port
+from tests.support.programs import needs
 from tests.support.terminals import BLOCK, Terminals, commands_of
 
 ROOT = Path(__file__).parents[2]
@@ -50,8 +50,6 @@ class House(Terminals):
             words[:1] = [sys.executable, "-m", "sarvis"]
         if words[0].startswith("mosquitto_"):
             words[1:1] = ["-p", str(self.mqtt)]
-        if shutil.which(words[0]) is None:
-            pytest.skip(f"{words[0]} is not installed")
         return subprocess.run(words, env=self.env, capture_output=True, check=True, timeout=30)
 
 
@@ -86,9 +84,8 @@ def test_the_four_processes_run_each_in_its_own_terminal(house: House) -> None:
     house.sees("edge", "standby")
 
 
+@needs("mosquitto_sub", "mosquitto_pub", "curl")
 def test_operators_watch_and_inject_and_older_callers_call(house: House) -> None:
-    if shutil.which("mosquitto_pub") is None or shutil.which("curl") is None:
-        pytest.skip("mosquitto_pub or curl is not installed")
     watching, *injecting = [shlex.split(line) for line in commands() if line.startswith("mosquitto_")]
     start_all(house)
     house.sees("edge", "logged_in")

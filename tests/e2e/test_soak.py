@@ -1,20 +1,20 @@
 """Some minutes of what `scripts/soak` does for hours."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.programs import needs
 
+
+@needs("espeak-ng")
 @pytest.mark.timeout(400)
 def test_a_node_that_loses_broker_and_microphone_hears_what_the_twin_hears(tmp_path: Path) -> None:
-    if shutil.which("espeak-ng") is None:
-        pytest.skip("espeak-ng is not installed")
     chosen = ["--hours", "0.15", "--words", "9", "--restarts", "2", "--losses", "2", "--voices", "0.05"]
-    command = [sys.executable, "-m", "tests.soak", *chosen, "--cache", str(tmp_path), "--broker", "embedded"]
+    command = [sys.executable, "-m", "tools.soak", *chosen, "--cache", str(tmp_path), "--broker", "embedded"]
     done = subprocess.run(
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=380
     )

@@ -59,7 +59,7 @@ MISTAKES = {
     "an unknown setting in the file": Mistake(
         ("bridge",), 2, ("bridge.prot", "sarvis.toml"), toml="[bridge]\nprot = 8000\n"
     ),
-    "a value that is none": Mistake(("bridge",), 2, ("bridge.port",), {"SARVIS_BRIDGE__PORT": "many"}),
+    "a value that is none": Mistake(("bridge",), 2, ("SARVIS_BRIDGE__PORT=8000",), {"SARVIS_BRIDGE__PORT": "many"}),
     "a file that is no TOML": Mistake(("bridge",), 2, ("sarvis.toml",), toml="[bridge\n"),
     "a file that is not there": Mistake(("bridge", "--config", "absent.toml"), 2, ("absent.toml",)),
     "a broker's address of another kind": Mistake(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_node.wakeword.native import Head
+from tests.support.programs import needs
 from tests.support.waiting import wait_for
 
 WORD = "자비스"
@@ -36,8 +37,9 @@ def stopped_early(cache: Path, *arguments: str) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in cache.rglob("*.flac")}
 
 
+@needs("espeak-ng", "flite", "dpkg-query", "apt-get")
 @pytest.mark.timeout(600)
-def test_a_model_for_another_word_is_made_with_one_command_that_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+def test_one_command_trains_a_model_for_another_word_and_resumes_when_stopped(tmp_path: Path) -> None:
     model, cache, beside = tmp_path / "jarvis.onnx", tmp_path / "cache", tmp_path / "beside"
     arguments = ("train", "--quick", "--word", WORD, "--out", str(model), "--cache", str(cache))
     made = stopped_early(cache, *arguments)
@@ -58,9 +60,8 @@ def test_a_model_for_another_word_is_made_with_one_command_that_goes_on_where_it
     assert card["clips"]["espeak word"] == 36
 
     tried = {path.stem: Head(path) for path in beside.iterdir()}
-    expected = {"a-fifth-of-the-clips", "conv", "dense-in-quiet", "patience-3", "second-stage", "without-contrast"}
+    expected = {"a-fifth-of-the-clips", "conv", "dense-in-quiet", "patience-3", "without-contrast"}
     assert set(tried) == expected
-    assert tried["second-stage"].second is not None
 
     said = sarvis("score", "--model", str(model), str(NEAR_MISS))
     assert said.returncode == 0, said.stderr

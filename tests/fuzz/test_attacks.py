@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import configs, endpoints, frames, messages, packets, readers
-from tests.fuzz.house import House, Neighbour, Watch, guarded_bridge, house
-from tests.fuzz.record import Budget, Result
 from tests.support.world import EmbeddedBroker
+from tools.fuzz import configs, endpoints, frames, messages, packets, readers
+from tools.fuzz.house import House, Neighbour, Watch, guarded_bridge, house
+from tools.fuzz.record import Budget, Result
 
 BOTH = pytest.mark.parametrize("there", ["mosquitto", "embedded"], indirect=True)
 ONE = pytest.mark.parametrize("there", ["embedded"], indirect=True)

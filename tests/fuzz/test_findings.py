@@ -14,19 +14,19 @@ import pytest
 from hypothesis import strategies as st
 
 from contract.errors import SettingsError
-from contract.sections.bridge import BridgeSettings
-from contract.settings import Settings
-from tests.fuzz import configs, endpoints, frames, packets
-from tests.fuzz.frames import Attempt, try_one
-from tests.fuzz.house import Neighbour, Watch, house
-from tests.fuzz.messages import EdgeWitness
-from tests.fuzz.packets import Listener
-from tests.fuzz.rawsocket import CLOSE, TEXT, Heard, RawSocket, frame
-from tests.fuzz.readers import Memory
-from tests.fuzz.record import Budget, Result, draw
+from infra.settings.bridge import BridgeSettings
+from infra.settings.loader import Settings
 from tests.support.processes import Sarvis
 from tests.support.waiting import wait_for
 from tests.support.world import HOST, EmbeddedBroker
+from tools.fuzz import configs, endpoints, frames, packets
+from tools.fuzz.frames import Attempt, try_one
+from tools.fuzz.house import Neighbour, Watch, house
+from tools.fuzz.messages import EdgeWitness
+from tools.fuzz.packets import Listener
+from tools.fuzz.rawsocket import CLOSE, TEXT, Heard, RawSocket, frame
+from tools.fuzz.readers import Memory
+from tools.fuzz.record import Budget, Result, draw
 
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 ESTABLISHED = b'\x81\x21{"type":"connection_established"}'
@@ -164,7 +164,7 @@ def _heard(raw: RawSocket, attempt: Attempt) -> Heard:
 
 
 def test_a_server_that_never_answers_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.fuzz.rawsocket.PATIENCE_S", 0.2)
+    monkeypatch.setattr("tools.fuzz.rawsocket.PATIENCE_S", 0.2)
     with tcp_server(b"", hangs_up=False) as port, RawSocket(port) as raw:
         faults = try_one(raw, Attempt("x", (b"GET",), is_handshake=True), {})
     assert faults == [f"x: {frames.HANGS}"]

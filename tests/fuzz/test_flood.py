@@ -1,7 +1,7 @@
 import pytest
 
-from tests.bench.flood import measure
 from tests.support.world import BROKERS
+from tools.bench.flood import measure
 
 
 @pytest.mark.parametrize("kind", BROKERS)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from edge_node.display.lights import PinIndicator
 from edge_node.gpio import Pins
-from edge_node.lights import PinIndicator
 from edge_node.metrics import THERMAL, temperatures
 
 pytestmark = pytest.mark.hardware

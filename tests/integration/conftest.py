@@ -1,13 +1,13 @@
 """Real brokers and bridges, one of each for a module: tests in it do not disturb one another."""
 
 import importlib
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
-from broker.limits import Limits
+from broker.server.limits import Limits
 from tests.support.embedded import Running, started
+from tests.support.programs import need
 from tests.support.sound_server import PROGRAMS, SoundServer, sounding
 from tests.support.world import BROKERS, Bridge, Broker, Mqtt
 
@@ -15,6 +15,11 @@ from tests.support.world import BROKERS, Bridge, Broker, Mqtt
 @pytest.fixture(autouse=True)
 def _always(logging_as_it_was: None) -> None:
     """Of all tests here."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _libraries_loaded(libraries_loaded: None) -> None:
+    """In all modules here."""
 
 
 @pytest.fixture(scope="module", params=list(BROKERS))
@@ -51,13 +56,8 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
 @pytest.fixture
 def sound_server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundServer]:
     """PulseAudio with a virtual microphone, which this process's PortAudio sees, too."""
-    for program in PROGRAMS:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-    try:
-        sounddevice = importlib.import_module("sounddevice")
-    except OSError:
-        pytest.skip("PortAudio (libportaudio2) is not installed")
+    need(*PROGRAMS, "libportaudio2", "libasound2-plugins")
+    sounddevice = importlib.import_module("sounddevice")
     with sounding(tmp_path_factory.mktemp("pa")) as server:
         for name, value in server.env.items():
             monkeypatch.setenv(name, value)
@@ -65,6 +65,5 @@ def sound_server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
         # PortAudio lists the devices once, when it is initialised.
         sounddevice._terminate()
         sounddevice._initialize()
-        if all(device["name"] != "pulse" for device in sounddevice.query_devices()):
-            pytest.skip("the ALSA plug-in for PulseAudio (libasound2-plugins) is not installed")
+        assert "pulse" in [device["name"] for device in sounddevice.query_devices()]
         yield server

@@ -1,7 +1,6 @@
 """A real nginx in front of a real bridge: with the lines of docs/operations.md, and as people often have it."""
 
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -20,6 +19,7 @@ from bridge.auth import tokens
 from tests.support.certificates import Authority
 from tests.support.clock import ManualClock
 from tests.support.ports import free_port
+from tests.support.programs import program
 from tests.support.waiting import wait_for
 from tests.support.world import HOST, NO_BROKER, Bridge, Json, unique
 
@@ -42,9 +42,7 @@ REQUIRED = {"SARVIS_AUTH__MODE": "required", "SARVIS_BRIDGE__TRUSTED_PROXIES": '
 @contextmanager
 def nginx(folder: Path, lines: str, bridge: Bridge, authority: Authority | None = None) -> Iterator[int]:
     """nginx with these lines, its addresses and certificate put in; its port."""
-    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin")
-    if program is None:
-        pytest.skip("nginx is not installed")
+    found = program("nginx")
     port = free_port()
     lines = lines.replace("127.0.0.1:8000", f"{HOST}:{bridge.port}").replace("listen 443", f"listen {HOST}:{port}")
     if authority is None:
@@ -60,7 +58,7 @@ def nginx(folder: Path, lines: str, bridge: Bridge, authority: Authority | None 
         f"daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr;\n"
         f"events {{ }}\nhttp {{ access_log off; {kept}\n{lines}\n}}\n"
     )
-    process = subprocess.Popen([program, "-p", folder, "-c", config, "-e", "stderr"], stderr=subprocess.PIPE)
+    process = subprocess.Popen([found, "-p", folder, "-c", config, "-e", "stderr"], stderr=subprocess.PIPE)
     try:
         wait_for("nginx listens", lambda: _accepts(port) or (process.poll() is not None and process.stderr))
         assert process.poll() is None, process.stderr and process.stderr.read().decode()
@@ -121,7 +119,7 @@ def test_behind_nginx_as_documented_the_page_comes_in_and_others_do_not(tmp_path
                 assert http.post(**beat, headers=told).status_code == 401
 
 
-def test_behind_an_nginx_that_drops_the_port_the_page_is_there_and_everybody_is_told_why(tmp_path: Path) -> None:
+def test_an_nginx_that_drops_the_port_serves_the_page_and_each_refusal_says_why(tmp_path: Path) -> None:
     with Bridge(tmp_path, NO_BROKER) as bridge, nginx(tmp_path, PORT_DROPPED, bridge) as port:
         ours = f"http://{HOST}:{port}"
         with httpx2.Client(trust_env=False) as http:
@@ -139,7 +137,7 @@ def test_behind_an_nginx_that_drops_the_port_the_page_is_there_and_everybody_is_
         assert "auth.origins" in line["advice"]
 
 
-def test_an_open_bridge_serves_its_own_machine_through_nginx_and_nobody_else(tmp_path: Path) -> None:
+def test_an_open_bridge_behind_nginx_serves_only_its_own_machine(tmp_path: Path) -> None:
     assert DOCUMENTED is not None
     with Bridge(tmp_path, NO_BROKER) as bridge, nginx(tmp_path, DOCUMENTED[1], bridge) as port:
         ours = f"http://{HOST}:{port}"

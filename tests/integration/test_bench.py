@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.secure import find_program
+from tests.support.programs import needs
 
 ROOT = Path(__file__).parents[2]
 NUMBERS = (
@@ -20,12 +20,12 @@ BROKER_NUMBERS = (
 )  # fmt: skip
 
 
+@needs("mosquitto")
 def test_the_benchmark_accounts_for_every_message_of_bridge_guide_and_broker(tmp_path: Path) -> None:
-    find_program("mosquitto")
     report = tmp_path / "report.json"
     done = subprocess.run(
         [
-            sys.executable, "-m", "tests.bench.throughput", "--quick", "--rounds", "1", "--apps", "20",
+            sys.executable, "-m", "tools.bench.throughput", "--quick", "--rounds", "1", "--apps", "20",
             "--systems", "sarvis,guide,mosquitto_ws", "--events", "200", "--storm", "30", "--stall", "--stall-apps",
             "10", "--json", str(report),
         ],
@@ -50,13 +50,13 @@ def test_the_benchmark_accounts_for_every_message_of_bridge_guide_and_broker(tmp
     assert "sarvis: longest stall" in done.stdout
 
 
+@needs("mosquitto")
 def test_growth_is_measured_as_far_as_there_are_open_files(tmp_path: Path) -> None:
-    find_program("mosquitto")
     script = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from tests.bench import growth\n"
-        "from tests.bench.processes import Cores\n"
+        "from tools.bench import growth\n"
+        "from tools.bench.processes import Cores\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))\n"
         "plan = growth.Plan((20, 900), events=100, outstanding=8, living_from=20, living_s=1.0, users=1000)\n"
         "growth.BEAT_EVERY_S = 0.5\n"
@@ -81,12 +81,12 @@ def test_growth_is_measured_as_far_as_there_are_open_files(tmp_path: Path) -> No
     assert report["sweep"]["users"] == 1000
 
 
+@needs("mosquitto")
 def test_outcomes_that_do_not_come_make_the_benchmark_fail(tmp_path: Path) -> None:
     # The documented server tells devices nothing.
-    find_program("mosquitto")
     script = (
         "import dataclasses, sys\n"
-        "from tests.bench import load, systems, throughput\n"
+        "from tools.bench import load, systems, throughput\n"
         "load.STALLED_S = 3.0\n"
         "systems.SYSTEMS['guide'] = dataclasses.replace(systems.SYSTEMS['guide'], outcomes=('sent',))\n"
         "throughput.main()\n"
@@ -108,12 +108,12 @@ def test_outcomes_that_do_not_come_make_the_benchmark_fail(tmp_path: Path) -> No
     assert "guide QoS 0: at full rate: 0 outcomes sent, not 20" in done.stdout
 
 
+@needs("mosquitto")
 def test_the_brokers_benchmark_accounts_for_every_message(tmp_path: Path) -> None:
-    find_program("mosquitto")
     report = tmp_path / "report.json"
     done = subprocess.run(
         [
-            sys.executable, "-m", "tests.bench.brokers", "--devices", "20", "--messages", "400", "--living", "0.5",
+            sys.executable, "-m", "tools.bench.brokers", "--devices", "20", "--messages", "400", "--living", "0.5",
             "--json", str(report),
         ],
         cwd=ROOT,

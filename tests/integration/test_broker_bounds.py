@@ -7,8 +7,8 @@ import pytest
 from amqtt.mqtt.connect import ConnectPacket, ConnectPayload, ConnectVariableHeader
 from amqtt.mqtt.subscribe import SubscribePacket
 
-from broker.backlog import OVERHEAD_BYTES
-from broker.limits import Limits
+from broker.server.limits import Limits
+from broker.server.offline_queue import OVERHEAD_BYTES
 from tests.support.embedded import Client, Raw, Running, both_kinds, eventually, publication, started
 
 NAMED = {
@@ -160,7 +160,7 @@ def test_a_client_that_acknowledges_is_not_cut_off() -> None:
         assert eventually(lambda: running.broker._sessions[ear.name][1]._unacked_bytes == 0)
 
 
-def test_what_an_absent_client_has_not_acknowledged_counts_until_it_is_back_or_forgotten() -> None:
+def test_unacknowledged_messages_of_an_absent_client_count_until_it_returns() -> None:
     persistent = ConnectPacket(variable_header=ConnectVariableHeader(0, 60), payload=ConnectPayload("p"))
     with started() as running, Client(running.port) as publisher:
         sessions = running.broker._sessions

@@ -19,13 +19,14 @@ from broker.check.findings import GUARANTEES, Finding, verdict
 from broker.check.peer import Peer
 from broker.check.run import check
 from broker.check.target import Credential, Device, Target
-from broker.limits import Limits
+from broker.provisioning import kit
+from broker.server.limits import Limits
 from tests.support.embedded import started
 from tests.support.foreign import FOREIGN
 from tests.support.ports import free_port
 from tests.support.processes import run_sarvis
-from tests.support.secure import SecureBroker
-from tests.support.world import HOST, EmbeddedBroker, Mosquitto
+from tests.support.secure import Client, SecureBroker
+from tests.support.world import HOST, NO_BROKER, Bridge, EmbeddedBroker, Mosquitto
 from tests.support.world import Broker as AnyBroker
 
 ENDS_WITHIN_S = 110.0
@@ -281,6 +282,8 @@ def test_the_page_says_how_configured_brokers_refuse() -> None:
         (("http://somewhere",), 2, "mqtt://HOST:PORT"),
         ((f"mqtt://{HOST}", "--device-user", "x"), 2, "--device-password-file"),
         ((f"mqtt://{HOST}", "--user", "x", "--password-file", "absent"), 2, "absent"),
+        ((f"mqtt://{HOST}", "--user", "bridge.bridge-1"), 2, "--stopped"),
+        ((f"mqtt://{HOST}", "--user", "jetson-1"), 2, "as the user jetson-1, and would end the connection"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
@@ -288,3 +291,22 @@ def test_what_is_wrong_is_named(tmp_path: Path, arguments: tuple[str, ...], code
     assert done.returncode == code, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_no_broker_is_told_before_anything_is_probed(tmp_path: Path) -> None:
+    with Bridge(tmp_path, NO_BROKER) as bridge:
+        done = run_sarvis("broker", "check", f"mqtt://{HOST}:{bridge.port}", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "is not an MQTT broker: a web server (HTTP)" in done.stderr
+
+
+@pytest.mark.parametrize("certificates", [False, True])
+def test_a_check_that_would_end_a_running_client_is_not_begun(tmp_path: Path, certificates: bool) -> None:
+    with SecureBroker("mosquitto", tmp_path, certificates=certificates) as broker:
+        door = broker.add("jetson-1")
+        config = str(kit.write_device_kit(tmp_path / "kit", door))
+        with Client(broker, door) as jetson:
+            done = run_sarvis("broker", "check", broker.url, "--config", config, cwd=tmp_path)
+            assert (done.returncode, "--stopped" in done.stderr) == (2, True), done.stderr
+            jetson.publish("fence", b"")
+            assert not jetson.ended.is_set()

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from broker.access import OpenAccess
 from broker.check import presence
 from broker.check.findings import GUARANTEES, Finding, verdict
 from broker.check.run import check
 from broker.check.target import Credential, Device, Target
-from broker.connection import Connection
-from broker.fanout import FanOut
+from broker.server.auth import OpenAuthorizer
+from broker.server.connection import Connection
+from broker.server.router import RoutingBroker
 from contract.errors import MessageError
 from tests.support.embedded import HOST, started
 from tests.support.foreign import Nats
@@ -41,7 +41,7 @@ def by_key(found: list[Finding]) -> dict[str, Finding]:
     return {finding.guarantee.key: finding for finding in found}
 
 
-class Cutting(OpenAccess):
+class Cutting(OpenAuthorizer):
     """As RabbitMQ does: whoever wants what is not his is disconnected."""
 
     def may_publish(self, client_id: str, username: str | None, topic: str) -> bool:
@@ -93,13 +93,13 @@ def test_a_broker_that_dies_in_the_middle_leaves_a_finding_for_each_guarantee(tm
 
 
 def test_a_changed_prefix_is_told_and_all_else_is_probed_below_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    publish = FanOut.client_publishes
+    publish = RoutingBroker.client_publishes
 
-    def as_rabbitmq(self: FanOut, session: Any, packet: Any) -> None:
+    def as_rabbitmq(self: RoutingBroker, session: Any, packet: Any) -> None:
         packet.variable_header.topic_name = packet.topic_name.replace(".", "/")
         publish(self, session, packet)
 
-    monkeypatch.setattr(FanOut, "client_publishes", as_rabbitmq)
+    monkeypatch.setattr(RoutingBroker, "client_publishes", as_rabbitmq)
     with started() as running:
         found = by_key(list(check(target(running.port, "my.home", spare_prefix="spare"))))
     assert "nothing came" in found["prefix"].seen

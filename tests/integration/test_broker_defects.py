@@ -17,11 +17,10 @@ from amqtt.mqtt.subscribe import SubscribePacket
 from amqtt.mqtt.unsubscribe import UnsubscribePacket
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from broker import users
-from broker.access import OpenAccess
-from broker.file_access import FileAccess
-from broker.limits import Limits
-from tests.fuzz.rawmqtt import CONNECT, packet, text
+from broker.access import users
+from broker.access.file_auth import FileAccess
+from broker.server.auth import OpenAuthorizer
+from broker.server.limits import Limits
 from tests.support.embedded import (
     STOCK_PLUGINS,
     Client,
@@ -33,6 +32,7 @@ from tests.support.embedded import (
     publication,
     started,
 )
+from tools.fuzz.rawmqtt import CONNECT, packet, text
 
 
 @both
@@ -68,7 +68,7 @@ def test_no_message_is_lost_while_others_subscribe(running: Running) -> None:
 
 
 @both
-def test_nothing_remains_of_filters_that_nobody_holds(running: Running) -> None:
+def test_nothing_remains_of_filters_without_clients(running: Running) -> None:
     with Client(running.port) as client:
         client.subscribe(("a", 1), ("a/+", 1), ("#", 1))
         client.unsubscribe("a", "a/+", "#")
@@ -153,7 +153,7 @@ def test_a_client_of_mqtt_5_is_told_that_it_is_not_spoken_also_if_it_has_a_last_
             assert not told or raw.read(4) == b"\x20\x02\0\1"
 
 
-class Taboo(OpenAccess):
+class Taboo(OpenAuthorizer):
     """What aMQTT's TopicTabooPlugin does: its three topics are the user admin's alone."""
 
     def may_subscribe(self, client_id: str, username: str | None, topic_filter: str) -> bool:
@@ -165,7 +165,7 @@ class Taboo(OpenAccess):
 
 
 @both_kinds
-def test_a_retained_message_does_not_reach_who_was_refused_its_topic(kind: str) -> None:
+def test_a_retained_message_does_not_reach_a_client_refused_its_topic(kind: str) -> None:
     with started(kind, access=Taboo()) as running, Client(running.port, login=("admin", "")) as owner:
         owner.subscribe(("top-secret", 1))
         owner.publish("top-secret", b"1234", retain=True)
@@ -214,7 +214,7 @@ def test_a_password_costs_the_loop_hardly_more_than_none(kind: str, tmp_path: Pa
     guard = {"amqtt.plugins.authentication.FileAuthPlugin": {"password_file": str(file)}}
     costs = []
     for access, plugins, login in (
-        (OpenAccess(), STOCK_PLUGINS, ()),
+        (OpenAuthorizer(), STOCK_PLUGINS, ()),
         (FileAccess(tmp_path, "sarvis/v1"), guard, ("kitchen", "secret")),
     ):
         with started(kind, access=access, plugins=plugins) as running:

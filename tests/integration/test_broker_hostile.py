@@ -1,4 +1,4 @@
-"""Clients that mean harm, against the embedded broker while others use it; arbitrary packets are in tests/fuzz."""
+"""Clients that mean harm, against the embedded broker while others use it; arbitrary packets are in tools/fuzz."""
 
 import contextlib
 import gc
@@ -14,7 +14,7 @@ import pytest
 from amqtt.mqtt.subscribe import SubscribePacket
 from amqtt.mqtt.unsubscribe import UnsubscribePacket
 
-from broker.limits import Limits
+from broker.server.limits import Limits
 from tests.support.embedded import (
     HOST,
     Client,
@@ -72,7 +72,7 @@ def all_closed(sockets: list[socket.socket], closed: set[socket.socket]) -> bool
 
 
 @both_kinds
-def test_who_reads_nothing_costs_a_bounded_amount_is_counted_and_delays_nobody(
+def test_a_client_that_reads_nothing_costs_a_bounded_amount_and_delays_no_other(
     kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     limits = Limits(max_unsent_bytes=200_000)
@@ -133,7 +133,7 @@ def held() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
-def test_one_packet_of_filters_without_number_keeps_nobody_waiting() -> None:
+def test_one_packet_of_countless_filters_delays_no_client() -> None:
     def cost(running: Running, count: int) -> float:
         before = running.cpu_s()
         with Raw(running.port).connect() as raw:
@@ -146,7 +146,7 @@ def test_one_packet_of_filters_without_number_keeps_nobody_waiting() -> None:
         assert cost(running, 30_000) < cost(running, 1_000)
 
 
-def test_who_asks_for_all_retained_messages_again_and_again_keeps_nobody_waiting() -> None:
+def test_repeated_requests_for_all_retained_messages_delay_no_client() -> None:
     limits = Limits(max_publish_per_s=1_000)
     with started(limits=limits) as running, Client(running.port) as honest, Raw(running.port).connect() as greedy:
         honest.subscribe(("m", 1))

@@ -14,10 +14,10 @@ from amqtt.mqtt.pubrec import PubrecPacket
 from amqtt.mqtt.pubrel import PubrelPacket
 from amqtt.mqtt.subscribe import SubscribePacket
 
-from broker.access import OpenAccess
-from broker.embedded import EmbeddedBroker
-from broker.limits import Limits
-from broker.store import Store
+from broker.server.auth import OpenAuthorizer
+from broker.server.embedded import EmbeddedBroker
+from broker.server.limits import Limits
+from broker.server.store import Store
 from tests.support.embedded import (
     HOST,
     PATIENCE_S,
@@ -195,7 +195,7 @@ def test_what_was_dropped_or_acknowledged_does_not_come_back(tmp_path: Path) -> 
     assert [message.data for message, _ in session.messages] == [b"2", b"3", b"4"]
 
 
-class Household(OpenAccess):
+class Household(OpenAuthorizer):
     """Everybody may; credentials are what the test says."""
 
     def __init__(self, word: str) -> None:
@@ -242,5 +242,5 @@ async def test_a_taken_port_is_named_before_a_taken_store(tmp_path: Path) -> Non
     async with EmbeddedBroker(HOST, 0, store=tmp_path / "m.db") as first:
         with pytest.raises(Exception, match="already in use"):
             await EmbeddedBroker(HOST, first.port, store=tmp_path / "m.db").start()
-        with pytest.raises(Exception, match="another broker that runs uses"):
+        with pytest.raises(Exception, match="another running broker uses"):
             await EmbeddedBroker(HOST, 0, store=tmp_path / "m.db").start()

@@ -14,11 +14,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from tests.fuzz.rawmqtt import CONNECT, PINGREQ, length, packet, subscribe, text
 from tests.support.embedded import HOST, Client, Raw, Running, started
 from tests.support.paho_clients import end
-from tests.support.secure import SecureBroker, find_program
+from tests.support.programs import need, program
+from tests.support.secure import SecureBroker
 from tests.support.waiting import PATIENCE_S
+from tools.fuzz.rawmqtt import CONNECT, PINGREQ, length, packet, subscribe, text
 
 NOT_SPOKEN = b"\x20\x02\0\x01"
 
@@ -89,14 +90,14 @@ def test_the_answer_waits_for_nothing_behind_the_level(broker: Running) -> None:
 
 
 def test_another_version_is_told_so_over_tls(tmp_path: Path) -> None:
-    find_program("mosquitto_pub")
+    need("mosquitto_pub")
     with SecureBroker("embedded", tmp_path, certificates=False) as secure:
         said = mosquitto_pub(secure.port, "--cafile", str(secure.ca_file), "--will-topic", "w", "--will-payload", "x")
     assert "Unsupported Protocol Version" in said
 
 
 def mosquitto_pub(port: int, *options: str) -> str:
-    line = [find_program("mosquitto_pub"), "-h", "localhost", "-p", str(port), "-V", "5", *options]
+    line = [program("mosquitto_pub"), "-h", "localhost", "-p", str(port), "-V", "5", *options]
     done = subprocess.run(
         [*line, "-t", "a", "-m", "x"], capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )

@@ -119,7 +119,7 @@ def test_what_is_asked_over_http_is_refused_and_changes_nothing(full: Full, uid:
     assert len(after.waiting) == 1
 
 
-def test_apps_that_are_connected_are_told_and_nobody_is_logged_out_for_silence(full: Full, uid: str) -> None:
+def test_connected_apps_are_asked_to_reconnect_and_no_user_is_logged_out(full: Full, uid: str) -> None:
     device_id, old_uid = unique("jetson"), unique("user")
     with full.bridge.app(uid) as app, full.bridge.app(old_uid, legacy=True) as old:
         full.bridge.post("/api/auth/login", {"uid": uid, "device_id": device_id})

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from broker import certs
-from contract.settings import load
+from broker.provisioning import certs
+from infra.settings.loader import load
 from sarvis.doctor import _clock, _endings
 from tests.support.ports import free_port
 from tests.support.world import WORD, Broker, Mqtt

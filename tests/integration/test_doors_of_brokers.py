@@ -19,13 +19,15 @@ import pytest
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from broker import certs, kit
-from broker.acl import client_id_of
-from broker.configure import add_user, tell
-from broker.kit import Door
+from broker.access.acl import client_id_of
+from broker.provisioning import certs, kit
+from broker.provisioning.configure import add_user, tell
+from broker.provisioning.kit import BrokerAccess
+from contract.errors import SettingsError
 from tests.support.paho_clients import end
 from tests.support.ports import free_port
-from tests.support.secure import HOST, KINDS, TOLD_TO_RELOAD, Client, SecureBroker, Will, find_program, stolen_from
+from tests.support.programs import need
+from tests.support.secure import HOST, KINDS, TOLD_TO_RELOAD, Client, SecureBroker, Will, stolen_from
 from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import PREFIX, unique
 
@@ -180,7 +182,7 @@ def test_an_operator_hears_all_and_says_nothing(
 def test_an_operator_watches_with_the_command_that_is_printed(
     broker: SecureBroker, device: Device, bridge: Client
 ) -> None:
-    find_program("mosquitto_sub")
+    need("mosquitto_sub")
     command = kit.watch_command(broker.operator_kit, PREFIX)
     assert command in broker.configure()
     bridge.publish(device.topic("status"), b"kept", retain=True)
@@ -192,7 +194,7 @@ def test_an_operator_watches_with_the_command_that_is_printed(
 def test_an_operator_watches_from_several_terminals_at_once(
     broker: SecureBroker, bridge: Client, tmp_path: Path
 ) -> None:
-    find_program("mosquitto_sub")
+    need("mosquitto_sub")
     command = f"{kit.watch_command(broker.operator_kit, PREFIX)} -q 1 -F %p"
     name = topic(unique("jetson"), "status")
     wanted = [f"message {number}" for number in range(30)]
@@ -253,7 +255,7 @@ def test_configuring_again_keeps_users_and_kits(broker: SecureBroker, device: De
 # --- who is not let in ---
 
 
-def test_nobody_gets_in_without_proof(broker: SecureBroker, device: Device) -> None:
+def test_a_client_without_a_credential_is_refused(broker: SecureBroker, device: Device) -> None:
     nobody = replace(device.door, password=None, certificate=None)
     with Client(broker, nobody, wait=False) as client:
         assert client.refused()
@@ -262,7 +264,7 @@ def test_nobody_gets_in_without_proof(broker: SecureBroker, device: Device) -> N
 
 def test_no_wrong_password_gets_in(broker: SecureBroker, device: Device, stranger: Device) -> None:
     right = device.door.password
-    wrong: list[Door] = [
+    wrong: list[BrokerAccess] = [
         replace(device.door, certificate=None, password=password)
         for password in ("", "wrong", f"{right or ''}x", stranger.door.password or "none")
     ]
@@ -297,19 +299,21 @@ def test_no_certificate_of_another_authority_or_that_has_expired_gets_in(
     with Client(broker, replace(device.door, certificate=foreign), wait=False) as client:
         assert client.refused()
     # Its own authority, but long ago.
+    ours = tmp_path / "ours"
+    ours.mkdir()
     for name in (certs.CA_CERT, certs.CA_KEY):
-        (tmp_path / name).write_bytes((broker.ca_file.parent / name).read_bytes())
-    expired = certs.issue_client(tmp_path, device.name, now=datetime.now(UTC) - timedelta(days=20), days=10)
+        (ours / name).write_bytes((broker.ca_file.parent / name).read_bytes())
+    expired = certs.issue_client(ours, device.name, now=datetime.now(UTC) - timedelta(days=20), days=10)
     with Client(broker, replace(device.door, certificate=expired), wait=False) as client:
         assert client.refused()
     assert device.door.certificate is not None
     (name,) = certs.describe(device.door.certificate.cert).names
-    renewed = certs.issue_client(tmp_path, device.name, name=name)
+    renewed = certs.issue_client(ours, device.name, name=name)
     assert broker.lets_in(replace(device.door, certificate=renewed))
 
 
 @with_certificates
-def test_a_new_key_cuts_off_whoever_has_the_older_one(broker: SecureBroker, tmp_path: Path) -> None:
+def test_a_new_key_disconnects_holders_of_the_older_one(broker: SecureBroker, tmp_path: Path) -> None:
     name = unique("jetson")
     told = broker.folder.describe()
     assert told is not None
@@ -338,7 +342,7 @@ def test_no_servers_certificate_gets_in_as_a_client(broker: SecureBroker, device
 
 
 @with_certificates
-def test_the_certificate_says_who_comes_and_nothing_else_does(
+def test_only_the_certificate_identifies_the_user(
     broker: SecureBroker, device: Device, stranger: Device, bridge: Client
 ) -> None:
     """A device that calls itself a bridge in CONNECT is still that device."""
@@ -357,7 +361,7 @@ def test_the_certificate_says_who_comes_and_nothing_else_does(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_who_had_a_certificate_has_no_empty_password_when_passwords_come(kind: str, tmp_path: Path) -> None:
+def test_a_certificate_user_has_no_empty_password_after_a_switch_to_passwords(kind: str, tmp_path: Path) -> None:
     broker = SecureBroker(kind, tmp_path, certificates=True)
     door = broker.add("jetson-1")
     broker.certificates = False
@@ -372,7 +376,7 @@ def test_who_had_a_certificate_has_no_empty_password_when_passwords_come(kind: s
 
 
 @pytest.mark.parametrize("broker", [("nats", False), ("nats", True)], ids=["password", "certificate"], indirect=True)
-def test_nats_own_door_lets_nobody_in(broker: SecureBroker, device: Device) -> None:
+def test_nats_own_port_admits_no_client(broker: SecureBroker, device: Device) -> None:
     """It cannot be closed, so it is on loopback and every user is told to come by MQTT."""
     port = int(broker.log().rsplit("Listening for client connections on 127.0.0.1:", 1)[1].split()[0])
     for door in (device.door, broker.bridge_door()):
@@ -517,7 +521,7 @@ def test_a_device_does_not_reach_the_brokers_own_topics(device: Device, bridge: 
 # --- client ids ---
 
 
-def test_nobody_takes_over_the_connection_of_another(device: Device, stranger: Device, bridge: Client) -> None:
+def test_a_client_cannot_take_over_the_connection_of_another(device: Device, stranger: Device, bridge: Client) -> None:
     broker = device.broker
     thieves = (stranger.door, broker.operator_door())
     for door in thieves:
@@ -538,6 +542,26 @@ def test_nobody_takes_over_the_connection_of_another(device: Device, stranger: D
         assert jetson.ended.wait(PATIENCE_S)
         bridge.publish(device.topic("logout"), b"to the newer")
         newer.heard(device.topic("logout"), b"to the newer")
+
+
+def test_a_device_that_is_called_like_a_bridge_leaves_the_bridge_alone(broker: SecureBroker, bridge: Client) -> None:
+    with Client(broker, broker.add("bridge-bridge-1")) as device:
+        device.subscribe(topic("bridge-bridge-1", "logout"))
+        bridge.publish(topic("bridge-bridge-1", "logout"), b"to a namesake")
+        device.heard(topic("bridge-bridge-1", "logout"), b"to a namesake")
+        assert not bridge.ended.is_set()
+
+
+def test_no_user_of_mosquitto_is_called_like_the_client_id_of_another(broker: SecureBroker) -> None:
+    told = broker.folder.describe()
+    assert told is not None
+    for name in ("sarvis-jetson-1", "sarvis-bridge-bridge-1"):
+        if broker.kind != "mosquitto":
+            assert broker.lets_in(broker.add(name))
+            continue
+        with pytest.raises(SettingsError, match="the client id of another"):
+            add_user(broker.folder, told, name)
+        assert name not in broker.folder.users()
 
 
 # --- who has gone ---

@@ -16,11 +16,11 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from bridge.app import create_app
+from bridge.api.app import create_app
 from bridge.auth import tokens
 from bridge.service import Bridge as TheBridge
-from contract.settings import load
-from tests.support.memory_store import MemoryStore
+from bridge.storage.memory import MemoryStore
+from infra.settings.loader import load
 from tests.support.processes import run_sarvis
 from tests.support.services import Household
 from tests.support.waiting import wait_for
@@ -54,6 +54,7 @@ class House(Household):
     def _open(self, running: ExitStack) -> None:
         running.enter_context(self.bridge)
         self.operator, self.caller = self.sarvis("token", "api", "o", "--role", "operator"), self.key()
+        self.viewer = self.sarvis("token", "api", "v", "--role", "viewer")
 
     def sarvis(self, *arguments: str) -> str:
         done = run_sarvis(*arguments, cwd=self.folder, settings=self.settings)
@@ -115,7 +116,7 @@ def test_every_endpoint_but_livez_the_page_and_a_bare_readyz_wants_a_credential(
         statuses = {house.get(path).status_code, house.bridge.http.post(house.bridge.url + path).status_code}
         if statuses != {401}:
             open_to_all.add(path)
-    assert open_to_all == {"/livez", "/readyz", "/app"}
+    assert open_to_all == {"/livez", "/readyz", "/app", "/app/server.json"}
     for path in ("/app/../metrics", "/app/..%2fmetrics", "/app/%2e%2e/metrics", "/apple", "/app/none"):
         answer = house.bridge.http.build_request("GET", house.bridge.url + path)
         status = house.bridge.http.send(answer).status_code
@@ -167,30 +168,38 @@ def test_a_callers_key_is_taken_wherever_old_callers_can_put_it(house: House, ho
 def test_each_credential_opens_its_own_doors(house: House) -> None:
     uid = unique("user")
     token = house.token(uid)
+    credentials = {"caller": house.caller, "operator": house.operator, "viewer": house.viewer, "app": token}
     mine = {"uid": uid, "command": "c", "timestamp": "t", "device_id": "jetson"}
     opened = {
         who: {path for path in BODIES if house.post(path, key, mine).status_code not in {401, 403}}
-        for who, key in (("caller", house.caller), ("operator", house.operator), ("app", token))
+        for who, key in credentials.items()
     }
     pushes = {"/api/push/subscribe", "/api/push/unsubscribe"}
     users = {"/api/auth/logout", "/api/auth/login", "/api/app/heartbeat", *pushes}
     assert opened == {
         "caller": users | {TRIGGER},
         "operator": {"/api/sessions/logout", "/api/devices/remove"},
+        "viewer": set(),
         "app": users,
     }
     reading = ("/metrics", "/docs", "/openapi.json", "/api/push/key")
     reads = {
         who: {path for path in reading if house.get(path, key).status_code in {200, 404}}
-        for who, key in (("caller", house.caller), ("operator", house.operator), ("app", token))
+        for who, key in credentials.items()
     }
     operators = {"/metrics", "/docs", "/openapi.json"}
-    assert reads == {"caller": {"/api/push/key"}, "operator": operators, "app": {"/api/push/key"}}
+    assert reads == {
+        "caller": {"/api/push/key"},
+        "operator": operators,
+        "viewer": operators,
+        "app": {"/api/push/key"},
+    }
 
 
 def test_neither_a_slash_nor_another_method_opens_a_door(house: House) -> None:
     uid = unique("user")
-    for path in ("/metrics", "/docs", "/openapi.json", "/api/sessions/logout", "/api/devices/remove"):
+    operators = ("/api/sessions/logout", "/api/devices/remove", "/api/bridge/drain")
+    for path in ("/metrics", "/docs", "/openapi.json", *operators):
         for key, method, end in product(
             (house.caller, house.token(uid)), ("GET", "HEAD", "OPTIONS", "POST", "PUT"), ("/", "//", "%2f")
         ):
@@ -208,7 +217,7 @@ def test_health_checkers_need_no_credential(house: House) -> None:
         assert house.bridge.http.request(method, house.bridge.url + path).status_code == status, (method, path)
 
 
-def test_an_apps_token_moves_nobody_elses_deadline_and_ends_nobody_elses_sessions(house: House) -> None:
+def test_an_apps_token_affects_only_its_own_users_deadline_and_sessions(house: House) -> None:
     alice, bob = unique("alice"), unique("bob")
     token = house.token(alice)
     with house.bridge.app(bob, token=house.token(bob)) as his:
@@ -297,7 +306,7 @@ def test_a_token_can_be_for_some_devices_only(house: House) -> None:
         assert app.message("error", nth=2)["code"] == "no_such_device", "nobody has added it"
 
 
-def test_who_sends_too_much_is_told_to_come_back_later(tmp_path: Path) -> None:
+def test_a_caller_that_sends_too_much_gets_429_with_a_wait(tmp_path: Path) -> None:
     limits = {"FRAMES": "20/minute", "APP": "2/minute", "CALLER": "3/minute", "FAILURES": "2/minute"}
     with House(tmp_path, **{f"SARVIS_LIMITS__{name}": rate for name, rate in limits.items()}) as house:
         uid, other = unique("user"), unique("other")
@@ -408,7 +417,7 @@ def test_a_page_of_another_origin_gets_nowhere(tmp_path: Path) -> None:
             assert answer.status_code == status, "a browser asks before it sends a credential"
 
 
-def test_a_peer_cannot_say_that_it_is_somebody_else(tmp_path: Path) -> None:
+def test_a_peer_cannot_forge_its_address(tmp_path: Path) -> None:
     with House(tmp_path, SARVIS_LEGACY__ALLOW_NETWORKS='["192.0.2.0/24"]') as house:
         assert house.post(TRIGGER, None, **{"x-forwarded-for": "192.0.2.1"}).status_code == 401
         assert house.post(TRIGGER, house.caller, **{"x-forwarded-for": "192.0.2.1"}).status_code == 200

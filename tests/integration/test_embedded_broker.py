@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,19 +22,20 @@ from amqtt.mqtt.subscribe import SubscribePacket
 from amqtt.mqtt.unsubscribe import UnsubscribePacket
 from typer.testing import CliRunner
 
-from broker.access import OpenAccess
 from broker.cli import app
-from broker.connection import Connection
-from broker.embedded import EmbeddedBroker
-from broker.limits import Limits
+from broker.server.auth import OpenAuthorizer
+from broker.server.connection import Connection
+from broker.server.embedded import EmbeddedBroker
+from broker.server.limits import Limits
 from contract.errors import SettingsError, StartError
-from tests.fuzz.rawmqtt import CONNECT, packet, text
 from tests.support.embedded import HOST, PATIENCE_S, Client, Raw, Running, eventually, publication, started
+from tests.support.programs import needs
+from tools.fuzz.rawmqtt import CONNECT, packet, text
 
 # --- what else a house needs of the broker ---
 
 
-def test_garbage_disturbs_nobody_and_prints_no_traceback(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_garbage_disturbs_no_client_and_prints_no_traceback(running: Running, caplog: pytest.LogCaptureFixture) -> None:
     with Client(running.port) as client:
         client.subscribe(("a", 1))
         for garbage in (
@@ -271,7 +271,7 @@ def test_text_with_u_0000_closes_the_connection(running: Running) -> None:
             assert raw.read(1) == b""
 
 
-def test_a_client_that_releases_no_qos_2_message_is_cut_off_before_packet_ids_run_out(
+def test_a_client_that_releases_no_qos_2_messages_is_cut_off_before_ids_run_out(
     running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Raw(running.port) as raw:
@@ -295,7 +295,7 @@ def test_small_packets_are_not_held_back(running: Running) -> None:
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-class Doorman(OpenAccess):
+class Doorman(OpenAuthorizer):
     """Lets in who says `secret`, and nobody into `private`."""
 
     async def may_connect(self, client_id: str, username: str | None, password: str | None) -> bool:
@@ -317,7 +317,7 @@ def guarded() -> Iterator[Running]:
         yield running
 
 
-def test_what_access_refuses_reaches_nobody() -> None:
+def test_a_refused_publish_reaches_no_client() -> None:
     with guarded() as running, Client(running.port, "owner") as owner, Client(running.port) as other:
         owner.subscribe(("private/#", 1))
         owner.publish("private/a", b"1", retain=True)
@@ -406,13 +406,8 @@ def test_a_port_that_is_none_is_a_usage_error() -> None:
 
 # --- an operator's tools ---
 
-mosquitto = pytest.mark.skipif(
-    not (shutil.which("mosquitto_pub") and shutil.which("mosquitto_sub")),
-    reason="mosquitto_pub and mosquitto_sub are not installed (apt install mosquitto-clients)",
-)
 
-
-@mosquitto
+@needs("mosquitto_pub", "mosquitto_sub")
 def test_mosquitto_tools_publish_and_subscribe(running: Running) -> None:
     def pub(*arguments: str) -> None:
         subprocess.run(["mosquitto_pub", "-p", str(running.port), *arguments], check=True, timeout=PATIENCE_S)

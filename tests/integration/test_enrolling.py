@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pytest
 import soxr
 
-from edge_node.soundfiles import read_wav
-from edge_node.triggers.folder import TriggerFolder
-from edge_node.wav import wav
+from edge_node.audio.soundfiles import read_wav
+from edge_node.audio.wav import wav
+from edge_node.recordings.folder import TriggerFolder
 from tests.support.ports import free_port
 from tests.support.processes import Sarvis, run_sarvis
 from tests.support.sound_server import SoundServer
@@ -120,11 +120,11 @@ def test_a_node_that_runs_learns_a_voice_at_its_microphone_and_forgets_it_again(
         terminal.types()
         terminal.sees(f"1 of {WORDS}: «싸비스»")
         room.play(words)
-        terminal.sees("3. Other talk")
+        terminal.sees("3. Other speech")
         terminal.types()
-        terminal.sees("Talk is recorded.")
+        terminal.sees("Speech is recorded.")
         room.play(talk)
-        terminal.sees(f"Self-test: the engine itself heard {WORDS} of {WORDS} words")
+        terminal.sees(f"Self-test: the engine itself recognised {WORDS} of {WORDS} words")
         terminal.sees("The node that runs takes it within a second.")
         assert terminal.ends() == 0
     assert house.logged("voice_adopted")["verifier"] is True

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker.kit import Door
+from broker.provisioning.kit import BrokerAccess
 from tests.support.fleet import Fleet
 from tests.support.processes import Sarvis, run_sarvis
 from tests.support.secure import KINDS, Client, stolen_from
@@ -76,7 +76,7 @@ def test_the_right_phone_rings_and_the_device_hears_of_it(fleet: Fleet) -> None:
         assert other.messages("voice_command") == []
 
 
-def test_an_app_logs_in_on_a_device_that_claims_nobody_and_leaves_it_again(fleet: Fleet) -> None:
+def test_an_app_logs_in_on_a_device_without_a_claim_and_logs_out_again(fleet: Fleet) -> None:
     uid = unique("user")
     with fleet.edge() as edge, fleet.app(uid) as app, fleet.operator() as operator:
         app.say({"type": "login", "device_id": edge.device_id})
@@ -154,7 +154,7 @@ def test_a_killed_edge_leaves_its_last_will_and_goes_on_when_it_is_back(fleet: F
         app.message("voice_command")
 
 
-def test_a_broker_that_dies_and_comes_back_costs_nobody_the_session(fleet: Fleet) -> None:
+def test_a_broker_that_dies_and_comes_back_ends_no_session(fleet: Fleet) -> None:
     uid = unique("user")
     with fleet.edge(uid) as edge, fleet.app(uid) as app:
         edge.event("logged_in")
@@ -287,8 +287,8 @@ def test_a_device_cannot_read_what_is_for_another(fleet: Fleet) -> None:
         assert stolen == []
 
 
-def test_nobody_comes_in_without_a_credential_or_by_another_authority(fleet: Fleet, tmp_path: Path) -> None:
-    stranger = Door(fleet.broker.url, unique("jetson"), PREFIX, fleet.broker.ca_file)
+def test_a_client_without_a_credential_or_of_another_authority_is_refused(fleet: Fleet, tmp_path: Path) -> None:
+    stranger = BrokerAccess(fleet.broker.url, unique("jetson"), PREFIX, fleet.broker.ca_file)
     with Client(fleet.broker, stranger, wait=False) as client:
         assert client.refused()
     made = run_sarvis("certs", "ca", "--out", "ca", cwd=tmp_path)
@@ -315,7 +315,7 @@ def test_a_removed_device_is_logged_out_disconnected_and_forgotten(fleet: Fleet)
         with fleet.operator() as operator:
             wait_for("its status", lambda: said(operator, topic))
         told = fleet.sarvis("device", "remove", edge.device_id)
-        assert "nobody is logged in there any more" in told
+        assert "no user is logged in there now" in told
         edge.event("logged_out")
         assert app.message("session_ended")["device_id"] == edge.device_id
         edge.event("disconnected")
@@ -330,6 +330,26 @@ def test_a_removed_device_is_logged_out_disconnected_and_forgotten(fleet: Fleet)
         app.say({"type": "login", "device_id": edge.device_id})
         assert app.message("error")["code"] == "no_such_device"
         edge.kill()
+
+
+@by_passwords_alone
+def test_the_status_of_a_device_that_only_the_broker_knew_is_cleared(fleet: Fleet) -> None:
+    device_id, _ = fleet.add(to_ledger=False)
+    topic = f"devices/{device_id}/status"
+    with Client(fleet.broker, fleet.door(device_id)) as device:
+        device.publish(f"{PREFIX}/{topic}", b'{"state":"online","boot":1}', retain=True)
+
+    def is_retained() -> bool:
+        with fleet.operator() as newcomer:
+            marker = unique("install")
+            say(other, f"devices/{own(other)}/hello", hello(install_id=marker))
+            wait_for("the marker", lambda: any(marker.encode() in payload for _, payload in newcomer.got))
+            return said(newcomer, topic) != []
+
+    with fleet.thief() as other:
+        assert is_retained()
+        fleet.sarvis("device", "remove", device_id)
+        wait_for("its status is cleared", lambda: not is_retained())
 
 
 def test_a_new_secret_makes_the_old_one_worthless_and_the_device_comes_back_with_it(fleet: Fleet) -> None:
@@ -357,7 +377,7 @@ def test_a_renewed_certificate_of_the_bridge_is_shown_without_a_restart(fleet: F
 
     before = serial()
     with fleet.app(unique("user")) as app:
-        fleet.broker.configure()
+        fleet.broker.renew()
         wait_for("the new certificate", lambda: serial() != before)
         app.all_before()
         with fleet.app(unique("user")) as other:

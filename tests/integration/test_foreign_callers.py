@@ -4,7 +4,6 @@ import csv
 import http.client
 import io
 import json
-import shutil
 import socket
 import subprocess
 import time
@@ -18,6 +17,7 @@ import httpx2
 import pytest
 
 from tests.support.processes import run_sarvis
+from tests.support.programs import program
 from tests.support.services import Household
 from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import HOST, NO_BROKER, Bridge, Edge
@@ -86,19 +86,12 @@ def ask_again(connection: http.client.HTTPConnection) -> int:
     return answer.status
 
 
-def program(name: str) -> str:
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
 def curl(*arguments: str) -> str:
     line = [program("curl"), "-sS", "--noproxy", "*", "--max-time", str(PATIENCE_S), *arguments]
     return subprocess.run(line, check=True, timeout=2 * PATIENCE_S, capture_output=True, text=True).stdout
 
 
-def test_the_same_json_is_judged_alike_by_all_endpoints_whatever_type_it_is_said_to_have(house: House) -> None:
+def test_all_endpoints_judge_the_same_json_alike_whatever_its_content_type(house: House) -> None:
     for url, bodies, _ in house.servers:
         for path, body in bodies.items():
             house.ask("POST", url + path, body)  # what it changes is changed
@@ -174,7 +167,7 @@ def test_an_open_bridge_is_called_by_the_name_it_was_given_and_by_no_other(house
         assert house.ask("GET", f"{house.bridge.url}/livez", host=host).status_code == status
 
 
-def test_whoever_adds_a_device_with_a_name_is_told_what_to_set_on_it(house: House) -> None:
+def test_adding_a_device_with_a_name_prints_what_to_set_on_it(house: House) -> None:
     for host, named in ((NAMED, f'edge.http_hosts = ["{NAMED}"]'), ("192.168.0.9", None)):
         done = run_sarvis("device", "add", "old-9", "--logout-url", f"http://{host}:5000/x", cwd=house.folder)
         assert done.returncode == 0, done.stderr

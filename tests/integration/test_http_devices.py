@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.rows import Device
+from bridge.storage.records import Device
 from tests.support.jetson import Jetson
 from tests.support.ledgers import Seen, keep, look
 from tests.support.processes import run_sarvis
@@ -141,7 +141,7 @@ def test_a_device_that_holds_another_user_counts_as_logged_out(house: House, jet
 
 
 @pytest.mark.parametrize("how", ["connects", "logs in"])
-def test_who_comes_back_is_not_logged_out_by_what_was_refused(house: House, jetson: Jetson, uid: str, how: str) -> None:
+def test_a_returning_user_is_not_logged_out_by_a_refused_post(house: House, jetson: Jetson, uid: str, how: str) -> None:
     jetson.status = 500
     device_id = house.add(jetson, uid)
     house.log_in(uid)
@@ -192,7 +192,7 @@ def test_a_post_under_way_ends_before_the_new_session_opens(house: House, jetson
     house.settled(uid, "settled")
 
 
-def test_who_has_no_session_is_logged_out_at_the_first_guide_s_device(house: House, uid: str) -> None:
+def test_a_user_without_a_session_is_logged_out_at_the_first_guides_device(house: House, uid: str) -> None:
     house.log_out(uid)
     wait_for("it was told", lambda: {"uid": uid, "action": "logout"} in house.old_guide.bodies())
     house.settled(uid, "settled")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from edge_node.soundfiles import read_wav
-from edge_node.triggers.folder import Kept, TriggerFolder
-from edge_node.wakeword.cli import app, score_file
+from edge_node.audio.soundfiles import read_wav
+from edge_node.recordings.folder import Kept, TriggerFolder
+from edge_node.wakeword_cli import app, score_file
 from tests.support.ports import free_port
 from tests.support.processes import Sarvis
 

@@ -1,7 +1,6 @@
 """A real sound server with a virtual microphone, recorded through PortAudio."""
 
 import io
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -11,15 +10,16 @@ from typing import Self
 import numpy as np
 import pytest
 
-from contract.sections.edge import EdgeSettings
-from edge_node.audio import SourceOptions, open_source
-from edge_node.capture import Change, MicrophoneLostError
-from edge_node.events import Events, Light
-from edge_node.gate import Gate, Trigger
-from edge_node.lights import open_indicator
-from edge_node.listener import Listener
-from edge_node.wakeword.detector import SAMPLE_RATE_HZ
+from edge_node.audio.capture import Change, MicrophoneLostError
+from edge_node.audio.format import SAMPLE_RATE_HZ
+from edge_node.audio.sources import SourceOptions, open_source
+from edge_node.display.events import Events, Light
+from edge_node.display.lights import open_indicator
+from edge_node.listening.audio_thread import Listener
+from edge_node.wakeword.gate import Gate, Trigger
 from edge_node.wakeword.native import NativeDetector
+from infra.settings.edge import EdgeSettings
+from tests.support.programs import need, needs
 from tests.support.sound_server import SoundServer
 
 # Frames begin anywhere in it: of the demo's clip the model hears 15 of 16 beginnings, of this one all, and by far.
@@ -106,15 +106,14 @@ def test_a_sound_server_that_is_gone_for_good_ends_the_listener_with_an_error(
     ],
 )
 def test_a_program_that_records_does_as_well(sound_server: SoundServer, command: str) -> None:
-    program = command.partition(" ")[0]
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed")
+    need(command.partition(" ")[0])
     with Ear(source=f"exec:{command}") as ear:
         sound_server.play(CLIP)
         assert ear.triggered.wait(TIMEOUT_S)
     assert ear.ends == [None]
 
 
+@needs("paplay")
 @pytest.mark.usefixtures("sound_server")
 @pytest.mark.parametrize(("light", "hz"), [("wake_sent", 660), ("microphone_lost", 220)])
 def test_what_the_node_lets_people_hear_is_in_the_room(tmp_path: Path, light: Light, hz: int) -> None:

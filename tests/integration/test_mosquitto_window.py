@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from broker import mosquitto
-from tests.fuzz.rawmqtt import connect, publish, subscribe
+from broker.provisioning import mosquitto
 from tests.support.waiting import PATIENCE_S
 from tests.support.world import HOST, Mosquitto
-from tests.unit.broker.test_renderers import PLAN
+from tests.unit.broker.provisioning.test_renderers import PLAN
+from tools.fuzz.rawmqtt import connect, publish, subscribe
 
 WAKES, AT_ONCE = 60_000, 4
 OUTCOME = publish(b"outcome", b"x" * 70)

@@ -160,6 +160,7 @@ def test_a_password_in_the_brokers_address_is_refused_and_not_told(tmp_path: Pat
 
 def test_a_log_out_address_is_listed_without_its_password_and_key(tmp_path: Path) -> None:
     address = f"http://user:{TOKEN}@{HOST}:{free_port()}/out?key={TOKEN}"
+    (tmp_path / "ledger.db").touch()  # as `sarvis broker config` leaves it
     added = run_sarvis("device", "add", "kitchen", "--uid", "alice", "--logout-url", address, cwd=tmp_path)
     assert added.returncode == 0, added.stderr
     listed = run_sarvis("device", "list", cwd=tmp_path)

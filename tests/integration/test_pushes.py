@@ -95,7 +95,7 @@ def all_before(bridge: Bridge, service: PushService, mqtt: Mqtt) -> None:
 # --- when ---
 
 
-def test_a_wake_for_somebody_who_is_not_connected_is_pushed_once(
+def test_a_wake_for_a_user_without_a_connection_is_pushed_once(
     bridge: Bridge, service: PushService, mqtt: Mqtt
 ) -> None:
     sleeper = Sleeper(bridge, service)
@@ -113,7 +113,7 @@ def test_a_wake_for_somebody_who_is_not_connected_is_pushed_once(
     assert told["latency_ms"] >= 1500
 
 
-def test_what_the_half_open_socket_of_a_sleeping_phone_swallowed_is_pushed_and_can_be_confirmed(
+def test_a_wake_swallowed_by_a_half_open_socket_is_pushed_and_can_be_confirmed(
     bridge: Bridge, service: PushService, mqtt: Mqtt
 ) -> None:
     sleeper = Sleeper(bridge, service)
@@ -206,7 +206,7 @@ def test_a_service_that_is_busy_is_asked_once_more_and_the_fate_stays_as_it_was(
     fates(mqtt, *sleeper.wake(mqtt), "pushed")
 
 
-def test_a_phone_whose_service_throttles_is_rung_again_by_the_next_wake_and_the_log_says_why(
+def test_the_next_wake_rings_a_throttled_phone_again_and_the_log_says_why(
     bridge: Bridge, service: PushService, mqtt: Mqtt
 ) -> None:
     sleeper = Sleeper(bridge, service)
@@ -237,7 +237,7 @@ def test_a_contact_that_no_service_can_resolve_is_told_at_the_start(bridge: Brid
     assert (line["setting"], "example.com" in line["reason"], "Apple" in line["advice"]) == ("push.contact", True, True)
 
 
-def test_whoever_holds_a_phone_now_takes_it_out_for_the_one_before(
+def test_the_present_owner_of_a_phone_unsubscribes_it_for_the_previous_one(
     bridge: Bridge, service: PushService, mqtt: Mqtt
 ) -> None:
     sleeper = Sleeper(bridge, service)
@@ -266,7 +266,7 @@ def test_a_service_that_hangs_delays_no_other_user(bridge: Bridge, service: Push
 # --- who is rung ---
 
 
-def test_whoever_takes_the_phone_out_is_not_rung(bridge: Bridge, service: PushService, mqtt: Mqtt) -> None:
+def test_an_unsubscribed_phone_is_not_rung(bridge: Bridge, service: PushService, mqtt: Mqtt) -> None:
     sleeper = Sleeper(bridge, service)
     answer = {"success": True, "message": "Unsubscribed"}
     for endpoint in (sleeper.phone.endpoint, sleeper.phone.endpoint, "https://unknown.example/", ""):
@@ -277,7 +277,7 @@ def test_whoever_takes_the_phone_out_is_not_rung(bridge: Bridge, service: PushSe
 
 
 @pytest.mark.parametrize("how", ["app", "http", "operator"])
-def test_whoever_logs_out_is_not_rung_any_more_nor_after_the_next_log_in(
+def test_a_user_who_logs_out_is_not_rung_nor_after_the_next_log_in(
     bridge: Bridge, service: PushService, mqtt: Mqtt, how: str
 ) -> None:
     sleeper = Sleeper(bridge, service)
@@ -299,7 +299,7 @@ def test_whoever_logs_out_is_not_rung_any_more_nor_after_the_next_log_in(
     assert sleeper.phone.ids == rung
 
 
-def test_whoever_was_silent_for_too_long_is_not_rung_until_they_are_back(service: PushService, tmp_path: Path) -> None:
+def test_a_user_silent_for_too_long_is_not_rung_until_the_next_log_in(service: PushService, tmp_path: Path) -> None:
     with Bridge(tmp_path, NO_BROKER, settings_of(service, SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S="3")) as bridge:
         sleeper = Sleeper(bridge, service)
         with bridge.app(sleeper.uid) as app:

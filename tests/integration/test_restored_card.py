@@ -66,7 +66,7 @@ def hear_last_will(mqtt: Mqtt, edge: Edge, boot: int) -> None:
     mqtt.message(f"devices/{edge.device_id}/status", lambda it: (it["state"], it["boot"]) == ("offline", boot))
 
 
-def test_a_restored_card_is_logged_in_at_its_first_start_on_each_of_three_power_cycles(
+def test_a_restored_card_is_logged_in_at_each_of_three_starts(
     edge: Edge, bridge: Bridge, mqtt: Mqtt, tmp_path: Path
 ) -> None:
     card = Card(tmp_path, edge)
@@ -83,7 +83,7 @@ def test_a_restored_card_is_logged_in_at_its_first_start_on_each_of_three_power_
         hear_last_will(mqtt, edge, card.boot)
 
 
-def test_a_log_out_that_a_restored_card_has_forgotten_is_executed_again_and_confirmed(
+def test_a_restored_card_executes_and_confirms_a_forgotten_log_out_again(
     edge: Edge, bridge: Bridge, tmp_path: Path
 ) -> None:
     card = Card(tmp_path, edge)

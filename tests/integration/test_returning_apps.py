@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pytest
 import websocket
 
-from bridge.rows import Device
+from bridge.storage.records import Device
 from tests.support.javascript import NODE, install
 from tests.support.jetson import Jetson
 from tests.support.ledgers import keep, look

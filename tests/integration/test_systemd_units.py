@@ -1,8 +1,6 @@
 """The units of config/systemd: what systemd says about them, and the programs as they start them."""
 
-import ctypes.util
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from contract.sections.edge import EdgeSettings
-from contract.settings import load
-from edge_node.capture import STALL_S
-from edge_node.watchdog import DEAF_S
+from edge_node.audio.capture import STALL_S
+from edge_node.listening.watchdog import DEAF_S
+from infra.settings.edge import EdgeSettings
+from infra.settings.loader import load
 from tests.support.notify import NotifySocket
 from tests.support.ports import free_port
 from tests.support.processes import Sarvis, run_sarvis
+from tests.support.programs import needs
 from tests.support.units import FOLDER, Unit
 from tests.support.waiting import wait_for
 
@@ -28,7 +27,7 @@ UNITS = {path.stem: Unit.read(path) for path in sorted(FOLDER.glob("*.service"))
 # 1.4 of the others.
 EXPOSED_AT_MOST = {"sarvis-edge": 1.7, "sarvis-bridge": 1.5, "sarvis-broker": 1.5}
 
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+needs_systemd = needs("systemd-analyze")
 every_unit = pytest.mark.parametrize("name", UNITS)
 
 
@@ -116,6 +115,7 @@ def test_only_the_edge_reaches_devices_and_only_sound_and_pins() -> None:
     assert UNITS["sarvis-edge"].words("SupplementaryGroups") == ["audio"]
 
 
+@needs("root")  # who may make a folder below /var/lib
 @every_unit
 def test_settings_know_its_variables_and_all_state_lands_in_its_own_folder(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -139,10 +139,7 @@ def test_systemd_is_more_patient_than_the_node_with_a_microphone() -> None:
     assert unit.seconds("TimeoutStartSec") > back_s + DEAF_S
 
 
-needs_seccomp = pytest.mark.skipif(
-    ctypes.util.find_library("seccomp") is None or shutil.which("systemd-analyze") is None,
-    reason="systemd or its libseccomp is not installed",
-)
+needs_seccomp = needs("systemd-analyze", "libseccomp2")
 
 
 @needs_seccomp
@@ -180,7 +177,7 @@ def test_broker_and_bridge_as_the_units_start_and_confine_them_find_each_other(h
         with start(bridge, hub, in_state(bridge, hub), own) as second:
             second.line_after("bridge listening on https://")
             second.event("mqtt_connected", lambda event: event.get("event") == "mqtt_connected")
-    assert (hub / ".local/state/sarvis/bridge/ledger.db").is_file()
+    assert (hub / "hub/bridge/ledger.db").stat().st_size > 0
 
 
 @needs_seccomp

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bridge.sessions import Sessions
-from contract.messages import LogoutReason
-from edge_node.session import Decision
+from bridge.sessions.events import Event, UserLoggedOut
+from bridge.sessions.service import Sessions
+from edge_node.session.rules import Decision
 from tests.model.world import DEVICE, LOOK_S, STEP_S, World
 from tests.model.world import T as TIME_OUT
 
@@ -41,17 +41,17 @@ class Explored(World):
             self.clock.advance(MONOTONIC_FROM - self.clock.monotonic())
             self.store.tables.seconds = SERVICE_FROM
         sessions = super()._start_bridge(restored=restored)
-        # Bound methods of this very world, which a copy can bind to itself; and the latest repetition that there is.
+        # A bound method of this very world, which a copy can bind to itself; and the latest repetition that there is.
         self.store.before_commit = self._before_commit
-        sessions._on_gone = self._gone
         sessions._outbox._jitter = _one
         return sessions
 
     def _before_commit(self) -> None:
         self._maybe_die("commit")
 
-    def _gone(self, uid: str, reason: LogoutReason) -> None:
-        """Nobody asks."""
+    def _on_event(self, event: Event) -> None:
+        if not isinstance(event, UserLoggedOut):  # no check reads these: they would only be copied
+            super()._on_event(event)
 
     # What must hold, besides what World knows
 

@@ -5,38 +5,38 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from unittest.mock import patch
 
-from bridge.deadlines import ServiceTime
-from bridge.ledger import Desk, People
-from bridge.people import People as RealPeople
-from bridge.rows import PendingLogout
+from bridge.sessions.rules.deadlines import ServiceTime
+from bridge.sessions.rules.device_session import DeviceSession, UserLiveness
+from bridge.sessions.rules.liveness import Liveness
+from bridge.storage.records import PendingLogout
 from contract.messages import Ack, Hello, Login, LogoutReason, Report
-from edge_node.session import Decision, EdgeSession
+from edge_node.session.rules import Decision, EdgeSession
 from tests.model.explored import Explored
 
 
 def _ending_writes_no_row() -> AbstractContextManager[object]:
-    real = Desk.end
+    real = DeviceSession.end
 
-    def end(self: Desk, reason: LogoutReason, why: str | None = None) -> PendingLogout | None:
+    def end(self: DeviceSession, reason: LogoutReason, why: str | None = None) -> PendingLogout | None:
         row = real(self, reason, why)
         if row is not None:
             self.changes.remove(row)
             del self.pending[row.session_id]
         return None
 
-    return patch.object(Desk, "end", end)
+    return patch.object(DeviceSession, "end", end)
 
 
 def _not_held_settles() -> AbstractContextManager[object]:
-    real = Desk._take_ended
+    real = DeviceSession._take_ended
 
-    def take_ended(self: Desk, report: Report, people: People) -> None:
+    def take_ended(self: DeviceSession, report: Report, people: UserLiveness) -> None:
         real(self, report, people)
         for row in list(self.pending.values()):
             if row.session_id != report.session_id:
                 self._settle(row, "settled", "not held")
 
-    return patch.object(Desk, "_take_ended", take_ended)
+    return patch.object(DeviceSession, "_take_ended", take_ended)
 
 
 def _ended_list_not_looked_at() -> AbstractContextManager[object]:
@@ -86,18 +86,18 @@ def _outages_count() -> AbstractContextManager[object]:
 
 def _promises_not_raised() -> AbstractContextManager[object]:
     """Only the first sign of life is promised on disk; what comes later is answered at once."""
-    return patch.object(RealPeople, "_covers", lambda self, uid, _now_s: uid in self._durable)
+    return patch.object(Liveness, "_covers", lambda self, uid, _latest_s: uid in self._durable)
 
 
 def _hello_brings_no_log_outs() -> AbstractContextManager[object]:
-    real = Desk.answer
+    real = DeviceSession.answer
 
-    def answer(self: Desk, report: Hello | Ack, nonce: str | None, people: People) -> None:
+    def answer(self: DeviceSession, report: Hello | Ack, nonce: str | None, people: UserLiveness) -> None:
         waiting = [row.command() for row in self.pending.values()]
         real(self, report, nonce, people)
         self.answers[:] = [answer for answer in self.answers if answer not in waiting]
 
-    return patch.object(Desk, "answer", answer)
+    return patch.object(DeviceSession, "answer", answer)
 
 
 def _acknowledged_before_the_write() -> AbstractContextManager[object]:
@@ -105,11 +105,11 @@ def _acknowledged_before_the_write() -> AbstractContextManager[object]:
 
 
 def _lost_history_believed() -> AbstractContextManager[object]:
-    return patch.object(Desk, "_take_lost_history", lambda _self, _report: None)
+    return patch.object(DeviceSession, "_take_lost_history", lambda _self, _report: None)
 
 
 def _nobody_is_told_what_is_known() -> AbstractContextManager[object]:
-    return patch.object(Desk, "_tell_what_is_known", lambda _self, _report: None)
+    return patch.object(DeviceSession, "_tell_what_is_known", lambda _self, _report: None)
 
 
 GUARDS: dict[str, Callable[[], AbstractContextManager[object]]] = {

@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from bridge.rows import Device
+from bridge.storage.memory import Tables
+from bridge.storage.records import Device
 from contract.messages import Login, Report
-from edge_node.session import EdgeState
+from edge_node.session.rules import EdgeState
 from tests.model.explored import MONOTONIC_FROM, SERVICE_FROM, Explored
 from tests.model.world import DEVICE, STEP_S, Image
-from tests.support.memory_store import Tables
 
 FORGOTTEN_S = 200.0
 MOST_STARTS = 5
@@ -89,9 +89,21 @@ _LEFT_OUT = {
     "_Seen": {"boot"},
     "_Told": {"boot"},
     "EdgeSession": {"_seq", "_nonce_at", "_lease_ends"},
-    "Sessions": {"_store", "_settings", "_clock", "_one", "_legacy_url", "_announce", "_desks", "_arrivals"},
-    "Promises": {"_people", "_store", "_clock"},
-    "People": {"_settings", "_clock"},
+    "Sessions": {
+        "_store",
+        "_settings",
+        "_clock",
+        "_ledger",
+        "_effects",
+        "_device_sessions",
+        "_connect_batcher",
+        "_http_logouts",
+        "liveness",
+        "_outbox",
+    },
+    "Reports": {"_ledger", "_liveness", "_outbox", "_durable_deadlines", "_device_sessions", "_effects", "_clock"},
+    "DurableDeadlines": {"_liveness", "_clock"},
+    "Liveness": {"_settings", "_clock"},
 }
 
 
@@ -104,7 +116,7 @@ class _Print:
     def __init__(self, world: Explored) -> None:
         self._world = world
         self._mono = world.clock.monotonic()
-        self._service = world.sessions.people.now()
+        self._service = world.sessions.liveness.now()
         self._names: dict[str, str] = {}
         self._naming = True
         self._spoken = self._ranks()

@@ -13,6 +13,8 @@ from tests.model.explorer import counted_ids, explore, replay
 from tests.model.guards import GUARDS
 from tests.model.merging import copied, fingerprint
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Bound:

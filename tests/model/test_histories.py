@@ -6,11 +6,14 @@ HISTORIES=5000 in the environment runs that many.
 import os
 from random import Random
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.model.world import World
+
+pytestmark = pytest.mark.slow
 
 USERS = st.sampled_from(["alice", "alice", "bob"])
 HISTORIES = int(os.environ.get("HISTORIES", "400"))

@@ -98,7 +98,7 @@ def test_an_edge_that_forgets_while_active_goes_to_standby_and_comes_back(how: s
     assert in_use_by(world) is None
 
 
-def test_a_ledger_restored_from_yesterday_revives_no_session_that_its_device_has_ended() -> None:
+def test_a_restored_ledger_revives_no_session_that_its_device_has_ended() -> None:
     world = logged_in()
     yesterdays = world.disk.held
     assert yesterdays is not None
@@ -119,7 +119,7 @@ def test_a_ledger_restored_from_yesterday_revives_no_session_that_its_device_has
     assert ended.ended == "operator", "history was lost, and the device's higher generation told"
 
 
-def test_a_restored_ledger_takes_over_what_its_device_runs_and_gives_everybody_the_full_time() -> None:
+def test_a_restored_ledger_adopts_running_sessions_and_gives_users_the_full_time() -> None:
     world = logged_in()
     world.back_up()
     world.log_in("bob")
@@ -133,7 +133,7 @@ def test_a_restored_ledger_takes_over_what_its_device_runs_and_gives_everybody_t
     assert world.sessions.user_of(DEVICE) == "bob"
 
 
-def test_a_log_out_settled_before_the_device_has_seen_the_login_holds_when_the_login_arrives() -> None:
+def test_a_log_out_settled_before_its_login_arrives_holds_afterwards() -> None:
     world = World(claim=None)
     world.log_in("alice")
     world.time_passes(1)
@@ -180,7 +180,7 @@ def test_an_answered_heartbeat_survives_a_kill_in_the_next_moment() -> None:
     assert world.gone == [("alice", "heartbeat_timeout")]
 
 
-def test_a_bridge_that_takes_over_expires_by_the_promise_never_by_less_than_the_last_heartbeat() -> None:
+def test_a_restarted_bridge_expires_users_by_the_durable_deadline_not_earlier() -> None:
     world = logged_in()
     beat_for(world, round(COALESCE) - 2)  # all covered by the first promise: nothing more was written
     assert len({promise.until_s for promise in world.store.tables.promises.values()}) == 1
@@ -212,7 +212,7 @@ def test_a_heartbeat_between_two_crashes_earns_the_grace_anew() -> None:
     assert not world.store.tables.promises["alice"].floored
 
 
-def test_an_hour_of_sigstop_logs_nobody_out() -> None:
+def test_an_hour_of_sigstop_logs_no_user_out() -> None:
     world = logged_in()
     world.edge.disconnected()
     world.bridge_sleeps(3600)
@@ -223,7 +223,7 @@ def test_an_hour_of_sigstop_logs_nobody_out() -> None:
     assert world.edge.active_uid == "alice"
 
 
-def test_a_leap_of_the_clock_logs_nobody_out() -> None:
+def test_a_leap_of_the_clock_logs_no_user_out() -> None:
     world = logged_in()
     world.clock.advance(7200)
     world.credit += 7200
@@ -258,7 +258,7 @@ def two_calm_seconds(world: World) -> None:
     world.a_calm_second()
 
 
-def test_a_card_restored_from_its_image_is_in_use_at_its_first_start_and_at_each_further_one() -> None:
+def test_a_card_restored_from_its_image_is_in_use_at_each_start() -> None:
     world = logged_in()
     world.edge_is_copied()
     lives_on(world)

@@ -9,26 +9,33 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
-from bridge.rows import Session
-from bridge.sessions import DeviceBehindError, Sessions
-from bridge.store import StoreError
+from bridge.sessions.devices import Devices
+from bridge.sessions.errors import DeviceBehindError
+from bridge.sessions.events import Event, SessionEnded, UserLoggedOut
+from bridge.sessions.service import Sessions
+from bridge.storage.memory import MemoryStore, Tables
+from bridge.storage.records import Session
+from bridge.storage.store import StoreError
 from contract.messages import Ack, Hello, Login, Logout, Message
-from contract.sections.bridge import BridgeSettings
 from contract.topics import Topic
-from edge_node.session import Decision, EdgeSession, EdgeState
+from edge_node.session.rules import Decision, EdgeSession, EdgeState
+from infra.settings.bridge import BridgeSettings
+from infra.settings.loader import Settings
 from tests.support.clock import ManualClock
-from tests.support.memory_store import MemoryStore, Tables
 from tests.support.plain import run
+from tests.support.posts import none_is_posted
 
 T, GRACE, COALESCE, RESTART = 60.0, 20.0, 10.0, 15.0
 LOOK_S, STEP_S = 1.0, 2.0
 DEVICE = "jetson"
-SETTINGS = BridgeSettings(
-    heartbeat_timeout_s=T,
-    lease_grace_s=GRACE,
-    heartbeat_coalesce_s=COALESCE,
-    restart_grace_s=RESTART,
-    expiry_spread_s=0,
+SETTINGS = Settings(
+    bridge=BridgeSettings(
+        heartbeat_timeout_s=T,
+        lease_grace_s=GRACE,
+        heartbeat_coalesce_s=COALESCE,
+        restart_grace_s=RESTART,
+        expiry_spread_s=0,
+    )
 )
 M = TypeVar("M")
 
@@ -89,14 +96,9 @@ class World:
         self.kill_bridge_at = None
         self.store.fail = None
         self.store.before_commit = lambda: self._maybe_die("commit")
-        sessions = Sessions(
-            self.store,
-            SETTINGS,
-            self.clock,
-            send=self._send,
-            on_ended=self._ended,
-            on_gone=lambda uid, reason: self.gone.append((uid, reason)),
-        )
+        # Bound methods of this very world, which a copy can bind to itself.
+        devices = Devices(self._send, none_is_posted)
+        sessions = Sessions(self.store, SETTINGS, self.clock, devices, self._on_event)
         run(sessions.load(restored=restored))
         return sessions
 
@@ -123,6 +125,13 @@ class World:
         self._maybe_die("publish")
         self.down.append(message)
         return True
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case SessionEnded(session):
+                self._ended(session)
+            case UserLoggedOut(uid, reason):
+                self.gone.append((uid, reason))
 
     def _ended(self, session: Session) -> None:
         """Guarantee 2: nobody is logged out who should not be."""
@@ -289,7 +298,7 @@ class World:
 
     def at_bridge(self, report: Hello | Ack) -> None:
         before = self._adopted()
-        self.ask(self.sessions.report(DEVICE, report))
+        self.ask(self.sessions.reports([(DEVICE, report)]))
         if self._adopted() > before:
             assert self.restored, "a session that the ledger does not know"
             assert report.uid is not None

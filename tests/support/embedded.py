@@ -18,8 +18,8 @@ from amqtt.mqtt.publish import PublishPacket
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from broker.embedded import EmbeddedBroker
-from broker.limits import Limits
+from broker.server.embedded import EmbeddedBroker
+from broker.server.limits import Limits
 from tests.support.paho_clients import end
 from tests.support.ports import free_port
 

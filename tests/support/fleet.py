@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bridge.auth import tokens
-from broker.kit import Door
-from contract.sections.bridge import StoreSettings
+from broker.provisioning.kit import BrokerAccess
+from infra.settings.bridge import StoreSettings
 from sarvis import devices
 from sarvis.device_list import Wanted
 from tests.support.processes import run_sarvis
@@ -45,14 +45,14 @@ class Fleet(Household):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def add(self, uid: str | None = None) -> tuple[str, Path]:
-        """A device with its kit, and its user if it may claim one."""
+    def add(self, uid: str | None = None, *, to_ledger: bool = True) -> tuple[str, Path]:
+        """A device with its kit, and its user if it may claim one; only the broker knows it without `to_ledger`."""
         device_id = unique("jetson")
         kit = self.folder / device_id
         # What `sarvis device add` does, which test_operations.py types.
         ledger = StoreSettings(url=f"sqlite:///{self.folder / 'ledger.db'}")
         with ThreadPoolExecutor(1) as aside:  # it runs a loop; a browser's test may have one
-            aside.submit(devices.put, ledger, [Wanted(device_id, uid)]).result()
+            aside.submit(devices.put, ledger, [Wanted(device_id, uid)] if to_ledger else []).result()
         told = self.broker.folder.describe()
         assert told is not None
         devices.write_kit(kit, devices.let_in(self.broker.folder, told, [device_id])[device_id], uid)
@@ -60,7 +60,7 @@ class Fleet(Household):
         wait_for("the broker lets it in", lambda: self.broker.lets_in(self.door(device_id)))
         return device_id, kit
 
-    def door(self, device_id: str) -> Door:
+    def door(self, device_id: str) -> BrokerAccess:
         return self.broker.kept(self.folder / device_id, device_id)
 
     @contextmanager

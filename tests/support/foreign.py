@@ -7,14 +7,12 @@ from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from tests.bench.npm import NotHereError, node, packages
 from tests.support.ports import free_port
-from tests.support.secure import find_program
+from tests.support.programs import absent, program
 from tests.support.services import Service
 from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import HOST, accepts
+from tools.bench.npm import NotHereError, node, packages
 
 AEDES_VERSION = "1.2.0"
 AEDES = """
@@ -81,7 +79,7 @@ class Nats(ForeignBroker):
             f'server_name: "open"\nlisten: "{HOST}:-1"\njetstream {{ store_dir: "{folder}/data" }}\n'
             f'mqtt {{ listen: "{HOST}:{self.port}" }}\n'
         )
-        return [find_program("nats-server"), "-c", str(config)]
+        return [program("nats-server"), "-c", str(config)]
 
 
 class IotCore(ForeignBroker):
@@ -90,7 +88,7 @@ class IotCore(ForeignBroker):
     def line(self, folder: Path) -> list[str]:
         del folder
         if importlib.util.find_spec("iotcore") is None:
-            pytest.skip("iotcore is not installed")
+            absent("iotcore", why="it has no wheel for this Python")
         return [sys.executable, "-m", "iotcore", "--listen", HOST, "--port", str(self.port)]
 
 
@@ -108,7 +106,7 @@ class Aedes(ForeignBroker):
                 str(self.port),
             ]
         except NotHereError as error:
-            pytest.skip(str(error))
+            absent("aedes", why=str(error))
 
 
 FOREIGN: dict[str, Callable[[Path], ForeignBroker]] = {"nats": Nats, "aedes": Aedes, "iotcore": IotCore}

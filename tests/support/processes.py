@@ -9,10 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from tests.support.prefork import popen
 from tests.support.waiting import PATIENCE_S, wait_for
 
 STOP_WITHIN_S = 10.0
-LEDGER_HERE = {"SARVIS_STORE__URL": "sqlite:///ledger.db", "SARVIS_BROKER__DIR": "broker"}
+LEDGER_HERE = {
+    "SARVIS_STORE__URL": "sqlite:///ledger.db",
+    "SARVIS_BRIDGE__STORIES_FILE": "stories.db",
+    "SARVIS_BROKER__DIR": "broker",
+}
 """Each test's bridge keeps its ledger in its own folder."""
 
 
@@ -26,15 +31,16 @@ class Sarvis:
         settings: Mapping[str, str] | None = None,
         stdin: int | IO[bytes] | None = None,
         module: str = "sarvis",
+        files: str | None = None,
     ) -> None:
+        """`files`: so many may it open, SOFT:HARD or both in one number."""
+        bounded = [] if files is None else ["prlimit", f"--nofile={files}"]
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("SARVIS_")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+        self.process = popen(
+            [*bounded, sys.executable, "-m", module, *arguments],
             cwd=cwd,
             env={**inherited, "PYTHONUTF8": "1", "SARVIS_LOG__FORMAT": "json", **LEDGER_HERE, **(settings or {})},
             stdin=subprocess.DEVNULL if stdin is None else stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
         )
         self.out: list[str] = []
         self.err: list[str] = []
@@ -140,17 +146,25 @@ class Sarvis:
 
 
 def run_sarvis(
-    *arguments: str, cwd: Path, settings: Mapping[str, str] | None = None, within_s: float = 60.0
+    *arguments: str,
+    cwd: Path,
+    settings: Mapping[str, str] | None = None,
+    within_s: float = 60.0,
+    files: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command to its end; `files` as in Sarvis."""
+    bounded = [] if files is None else ["prlimit", f"--nofile={files}"]
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("SARVIS_")}
-    return subprocess.run(
-        [sys.executable, "-m", "sarvis", *arguments],
-        cwd=cwd,
-        env={**inherited, "PYTHONUTF8": "1", **LEDGER_HERE, **(settings or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=within_s,
-        check=False,
-    )
+    command = [*bounded, sys.executable, "-m", "sarvis", *arguments]
+    environment = {**inherited, "PYTHONUTF8": "1", **LEDGER_HERE, **(settings or {})}
+    with popen(command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL) as process:
+        try:
+            out, err = process.communicate(timeout=within_s)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, *map(_text, (out, err)))
+
+
+def _text(said: bytes) -> str:
+    return said.decode().replace("\r\n", "\n")

@@ -1,11 +1,9 @@
 """Brokers with TLS and users, as `sarvis broker config` writes them, and clients that come with what a test wants."""
 
-import os
 import shutil
 import signal
 import ssl
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,21 +13,21 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import pytest
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from broker import certs, kit
-from broker.acl import client_id_of
-from broker.certs import Pair
-from broker.configure import BRIDGE_KIT, OPERATOR_KIT, add_user, remove_user
-from broker.folder import BrokerFolder
-from broker.kit import Door
-from broker.plan import CERTS
-from contract.settings import load
+from broker.access.acl import client_id_of
+from broker.provisioning import certs, kit
+from broker.provisioning.certs import Pair
+from broker.provisioning.configure import BRIDGE_KIT, OPERATOR_KIT, add_user, remove_user
+from broker.provisioning.folder import BrokerFolder
+from broker.provisioning.kit import BrokerAccess
+from broker.provisioning.plan import CERTS
+from infra.settings.loader import load
 from tests.support.paho_clients import end
 from tests.support.ports import free_port
 from tests.support.processes import STOP_WITHIN_S, Sarvis, run_sarvis
+from tests.support.programs import program
 from tests.support.services import Service
 from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import PREFIX, accepts, unique
@@ -40,15 +38,6 @@ CONFIGS = {"embedded": "sarvis.toml", "mosquitto": "mosquitto.conf", "nats": "na
 TOLD_TO_RELOAD = {"embedded": "live", "mosquitto": "reloaded", "nats": "reloaded"}
 
 Message = tuple[str, bytes]
-
-
-def find_program(name: str) -> str:
-    """A program beside this Python or on the path; skips by name when it is absent."""
-    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"])
-    found = shutil.which(name, path=places)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
 
 
 class SecureBroker(Service):
@@ -73,8 +62,9 @@ class SecureBroker(Service):
         self.operator_port = free_port() if kind == "mosquitto" else 0
         self.folder = BrokerFolder(self.path, PREFIX)
         self._cwd = folder
+        self.settings: dict[str, str] = {}
         self._program = {"mosquitto": "mosquitto", "nats": "nats-server"}.get(kind)
-        self._found = find_program(self._program) if self._program else ""
+        self._found = program(self._program) if self._program else ""
         self._process: subprocess.Popen[bytes] | None = None
         self._sarvis: Sarvis | None = None
         self.configure()
@@ -93,6 +83,11 @@ class SecureBroker(Service):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def renew(self) -> None:
+        """Run `sarvis certs server`: a new certificate, wherever it is served from this folder."""
+        done = run_sarvis("certs", "server", "--out", str(self.path), cwd=self._cwd)
+        assert done.returncode == 0, done.stderr
 
     @property
     def url(self) -> str:
@@ -114,7 +109,7 @@ class SecureBroker(Service):
     def start(self) -> None:
         config = str(self.path / CONFIGS[self.kind])
         if self.kind == "embedded":
-            self._sarvis = Sarvis("broker", "--config", config, cwd=self._cwd)
+            self._sarvis = Sarvis("broker", "--config", config, cwd=self._cwd, settings=self.settings)
             with self._sarvis.starting():
                 self._sarvis.line_after("broker listening on mqtts://")
             return
@@ -151,7 +146,7 @@ class SecureBroker(Service):
             return "\n".join(self._sarvis.err)
         return (self._cwd / "broker.log").read_text()
 
-    def add(self, username: str) -> Door:
+    def add(self, username: str) -> BrokerAccess:
         """Let a user in by the broker's way; a broker that runs knows it when this returns."""
         told = self.folder.describe()
         assert told is not None
@@ -161,7 +156,7 @@ class SecureBroker(Service):
             wait_for(f"{username} is let in; {self.log()[-2000:]}", lambda: self.lets_in(door))
         return door
 
-    def lets_in(self, door: Door) -> bool:
+    def lets_in(self, door: BrokerAccess) -> bool:
         """Whether a client gets in by this door now."""
         with Client(self, door, wait=False) as probe:
             return probe.let_in()
@@ -179,18 +174,18 @@ class SecureBroker(Service):
         process = self._sarvis.process if self._sarvis is not None else self._process
         return process is not None and process.poll() is None
 
-    def kept(self, kit_folder: Path, username: str) -> Door:
+    def kept(self, kit_folder: Path, username: str) -> BrokerAccess:
         """The way in that a kit holds."""
         pair = Pair(kit_folder / kit.CERT, kit_folder / kit.KEY) if self.certificates else None
         file = kit_folder / kit.PASSWORD
         password = file.read_text().strip() if file.exists() else None
         url = load(kit_folder / kit.SETTINGS).mqtt.url
-        return Door(url, username, PREFIX, kit_folder / kit.CA, password=password, certificate=pair)
+        return BrokerAccess(url, username, PREFIX, kit_folder / kit.CA, password=password, certificate=pair)
 
-    def bridge_door(self) -> Door:
+    def bridge_door(self) -> BrokerAccess:
         return self.kept(self.bridge_kit, f"bridge.{self.instance}")
 
-    def operator_door(self) -> Door:
+    def operator_door(self) -> BrokerAccess:
         return self.kept(self.operator_kit, "operator.admin")
 
     def _serves(self, port: int) -> bool:
@@ -199,7 +194,7 @@ class SecureBroker(Service):
         return accepts(port)
 
 
-def stolen_from(door: Door, folder: Path) -> Door:
+def stolen_from(door: BrokerAccess, folder: Path) -> BrokerAccess:
     """The same way in, from copies of the files."""
     if door.certificate is None:
         return door
@@ -222,7 +217,7 @@ class Client:
     def __init__(
         self,
         broker: SecureBroker,
-        door: Door,
+        door: BrokerAccess,
         *,
         client_id: str | None = None,
         will: Will | None = None,

@@ -16,10 +16,21 @@ from tests.support.waiting import wait_for
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
-def commands_of(document: Path) -> list[str]:
-    """What it tells people to type, in its order."""
-    shown = "\n".join(BLOCK.findall(document.read_text(encoding="utf-8"))).replace("\\\n", " ")
+def commands_of(document: Path, section: str | None = None, *, without: str | None = None) -> list[str]:
+    """What it, or the section of this heading, tells people to type, in its order; or all but that of a section."""
+    text = document.read_text(encoding="utf-8")
+    if section is not None:
+        text = _section(text, section)
+    if without is not None:
+        text = text.replace(_section(text, without), "")
+    shown = "\n".join(BLOCK.findall(text)).replace("\\\n", " ")
     return [line.removeprefix("$ ").strip() for line in shown.splitlines() if line.startswith("$ ")]
+
+
+def _section(text: str, heading: str) -> str:
+    begin = text.index(f"\n## {heading}\n")
+    end = text.find("\n## ", begin + 1)
+    return text[begin : end if end >= 0 else None]
 
 
 class Terminals:

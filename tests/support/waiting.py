@@ -5,7 +5,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE_S = 20.0
+PATIENCE_S = 45.0
 LOOK_EVERY_S = 0.02
 
 
@@ -29,3 +29,12 @@ async def wait_until(what: str, condition: Callable[[], T | None], within_s: flo
             return result
         assert time.monotonic() < deadline, f"waited {within_s:.0f} s in vain for: {what}"
         await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def loop_time_passes(seconds: float) -> None:
+    """Move the clock of the running loop; what its timers then do is done. No time passes elsewhere."""
+    loop = asyncio.get_running_loop()
+    before = loop.time
+    loop.time = lambda: before() + seconds  # type: ignore[method-assign]
+    for _ in range(20):
+        await asyncio.sleep(0)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import ssl
 import subprocess
 import threading
@@ -17,7 +16,6 @@ from uuid import uuid4
 
 import httpx2
 import numpy as np
-import pytest
 import soundfile
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -28,6 +26,7 @@ from websockets.typing import Subprotocol
 from tests.support.paho_clients import end
 from tests.support.ports import free_port
 from tests.support.processes import Sarvis
+from tests.support.programs import program
 from tests.support.services import Service
 from tests.support.waiting import PATIENCE_S, wait_for
 
@@ -101,11 +100,9 @@ class Mosquitto(Service):
     def __init__(self, folder: Path, more: str = "") -> None:
         """`more` lines of configuration."""
         self.port = free_port()
-        self._program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+        self._program = program("mosquitto")
         self._config = folder / "mosquitto.conf"
         self._process: subprocess.Popen[bytes] | None = None
-        if self._program is None:
-            pytest.skip("mosquitto is not installed")
         if "persistence" not in more:
             more = f"persistence false\n{more}"
         self._config.write_text(f"listener {self.port} {HOST}\nallow_anonymous true\n{more}\n")
@@ -115,7 +112,6 @@ class Mosquitto(Service):
         return f"mqtt://{HOST}:{self.port}"
 
     def start(self) -> None:
-        assert self._program is not None
         self._process = subprocess.Popen(
             [self._program, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -410,8 +406,10 @@ class Edge:
         uid: str | None = None,
         settings: Mapping[str, str] | None = None,
         config: Path | None = None,
+        source: str = "stdin",
     ) -> None:
         self._config = config
+        self._source = source
         self.device_id = device_id or unique("jetson")
         self.uid = uid
         self.http_port = 0
@@ -423,7 +421,7 @@ class Edge:
     def start(self) -> None:
         self.sarvis = Sarvis(
             "edge", "--json", "--device-id", self.device_id, *(["--uid", self.uid] if self.uid else []),
-            "--source", "stdin", "--http-port", "0",
+            "--source", self._source, "--http-port", "0",
             *(["--mqtt-url", self._mqtt_url] if self._mqtt_url else []),
             *(["--config", str(self._config)] if self._config else []),
             "--state-dir", str(self._folder / "state"),

@@ -1,4 +1,4 @@
-// Which calls ring, which are shown until a person has seen them, which are listed.
+// Which calls ring, which are shown until the user has seen them, which are listed.
 
 const KEPT = 20;
 const REMEMBERED = 200;
@@ -36,12 +36,12 @@ export class Calls {
     return true;
   }
 
-  // It came too late, or nobody took it: listed, silently.
+  // It came too late, or no app took it: listed, silently.
   miss(call) {
     return this.add({ ...call, missed: true });
   }
 
-  // Those that nobody has seen, newest first.
+  // Those that the user has not seen, newest first.
   shown() {
     return this.list.filter((one) => this.open.includes(one.id));
   }

@@ -1,11 +1,14 @@
-// How old a call is, by the bridge's clock and this phone's.
+// The age of a call, by the bridge's clock and this phone's.
 
 const DRIFT_MS = 10; // between two heartbeats
 
 // A clock that goes on while the machine sleeps and never goes back, of one that stands still and one that jumps.
 export class SteadyClock {
   constructor(steady, wall) {
-    Object.assign(this, { steady, wall, ms: 0, last: [steady(), wall()] });
+    this.steady = steady;
+    this.wall = wall;
+    this.ms = 0;
+    this.last = [steady(), wall()];
   }
 
   now() {
@@ -19,6 +22,7 @@ export class SteadyClock {
 // Of one connection: another bridge's clock has another zero.
 export class BridgeClock {
   constructor() {
+    /** @type {number | null} */
     this.offset = null;
   }
 

@@ -1,4 +1,4 @@
-// Which of the open tabs acts: one holds the socket and rings, the others show what it knows.
+// Which of the open tabs acts: one holds the socket and rings, the others show its state.
 // A leader shows life, and answers when it is asked: a hidden tab's timers may wait a minute, its messages do not.
 // A tab that stands still does neither, so another one takes over. The newest claim wins.
 
@@ -13,7 +13,11 @@ export class Leading {
   constructor(id) {
     this.id = id;
     this.visible = true;
-    this.leave();
+    /** @type {"out" | "asking" | "following" | "leading"} */
+    this.role = "out";
+    /** @type {string | null} the tab that leads, if it is another one */
+    this.leader = null;
+    this.term = this.asks = this.heard_at = this.asked_at = this.ticked_at = 0;
   }
 
   get leads() {

@@ -1,6 +1,7 @@
-// What a person is shown, given what is known. Sentences are named here and said in words.js: [name, ...what it is about].
+// What the page shows in each state. Texts are named here and written in words.js: [name, ...values].
 
 const MINUTE_MS = 60_000;
+const SOON_MS = 30 * 24 * 60 * MINUTE_MS;
 
 // Whether somebody is logged in here, is leaving, or may log in.
 export function screenOf(user, wishes) {
@@ -32,6 +33,11 @@ export function noticesOf({ notice, user, wishes, slow, keeps }) {
 // Whole minutes until the bridge logs this user out; null: there is nothing to be logged out of, or it is not known.
 export function minutesLeft({ sessions, leaves_at }, now) {
   return sessions.length && leaves_at ? Math.max(0, Math.floor((leaves_at - now) / MINUTE_MS)) : null;
+}
+
+// When this phone's token ends, in ms since 1970, if that is soon; null: it does not end, or not soon, or it is not known.
+export function tokenEnd({ token_ends_at }, now) {
+  return token_ends_at && token_ends_at - now <= SOON_MS ? token_ends_at : null;
 }
 
 // The line on how a call is made known.

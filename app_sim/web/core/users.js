@@ -1,4 +1,12 @@
-// Who is logged in on this phone, and what a log-in link means.
+// The logged-in user on this phone, and the meaning of a log-in link.
+
+/**
+ * @typedef {object} User
+ * @property {string} uid
+ * @property {string | null} token null: of a bridge that asks for none
+ * @property {string} [before] the token to go back to if the bridge does not take the new one
+ * @property {boolean} [returns] came back while a log-out was not yet done
+ */
 
 const TOKEN = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 // What a signature is long, in base64url; a token that was cut has less.
@@ -15,7 +23,7 @@ export function isToken(token) {
 
 function part(token, nth) {
   const body = token.split(".")[nth].replaceAll("-", "+").replaceAll("_", "/");
-  const bytes = Uint8Array.from(atob(body), (letter) => letter.codePointAt(0));
+  const bytes = Uint8Array.from(atob(body), (letter) => letter.charCodeAt(0));
   return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
 }
 
@@ -42,10 +50,11 @@ export function ownerOf(token) {
   return isUid(uid) ? uid : null;
 }
 
-// What was stored, when it makes sense. `before`: the token to go back to if the bridge does not take the new one;
-// `returns`: came back while a log-out was not yet done.
+// What was stored, when it makes sense.
+/** @returns {User | null} */
 export function userOf(stored) {
   if (!isUid(stored?.uid)) return null;
+  /** @type {User} */
   const user = { uid: stored.uid, token: isToken(stored.token) ? stored.token : null };
   if (isToken(stored.before)) user.before = stored.before;
   if (stored.returns === true) user.returns = true;

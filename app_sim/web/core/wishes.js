@@ -1,4 +1,4 @@
-// Log-outs that a person asked for and the bridge has not confirmed. They are kept until it has.
+// Log-outs that the user requested and the bridge has not confirmed; kept until then.
 
 import { isToken, isUid } from "./users.js";
 

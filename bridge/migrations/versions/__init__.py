@@ -1,1 +1,1 @@
-"""One module per step; a step that was released is never changed."""
+"""One module per step; a released step is never changed."""

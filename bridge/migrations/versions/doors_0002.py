@@ -1,4 +1,4 @@
-"""Doors: keys of callers and operators, whom a device may claim, and whether an operator took it out."""
+"""Authentication: keys of callers and operators, the user assigned to a device, and whether a device was removed."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make and extend the tables."""
+    """Create and extend the tables."""
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String, primary_key=True),

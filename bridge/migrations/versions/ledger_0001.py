@@ -1,14 +1,18 @@
-"""The first ledger: devices, sessions, outbox, promises to users, missed wakes, audit."""
+"""The first ledger: devices, sessions, outbox, durable deadlines, missed wakes, audit."""
+
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+
+from bridge.migrations.types import NUMBER
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table("service", sa.Column("id", sa.Integer, primary_key=True), sa.Column("seconds", sa.Float))
     op.create_table(
         "devices",
@@ -22,7 +26,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "sessions",
-        sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("number", NUMBER, primary_key=True, autoincrement=True),
         sa.Column("session_id", sa.String, nullable=False, unique=True),
         sa.Column("device_id", sa.String, nullable=False),
         sa.Column("uid", sa.String, nullable=False),
@@ -30,11 +34,12 @@ def upgrade() -> None:
         sa.Column("ended", sa.String),
     )
     running = sa.text("ended IS NULL")
-    op.create_index("one_session_per_device", "sessions", ["device_id"], unique=True, sqlite_where=running)
-    op.create_index("sessions_of_user", "sessions", ["uid"], sqlite_where=running)
+    where: dict[str, Any] = {"sqlite_where": running, "postgresql_where": running}
+    op.create_index("one_session_per_device", "sessions", ["device_id"], unique=True, **where)
+    op.create_index("sessions_of_user", "sessions", ["uid"], **where)
     op.create_table(
         "outbox",
-        sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("number", NUMBER, primary_key=True, autoincrement=True),
         sa.Column("device_id", sa.String, nullable=False),
         sa.Column("session_id", sa.String, nullable=False),
         sa.Column("command_id", sa.String, nullable=False),
@@ -54,7 +59,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "missed",
-        sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("number", NUMBER, primary_key=True, autoincrement=True),
         sa.Column("id", sa.String, nullable=False),
         sa.Column("uid", sa.String, nullable=False, index=True),
         sa.Column("command", sa.String, nullable=False),
@@ -63,7 +68,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "audit",
-        sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("number", NUMBER, primary_key=True, autoincrement=True),
         sa.Column("at", sa.String, nullable=False),
         sa.Column("event", sa.String, nullable=False),
         sa.Column("session_id", sa.String, nullable=False, index=True),

@@ -8,5 +8,5 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the column; nobody knows it of the rows that are there."""
+    """Add the column; existing rows have no value."""
     op.add_column("missed", sa.Column("received_at", sa.String))

@@ -1,4 +1,4 @@
-"""Which run of a bridge has the ledger open: a copy of the file without its log, or another ledger's log, is known."""
+"""The run of the bridge that has the ledger open, to detect files that were copied without their log."""
 
 import sqlalchemy as sa
 from alembic import op

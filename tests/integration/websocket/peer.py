@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.fuzz.rawsocket import CLOSE, MASK, NO_CODE, PING, PONG, SHORT, TEXT, RawSocket, frame, handshake
 from tests.support.waiting import PATIENCE_S
 from tests.support.world import unique
+from tools.fuzz.rawsocket import CLOSE, MASK, NO_CODE, PING, PONG, SHORT, TEXT, RawSocket, frame, handshake
 
 V2 = "sarvis.v2"
 HEAD_ENDS = b"\r\n\r\n"

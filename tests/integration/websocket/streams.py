@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 
-from bridge.app_protocol import MAX_FRAME_BYTES, Heartbeat, Refused, parse
-from tests.fuzz.rawsocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
+from bridge.apps.protocol import Heartbeat, Refused, parse
+from contract.app_socket import MAX_FRAME_BYTES
 from tests.integration.websocket.peer import NEVER, beat, heartbeat
+from tools.fuzz.rawsocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 
 INVALID_TEXT = 1007
 RESERVED_OPCODES = (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)

@@ -1,13 +1,13 @@
-"""What one WebSocket may make the bridge keep, and that it delays nobody; tests/fuzz attacks the rest."""
+"""What one WebSocket may make the bridge keep, and that it delays nobody; tools/fuzz attacks the rest."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from tests.fuzz.rawsocket import CLOSE, CONTINUATION, PING, TEXT, frame
-from tests.fuzz.readers import resident_mib
 from tests.integration.websocket.peer import NEVER, App
 from tests.support.waiting import wait_for
 from tests.support.world import Bridge, Json
+from tools.fuzz.rawsocket import CLOSE, CONTINUATION, PING, TEXT, frame
+from tools.fuzz.readers import resident_mib
 
 MIB = 2**20
 LOUD = "🔔" * 1000
@@ -53,7 +53,7 @@ def ring_until_nobody_takes_it(bridge: Bridge, uid: str) -> int:
     raise AssertionError(f"{WAKES} wakes were taken by sockets that read nothing")
 
 
-def test_who_pings_and_reads_no_pong_is_cut_off(bridge: Bridge) -> None:
+def test_a_peer_that_pings_and_reads_no_pong_is_cut_off(bridge: Bridge) -> None:
     wait_for("nobody else is here", lambda: bridge.metric("sarvis_app_connections") == 0)
     with deaf_app(bridge) as app:
         assert is_cut_off(app, frame(PING, b"x" * 125) * 500)

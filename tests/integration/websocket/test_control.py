@@ -4,11 +4,11 @@ import struct
 
 import pytest
 
-from tests.fuzz.rawsocket import CLOSE, CONTINUATION, NO_CODE, PING, PONG, TEXT, frame
 from tests.integration.websocket.kinds import speaking
 from tests.integration.websocket.peer import App, beat, heartbeat
 from tests.support.waiting import wait_for
 from tests.support.world import Bridge
+from tools.fuzz.rawsocket import CLOSE, CONTINUATION, NO_CODE, PING, PONG, TEXT, frame
 
 ANNOUNCED = (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014)
 PRIVATE = (3000, 3999, 4000, 4001, 4503, 4999)
@@ -43,7 +43,7 @@ def test_pings_are_answered_amid_a_message(bridge: Bridge) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"unasked", b"\0\0\0\0", b"p" * 125])
-def test_a_pong_that_nobody_asked_for_means_nothing(bridge: Bridge, payload: bytes) -> None:
+def test_an_unsolicited_pong_means_nothing(bridge: Bridge, payload: bytes) -> None:
     with App(bridge.port) as app:
         app.say(frame(PONG, payload) * 3)
         app.lives()
@@ -113,7 +113,7 @@ def test_what_was_asked_before_a_close_is_carried_out(bridge: Bridge) -> None:
 
 
 @pytest.mark.parametrize("leave", ["close", "half-close", "reset", "vanish amid a frame", "wrong"])
-def test_who_leaves_is_no_connection_any_more(bridge: Bridge, leave: str) -> None:
+def test_a_peer_that_leaves_is_no_longer_a_connection(bridge: Bridge, leave: str) -> None:
     # Those of other tests may still be going.
     wait_for("nobody is here", lambda: bridge.metric("sarvis_app_connections") == 0)
     with App(bridge.port) as app:
@@ -133,7 +133,7 @@ def test_who_leaves_is_no_connection_any_more(bridge: Bridge, leave: str) -> Non
         wait_for("it counts no more", lambda: bridge.metric("sarvis_app_connections") == 0)
 
 
-def test_who_is_gone_is_not_rung(bridge: Bridge) -> None:
+def test_a_socket_that_is_gone_is_not_rung(bridge: Bridge) -> None:
     with App(bridge.port) as app:
         assert bridge.trigger(app.uid)["success"]
         app.reset()
@@ -155,7 +155,7 @@ def test_a_server_that_stops_says_so_and_hangs_up(kind: str, tmp_path_factory: p
         assert [app.ended() for app in (polite, legacy, mute)] == [4000] * 3
 
 
-def test_who_does_not_answer_a_close_is_dropped(bridge: Bridge) -> None:
+def test_a_peer_that_does_not_answer_a_close_is_dropped(bridge: Bridge) -> None:
     with App(bridge.port) as app:
         bridge.post("/api/auth/logout", {"uid": app.uid})
         assert app.closed() == 4501
@@ -193,7 +193,7 @@ def test_the_server_may_close_amid_what_the_peer_says(bridge: Bridge, before: by
         assert app.acked == []
 
 
-def test_who_answers_a_close_with_nonsense_is_dropped(bridge: Bridge) -> None:
+def test_a_peer_that_answers_a_close_with_nonsense_is_dropped(bridge: Bridge) -> None:
     with App(bridge.port) as app:
         bridge.post("/api/auth/logout", {"uid": app.uid})
         assert app.closed() == 4501

@@ -5,9 +5,9 @@ from typing import TypeVar
 
 import pytest
 
-from tests.fuzz.rawsocket import CLOSE, CONTINUATION, MASK, PING, TEXT, frame, handshake
 from tests.integration.websocket.peer import NEVER, V2, App, Peer, beat, heartbeat
 from tests.support.world import Bridge, unique
+from tools.fuzz.rawsocket import CLOSE, CONTINUATION, MASK, PING, TEXT, frame, handshake
 
 GOOD_CLOSE = frame(CLOSE, b"\x03\xe8")
 NO_UTF8 = frame(TEXT, b"\xff")

@@ -4,10 +4,10 @@ import struct
 
 import pytest
 
-from bridge.app_protocol import MAX_FRAME_BYTES
-from tests.fuzz.rawsocket import BINARY, CLOSE, CONTINUATION, MASK, PING, PONG, TEXT, frame
+from contract.app_socket import MAX_FRAME_BYTES
 from tests.integration.websocket.peer import NEVER, App, beat, heartbeat
 from tests.support.world import Bridge
+from tools.fuzz.rawsocket import BINARY, CLOSE, CONTINUATION, MASK, PING, PONG, TEXT, frame
 
 ZEROS = bytes(4)
 

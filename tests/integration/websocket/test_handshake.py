@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.fuzz.rawsocket import PING, TEXT, frame, handshake
 from tests.integration.websocket.peer import V2, Answer, App, Peer, beat, heartbeat
 from tests.support.world import HOST, Bridge, unique
+from tools.fuzz.rawsocket import PING, TEXT, frame, handshake
 
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 """RFC 6455, section 1.3: the answer to its example's key, which is ours."""
@@ -138,7 +138,7 @@ def test_a_head_may_come_byte_by_byte(bridge: Bridge) -> None:
         peer.lives()
 
 
-def test_who_speaks_before_the_answer_gets_no_wrong_answer(bridge: Bridge) -> None:
+def test_a_peer_that_sends_before_the_answer_gets_no_wrong_answer(bridge: Bridge) -> None:
     # RFC 6455, 4.1: a client waits for the answer before it says more. What is said earlier may be lost, but whole.
     with Peer(bridge.port) as peer:
         peer.say(handshake(path(), {"Sec-WebSocket-Protocol": V2}) + beat(1) + frame(PING, b"early"))
@@ -203,7 +203,7 @@ def test_our_own_page_is_let_in(bridge: Bridge, name: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8000", "a b", ""])
-def test_who_calls_us_by_a_name_that_is_not_ours_is_refused(bridge: Bridge, host: str) -> None:
+def test_a_call_by_a_foreign_host_name_is_refused(bridge: Bridge, host: str) -> None:
     # DNS rebinding: a foreign page's own name leads to us, so its origin looks like ours.
     assert ask(bridge, handshake(path(), {"Host": host, "Origin": f"http://{host}"})).status in {400, 403}
 
@@ -223,7 +223,7 @@ def test_no_extension_is_accepted(bridge: Bridge, offered: str) -> None:
         assert peer.ended() == 1002
 
 
-def test_who_was_refused_can_ask_again(bridge: Bridge) -> None:
+def test_a_refused_client_can_try_again(bridge: Bridge) -> None:
     ask(bridge, handshake(path(), {"Sec-WebSocket-Key": "x"}))
     with App(bridge.port) as app:
         app.lives()

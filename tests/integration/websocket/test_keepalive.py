@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fuzz.rawsocket import PING, PONG, frame
 from tests.integration.websocket.kinds import speaking
 from tests.integration.websocket.peer import NEVER, App
 from tests.integration.websocket.test_bounds import deaf_app
 from tests.support.waiting import wait_for
 from tests.support.world import Bridge
+from tools.fuzz.rawsocket import PING, PONG, frame
 
 KEEPALIVE_TIMEOUT = 1011
 ENOUGH = 2000
@@ -34,7 +34,7 @@ def pings(app: App) -> list[bytes]:
     return [said.payload for said in app.frames if said.opcode == PING]
 
 
-def test_who_answers_stays(impatient: Bridge) -> None:
+def test_a_peer_that_answers_pings_stays(impatient: Bridge) -> None:
     with App(impatient.port) as app:
         for count in range(1, 6):
             app.until("a ping", lambda count=count: len(pings(app)) == count)  # type: ignore[misc]
@@ -43,7 +43,7 @@ def test_who_answers_stays(impatient: Bridge) -> None:
         assert app.code == NEVER
 
 
-def test_who_does_not_answer_is_dropped(impatient: Bridge) -> None:
+def test_a_peer_that_does_not_answer_pings_is_dropped(impatient: Bridge) -> None:
     nobody_is_here(impatient)
     with App(impatient.port) as app:
         assert app.ended() in {KEEPALIVE_TIMEOUT, NEVER}
@@ -61,7 +61,7 @@ def stuff(bridge: Bridge, app: App, at_most: int = ENOUGH) -> int:
     return at_most
 
 
-def test_who_does_not_even_read_is_dropped(impatient: Bridge) -> None:
+def test_a_peer_that_does_not_even_read_is_dropped(impatient: Bridge) -> None:
     nobody_is_here(impatient)
     with deaf_app(impatient) as first, deaf_app(impatient) as second:
         # As much as makes pongs wait here, but not as much as is cut off for that.

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fuzz.rawsocket import CLOSE, PING, TEXT, frame
 from tests.integration.websocket.kinds import speaking
 from tests.integration.websocket.peer import App, beat, heartbeat
 from tests.support.world import Bridge
+from tools.fuzz.rawsocket import CLOSE, PING, TEXT, frame
 
 ALLOWED = 20
 
@@ -87,7 +87,7 @@ def test_two_apps_are_answered_each_for_itself(bridge: Bridge) -> None:
         assert (one.acked, other.acked) == (list(range(100)), list(range(1000, 1100)))
 
 
-def test_who_says_too_much_is_closed_after_what_is_allowed(strict: Bridge) -> None:
+def test_a_peer_that_sends_too_much_is_closed_at_the_limit(strict: Bridge) -> None:
     with App(strict.port) as app:
         app.say(b"".join(beat(seq) for seq in range(ALLOWED + 10)))
         assert app.closed() == 4008

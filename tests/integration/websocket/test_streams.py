@@ -6,12 +6,12 @@ from contextlib import ExitStack
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from tests.fuzz.rawsocket import CLOSE, CONTINUATION, PING, TEXT, frame
 from tests.integration.websocket.kinds import KINDS, speaking
 from tests.integration.websocket.peer import NEVER, App, beat
 from tests.integration.websocket.streams import Reply, Stream, judge, streams
 from tests.support.waiting import wait_for
 from tests.support.world import Bridge
+from tools.fuzz.rawsocket import CLOSE, CONTINUATION, PING, TEXT, frame
 
 STREAMS = 500
 END = 424242

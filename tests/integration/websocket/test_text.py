@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.fuzz.rawsocket import CONTINUATION, PING, TEXT, frame
 from tests.integration.websocket.peer import App, heartbeat
 from tests.support.world import Bridge
+from tools.fuzz.rawsocket import CONTINUATION, PING, TEXT, frame
 
 NO_UTF8 = {
     "a byte that never is": b"\xff",

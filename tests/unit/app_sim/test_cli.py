@@ -144,7 +144,7 @@ async def test_a_login_is_sent_once_connected() -> None:
             pass
 
 
-async def test_nobody_reading_the_output_ends_the_app_without_a_traceback() -> None:
+async def test_a_closed_output_ends_the_app_without_a_traceback() -> None:
     async with serving(ring_and_stay) as server:
         for extra in ([], ["--json"]):
             reading, writing = os.pipe()
@@ -175,7 +175,7 @@ def test_a_wrong_setting_is_named(
     arguments: list[str], named: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("app_sim.cli.configure_logging", lambda _: None)  # it would keep the runner's closed stream
+    monkeypatch.setattr("app_sim.cli.configure_logging", lambda *_, **__: None)  # else it keeps a closed stream
     for name in [name for name in os.environ if name.startswith("SARVIS_")]:
         monkeypatch.delenv(name)
     result = CliRunner().invoke(app, arguments)

@@ -8,7 +8,7 @@ import pytest
 from app_sim import client, dialogue
 from app_sim.client import address
 from contract.errors import SettingsError
-from tests.support.clock import ManualClock
+from tests.support.clock import LeapingClock
 from tests.unit.app_sim.fakes import Visit, WatchedApp, serving
 
 COMMAND = {"type": "voice_command", "command": "싸비스", "timestamp": "2026-11-01T00:00:00+00:00"}
@@ -182,7 +182,7 @@ async def test_a_server_behind_a_proxy_that_answers_no_heartbeat_is_left(monkeyp
     async with serving(mute, welcome_and_stay) as server, WatchedApp(server.url) as app:
         await app.until("connected", 2)
         (closed,) = app.of("closed")
-        assert (closed.code, closed.detail) == (None, "the server answers no heartbeat")
+        assert (closed.code, closed.detail) == (None, "the server does not answer heartbeats")
 
 
 async def test_a_server_that_never_says_hello_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +211,7 @@ async def test_a_server_that_takes_the_connection_and_says_nothing_is_left(monke
 
 async def test_the_upgrade_and_the_greeting_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "ESTABLISH_S", 1000.0)
-    clock = ManualClock()
+    clock = LeapingClock()
 
     async def mute(visit: Visit) -> None:
         await visit.socket.wait_closed()
@@ -221,8 +221,8 @@ async def test_the_upgrade_and_the_greeting_share_one_limit(monkeypatch: pytest.
         assert app.of("closed")[0].detail == "the server sent no connection_established"
 
 
-async def test_a_server_that_never_greets_is_tried_ever_more_rarely_however_long_it_holds_the_connection() -> None:
-    clock = ManualClock()
+async def test_a_server_that_never_greets_is_retried_with_growing_pauses() -> None:
+    clock = LeapingClock()
 
     async def no_greeting(visit: Visit) -> None:
         clock.advance(20)

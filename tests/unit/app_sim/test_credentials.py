@@ -14,7 +14,7 @@ import pytest
 
 from app_sim.terminal import json_line, pretty_line
 from contract.errors import SettingsError
-from contract.tls import server_context
+from infra.tls import server_context
 from tests.support.certificates import Authority
 from tests.support.ports import free_port
 from tests.unit.app_sim.fakes import FakeServer, Visit, WatchedApp, serving
@@ -193,7 +193,7 @@ async def test_a_busy_server_is_given_the_time_that_it_asks_for() -> None:
         assert connected.at - retry.at >= 1.0
 
 
-async def test_the_command_takes_its_token_from_a_file_and_tells_it_nobody(tmp_path: Path) -> None:
+async def test_the_command_reads_its_token_from_a_file_and_never_prints_it(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
     file.chmod(0o600)

@@ -31,6 +31,22 @@ def test_the_jitter_is_full_and_its_ceiling_doubles_up_to_the_maximum(draws: lis
         assert 0 <= waited <= max_s
 
 
+@pytest.mark.parametrize(
+    ("reason", "waits_s"),
+    [
+        ('{"code":"drain","message":"the server restarts","retry_ms":750}', 0.75),
+        ('{"retry_ms":1.5}', 0.0015),
+        ('{"retry_ms":1e300}', MAX_ASKED_S),
+        *((reason, 0.0) for reason in ("", "{", "[]", "7", '{"retry_ms":-1}', '{"retry_ms":true}', '{"retry_ms":"9"}')),
+        ('{"retry_ms":NaN}', 0.0),
+    ],
+)
+def test_it_waits_as_long_as_the_reason_of_the_close_asks(reason: str, waits_s: float) -> None:
+    policy = Reconnect(30.0, lambda: 0.0)
+    assert delay(policy.after_close(4000, reason)) == pytest.approx(waits_s)
+    assert delay(highest().after_close(4000, reason)) == pytest.approx(waits_s + FIRST_S)
+
+
 def test_a_server_that_is_down_for_weeks_overflows_nothing() -> None:
     policy = highest()
     for _ in range(5000):
@@ -121,5 +137,5 @@ def test_the_wait_that_a_server_asks_for_is_the_least_and_jitter_comes_on_top() 
     assert delay(policy.after_refusal(429)) == FIRST_S
 
 
-def test_a_server_that_refuses_for_good_is_not_asked_again_whatever_it_says_about_patience() -> None:
+def test_a_final_refusal_is_not_retried_whatever_its_retry_after() -> None:
     assert isinstance(highest().after_refusal(403, 17.0), Stop)

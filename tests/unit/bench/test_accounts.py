@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tests.bench.accounts import Account, Row, Statuses, middle, per_event_us, quantile, spread
+from tools.bench.accounts import Account, Row, Statuses, middle, per_event_us, quantile, spread
 
 
 def test_wakes_that_came_once_where_they_should_have_no_fault() -> None:
@@ -25,7 +25,7 @@ def test_a_wake_that_did_not_come_is_a_fault() -> None:
     assert account.faults({}, ()) == ["2 were sent and 1 received"]
 
 
-def test_a_wake_that_came_twice_is_a_fault_and_does_not_make_up_for_one_that_is_missing() -> None:
+def test_a_duplicate_wake_is_a_fault_and_does_not_replace_a_missing_one() -> None:
     account = Account(apps=2, first=0)
     number = account.send(0.0)
     account.send(0.0)

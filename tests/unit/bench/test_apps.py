@@ -1,8 +1,8 @@
 import pytest
 
-from tests.bench.apps import App, Lost, MqttApp, NatsApp, packet_end, publish_id
-from tests.bench.packets import wake
-from tests.fuzz.rawmqtt import publish
+from tools.bench.apps import App, Lost, MqttApp, NatsApp, packet_end, publish_id
+from tools.bench.packets import wake
+from tools.fuzz.rawmqtt import publish
 
 
 class Ears:

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.bench.frames import BINARY, TEXT, client_frame, cut, only
+from tools.bench.frames import BINARY, TEXT, client_frame, cut, only
 
 
 @pytest.mark.parametrize("piece", [1, 3, 100, 70_000])

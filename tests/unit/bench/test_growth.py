@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from tests.bench import growth
-from tests.bench.apps import Lost
-from tests.bench.growth import Plan, run
-from tests.bench.npm import NotHereError
-from tests.bench.processes import Cores
+from tools.bench import growth
+from tools.bench.apps import Lost
+from tools.bench.growth import Plan, run
+from tools.bench.npm import NotHereError
+from tools.bench.processes import Cores
 
 PLAN = Plan((10, 2_000), events=4, outstanding=1, living_from=10_000, living_s=1.0, users=5)
 ROW = {

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.bench.measuring import Watch
+from tools.bench.measuring import Watch
 
 
 def watch(folder: Path, promises: int, sessions: int, ended: int, waiting: int, *, tokens: bool) -> Watch:

@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 
-from tests.bench.accounts import Account
-from tests.bench.apps import Lost
-from tests.bench.frames import client_frame
-from tests.bench.load import Load
-from tests.bench.packets import command, wake, wake_id
+from tools.bench.accounts import Account
+from tools.bench.apps import Lost
+from tools.bench.frames import client_frame
+from tools.bench.load import Load
+from tools.bench.packets import command, wake, wake_id
 
 
 class Sock:

@@ -2,10 +2,10 @@ from typing import Any, Self
 
 import pytest
 
-from tests.bench import measuring
-from tests.bench.accounts import Row
-from tests.bench.apps import Lost
-from tests.bench.measuring import Plan
+from tools.bench import measuring
+from tools.bench.accounts import Row
+from tools.bench.apps import Lost
+from tools.bench.measuring import Plan
 
 PLAN = Plan(apps=1, events=4, outstanding=1, rounds=1, storm=7, stall_apps=0, stall_s=0.0)
 

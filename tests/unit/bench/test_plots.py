@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.bench import plots
-from tests.bench.plots import Bar, bars, lines
+from tools.bench import plots
+from tools.bench.plots import Bar, bars, lines
 
 
 def row(system: str, qos: int | None, **numbers: Any) -> dict[str, Any]:

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tests.bench.processes import Cores, cpu_s, on_core, scheduled_s, settle, syn_dropped, too_many
+from tests.support.waiting import wait_for
+from tools.bench.processes import Cores, cpu_s, on_core, scheduled_s, settle, syn_dropped, too_many
 
 
 def test_cpu_of_another_process_is_its_own_and_counts_threads_that_have_ended() -> None:
@@ -61,8 +62,7 @@ def test_the_time_that_a_main_thread_has_run_is_seen_from_outside() -> None:
 def test_a_process_has_settled_when_it_does_nothing_more() -> None:
     work = "import time; end = time.process_time() + 0.6\nwhile time.process_time() < end: pass\ninput()"
     with subprocess.Popen([sys.executable, "-c", work], stdin=subprocess.PIPE, text=True) as process:
-        while cpu_s(process.pid) < 0.1:
-            time.sleep(0.01)
+        wait_for("it works", lambda: cpu_s(process.pid) >= 0.1)
         settle(process.pid)
         used = cpu_s(process.pid)
         process.communicate("\n")

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.report import Results, tell, verdict
+from tools.bench.report import Results, tell, verdict
 
 
 def measured(results: Results, **more: Any) -> dict[str, Any]:

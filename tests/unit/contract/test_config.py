@@ -2,8 +2,8 @@ import re
 import tomllib
 from pathlib import Path
 
-from contract.sections.base import Section
-from contract.settings import Settings, load
+from infra.settings.base import Section
+from infra.settings.loader import Settings, load
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "sarvis.toml"
 ROW = re.compile(r"^# (?P<line>(?P<key>\w+) = [^#\n]*?)[ \t]*(#[ \t]*(?P<comment>.*))?$", re.MULTILINE)

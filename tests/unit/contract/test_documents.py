@@ -1,9 +1,12 @@
 import re
 from pathlib import Path
 
-from bridge.app_protocol import CloseCode
+import pytest
+
+from contract.app_socket import CloseCode
 from contract.topics import TABLE, Topic
 from tests.documents.tables import PAGE, TABLES, filled, named
+from tests.documents.written import WRITTEN
 
 ROOT = Path(__file__).parents[3]
 CONTRACT = ROOT / "docs" / "contract.md"
@@ -14,7 +17,8 @@ def row(topic: Topic) -> str:
     direction = topic.direction.replace("_", " ")
     retained = "yes" if topic.retained else "no"
     keys = ", ".join(topic.model.model_fields)
-    return f"| {topic.family}/{owner}/{topic.kind} | {direction} | {topic.qos} | {retained} | {keys} |"
+    qos = f"{topic.qos}" if topic.repeat_qos is None else f"{topic.qos}, repeated with {topic.repeat_qos}"
+    return f"| {topic.family}/{owner}/{topic.kind} | {direction} | {qos} | {retained} | {keys} |"
 
 
 def test_the_documented_topics_are_those_of_the_table() -> None:
@@ -58,3 +62,8 @@ def test_the_clients_for_app_developers_fit_on_a_page() -> None:
 def test_each_close_code_that_app_developers_read_of_is_one() -> None:
     codes = set(re.findall(r"\b4\d{3}\b", PAGE.read_text(encoding="utf-8")))
     assert codes == {str(int(code)) for code in CloseCode if code >= CloseCode.DRAIN} | {"4999"}
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
+def test_a_file_that_is_made_from_the_code_is_as_the_code_says(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == WRITTEN[path](), "write it anew with `python -m tests.documents`"

@@ -19,9 +19,9 @@ from contract.messages import (
     Outcome,
     OutcomeStatus,
     Wake,
-    check_uid,
     encode_outcome,
 )
+from contract.names import check_uid
 from contract.topics import TABLE
 
 MODELS = [topic.model for topic in TABLE]

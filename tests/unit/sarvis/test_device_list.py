@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import SettingsError
-from sarvis.device_cli import _check
+from sarvis.device_changes import _check
 from sarvis.device_list import Wanted, read
 
 
@@ -43,12 +43,12 @@ def test_columns_come_in_any_order(tmp_path: Path) -> None:
         ("", "the first line has no column id.*for example"),
         ("jetson-1\njetson-2\n", "the first line has no column id"),
         ("id,user\na,b\n", "the first line has the column 'user'"),
-        ("id\n", "names no device"),
+        ("id\n", "has no device"),
         ("id,uid\nok,alice\nj 2,bob\n", "line 3: ID 'j 2' must be"),
         ("id,uid\nok,a/b\n", "line 2: --uid"),
         ("id,logout_url\nok,ftp://x\n", "line 2: write --logout-url"),
         ("id\nlegacy-http\n", "line 2: ID legacy-http is reserved"),
-        ("id\none\ntwo\none\n", "line 4: one stands in it twice"),
+        ("id\none\ntwo\none\n", "line 4: one occurs twice"),
         ("id,uid\none,alice,more\n", "line 2: it has more fields"),
         ('id\n"one\n', "list.csv, line "),
         (b"id\n\xff\xfe\n", "no|not a text file in UTF-8"),

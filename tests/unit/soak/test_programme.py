@@ -5,9 +5,11 @@ import io
 import numpy as np
 import pytest
 
-from edge_node.wakeword.detector import FRAME_SAMPLES
-from tests.soak import wire
-from tests.soak.programme import MINUTE, Mishap, Programme, Samples, Voices, frames
+from edge_node.audio.format import FRAME_SAMPLES
+from tools.soak import wire
+from tools.soak.programme import MINUTE, Mishap, Programme, Samples, Voices, frames
+
+pytestmark = pytest.mark.slow
 
 CLIP = np.sin(np.arange(8000) / 5).astype(np.float32)
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from edge_node.gate import Trigger
-from tests.soak.verdict import judge
+from edge_node.wakeword.gate import Trigger
+from tools.soak.verdict import judge
 
 WAKES = [{"id": "a", "at_s": 4.08, "score": 0.9}, {"id": "b", "at_s": 9.2, "score": 0.71}]
 TWINS = [Trigger(4.0800001, 0.90000001), Trigger(9.2, 0.71)]
@@ -30,7 +30,7 @@ def test_an_event_too_few_too_many_or_another_is_wrong() -> None:
         assert ["events differ" in words for words in wrong(expected=expected)] == [True]
 
 
-def test_a_wake_that_nobody_answered_is_wrong() -> None:
+def test_a_wake_without_an_outcome_is_a_fault() -> None:
     assert wrong(fates={"a": "acked", "b": "sent"}) == ["wakes that no app answered: {'sent': 1}"]
     assert wrong(fates={"a": "acked"}) == ["wakes that no app answered: {'none': 1}"]
 

@@ -3,7 +3,7 @@ import socket
 from tests.support.ports import BEYOND, FIRST, HOST, SHARES, Ports
 
 
-def test_no_two_workers_are_given_the_same_port_and_one_is_given_a_port_twice_only_after_all_others() -> None:
+def test_two_workers_never_get_the_same_port_and_ports_repeat_only_after_all_others() -> None:
     workers = [Ports(f"gw{number}") for number in range(SHARES)]
     given = [{ports.free() for _ in range(100)} for ports in workers]
     assert [len(ports) for ports in given] == [100] * SHARES
@@ -11,7 +11,7 @@ def test_no_two_workers_are_given_the_same_port_and_one_is_given_a_port_twice_on
     assert all(FIRST <= port < BEYOND for ports in given for port in ports)
 
 
-def test_a_port_that_somebody_has_is_not_given() -> None:
+def test_a_port_in_use_is_not_given() -> None:
     taken = Ports("gw0").free()
     ports = Ports("gw0")
     with socket.create_server((HOST, taken)):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.wheels.closure import Closure, Machine, oldest_glibc, pins, roots
+from tools.wheels.__main__ import versions
+from tools.wheels.closure import Closure, Machine, oldest_glibc, pins, roots
 
 ROOT = Path(__file__).parents[3]
 JETSON = Machine("3.11", 35)
@@ -57,9 +58,13 @@ def test_what_has_no_wheel_is_named_and_the_rest_is_found_all_the_same() -> None
     assert closure(Shelf(a=["e", "b"], b=[]), "a")["e"] is None
 
 
-def test_every_dependency_of_the_edge_has_a_version_on_both_pythons() -> None:
+def test_wheels_are_looked_for_on_each_declared_python_and_the_next() -> None:
+    assert versions() == ["3.11", "3.12", "3.13", "3.14"]
+
+
+def test_every_dependency_of_the_edge_has_a_version_on_each_python() -> None:
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    for python in ("3.11", "3.12"):
+    for python in versions():
         machine = Machine(python, 35)
         found = roots(ROOT / "pyproject.toml", machine, "edge")
         assert {"onnxruntime", "fastapi"} <= {one.name for one in found}

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { connectionOf, minutesLeft, noticesOf, ringOf, screenOf } from "../../../../app_sim/web/core/showing.js";
+import { connectionOf, minutesLeft, noticesOf, ringOf, screenOf, tokenEnd } from "../../../../app_sim/web/core/showing.js";
 import { Wishes } from "../../../../app_sim/web/core/wishes.js";
 import { wordsOf } from "../../../../app_sim/web/words.js";
 
@@ -46,6 +46,14 @@ test("the time that is left is told where there is something to be logged out of
   assert.equal(minutesLeft({ sessions: [{}], leaves_at: 1 }, 100), 0);
   assert.equal(minutesLeft({ sessions: [], leaves_at: 3_600_000 }, 1), null);
   assert.equal(minutesLeft({ sessions: [{}], leaves_at: null }, 1), null);
+});
+
+test("the end of a token is told from thirty days before", () => {
+  const days = (count) => count * 24 * 3_600_000;
+  assert.equal(tokenEnd({ token_ends_at: days(31) }, days(1)), days(31));
+  assert.equal(tokenEnd({ token_ends_at: days(31) }, days(1) - 1), null);
+  assert.equal(tokenEnd({ token_ends_at: days(31) }, days(32)), days(31), "one that has ended is told, too");
+  assert.equal(tokenEnd({ token_ends_at: null }, days(1)), null);
 });
 
 test("what a call can do is told as it is", () => {

@@ -4,9 +4,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge_node.wakeword.detector import SAMPLE_RATE_HZ
-from edge_node.wakeword.training import acoustics
-from edge_node.wakeword.training.engines.seam import Sound
+from edge_node.audio.format import SAMPLE_RATE_HZ
+from edge_node.training import acoustics
+from edge_node.training.engines.seam import Sound
+
+pytestmark = pytest.mark.slow
 
 Change = Callable[[Sound, np.random.Generator], Sound]
 Make = Callable[[int, np.random.Generator], Sound]

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from edge_node.wakeword.training.calibrate import FALSE_ACCEPTS_PER_HOUR, folds, thresholds, thresholds_from_others
-from edge_node.wakeword.training.judge import Hour
+from edge_node.training.calibrate import FALSE_ACCEPTS_PER_HOUR, folds, thresholds, thresholds_from_others
+from edge_node.training.judge import Hour
+
+pytestmark = pytest.mark.slow
 
 FRAMES_PER_HOUR = 45_000
 

@@ -6,15 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edge_node.training import enrolled_report, voices
+from edge_node.training.candidates import Candidates, joined
+from edge_node.training.enrolled import EQUAL, OWN, Change, Enrolled, Row, Trial, change_of, equal, row
+from edge_node.training.grounding import hidden_layers
+from edge_node.training.labels import Labels
+from edge_node.training.users import person, users
+from edge_node.training.vocabulary import load_word
 from edge_node.wakeword.grounds import BEST_FRAMES, Grounds
 from edge_node.wakeword.native import shipped_model_path
-from edge_node.wakeword.training import enrolled_report, voices
-from edge_node.wakeword.training.candidates import Candidates, joined
-from edge_node.wakeword.training.enrolled import EQUAL, OWN, Change, Enrolled, Row, Trial, change_of, equal, row
-from edge_node.wakeword.training.grounding import hidden_layers
-from edge_node.wakeword.training.labels import Labels
-from edge_node.wakeword.training.users import person, users
-from edge_node.wakeword.training.vocabulary import load_word
+
+pytestmark = pytest.mark.slow
 
 SOME = Candidates(
     3,
@@ -83,7 +85,7 @@ def test_the_grounds_that_are_shipped_are_of_the_last_hidden_layers_of_the_model
     assert grounds.layers == hidden_layers(shipped_model_path())
 
 
-def test_who_teaches_the_grounds_is_nobody_who_is_measured_and_each_says_the_word_and_near_misses() -> None:
+def test_voices_that_teach_the_grounds_are_not_measured_and_say_word_and_near_misses() -> None:
     clips = users(load_word("싸비스"))
     people = {person(clip) for clip in clips}
     held_out = {f"kokoro:{name}" for name in (*voices.KOKORO["dev"], *voices.KOKORO["test"])}

@@ -1,39 +1,50 @@
+# ruff: noqa: RUF001 letters of other alphabets are what it is about
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from contract.errors import SettingsError
-from edge_node.wakeword import cli
-from edge_node.wakeword.native import ADVICE, Head, shipped_model_path
-from edge_node.wakeword.training import compare as comparing
-from edge_node.wakeword.training import lessons, report
-from edge_node.wakeword.training.evaluate import Figures, evaluate
-from edge_node.wakeword.training.graph import annotate
-from edge_node.wakeword.training.hearing import Hearing
-from edge_node.wakeword.training.intervals import Rate, Share
-from edge_node.wakeword.training.measure import CLEAN
-from edge_node.wakeword.training.plan import Clip
-from edge_node.wakeword.training.second import export, with_second
-from edge_node.wakeword.training.sources import MEASURED
-from tests.unit.edge_node.training.test_compare import HARD, OTHER, hour, scenes
-from tests.unit.edge_node.training.test_second import network
+from edge_node import wakeword_cli as cli
+from edge_node.training import brief, curve, lessons, report
+from edge_node.training import compare as comparing
+from edge_node.training.engines.seam import Line
+from edge_node.training.evaluate import Figures, evaluate
+from edge_node.training.graph import annotate
+from edge_node.training.hearing import Hearing
+from edge_node.training.intervals import Rate, Share
+from edge_node.training.measure import CLEAN, CONDITIONS, Condition
+from edge_node.training.plan import Clip
+from edge_node.training.second import export, with_second
+from edge_node.training.sources import MEASURED
+from edge_node.wakeword.native import ADVICE, Head
+from tests.support.models import first_stage
+from tests.unit.edge_node.training.test_compare import HARD, OTHER, clip, hour, scenes
+from tests.unit.edge_node.training.test_second import member
+
+pytestmark = pytest.mark.slow
 
 
 def hearing(word: float) -> Hearing:
     words = {("kokoro", CLEAN): scenes([word, 0.95]), ("open_jtalk", CLEAN): scenes([0.6])}
     nears = {("kokoro", CLEAN): scenes([0.8, 0.4, 0.1])}
     package = hour([0.6, 0.9])
-    return Hearing(2, words, nears, {"kokoro": [HARD, OTHER, OTHER]}, [type(package)(MEASURED[0].name, package.scores)])
+    hours = [type(package)(MEASURED[0].name, package.scores)]
+    said = {
+        "kokoro": [clip("싸비스", "word", "word")] * 2,
+        "open_jtalk": [clip("싸비스", "word", "word", "open_jtalk")],
+    }
+    return Hearing(2, words, nears, {"kokoro": [HARD, OTHER, OTHER]}, hours, said)
 
 
 @pytest.fixture
 def plain(tmp_path: Path) -> Path:
     """A head alone, to be used at 0.5."""
-    path = tmp_path / "plain.onnx"
-    path.write_bytes(shipped_model_path().read_bytes())
+    path = first_stage(tmp_path / "plain.onnx")
     advice = {"thresholds": {"lenient": 0.3, "normal": 0.5, "strict": 0.7}, "patience": 2}
     annotate(path, {ADVICE: json.dumps(advice)})
     return path
@@ -44,7 +55,7 @@ def model(plain: Path) -> Path:
     """The same with a second stage."""
     path = plain.with_name("both.onnx")
     path.write_bytes(plain.read_bytes())
-    export(network(5), path.with_name("second.onnx"), {})
+    export([member(5)], path.with_name("second.onnx"), {})
     with_second(path, path.with_name("second.onnx"), 0.3)
     return path
 
@@ -70,9 +81,11 @@ def test_figures_are_of_the_model_as_it_ships(model: Path, plain: Path) -> None:
     assert missed_clean(both) == Share(0, 2)
     assert both.beside is not None
     assert [row.model for row in both.beside.rows[:2]] == ["this model", "this model, head alone"]
+    assert [(both.curve[at].missed_clean, both.curve_alone[at].missed_clean) for at in (0, 30)] == [(0, 0), (0, 0.5)]
+    assert both.false_accepts_alone == {"lenient": Rate(2, 1.0), "normal": Rate(2, 1.0), "strict": Rate(1, 1.0)}
     alone = evaluate(plain, [], model.parent)
     assert missed_clean(alone) == Share(1, 2)
-    assert alone.beside is None
+    assert (alone.beside, alone.curve_alone, alone.false_accepts_alone) == (None, [], {})
 
 
 def test_figures_stay_those_of_the_model_when_it_is_compared_with_others(model: Path, plain: Path) -> None:
@@ -99,6 +112,7 @@ def test_near_misses_false_accepts_and_the_curve_are_counted(model: Path) -> Non
         (HARD.written, "vowel"): Share(1, 1),
         (OTHER.written, "other"): Share(0, 2),
     }
+    assert found.taken_as_korean["normal"] == Share(1, 1)
     assert [(row.package, row.rates["normal"]) for row in found.heard] == [(MEASURED[0].name, Rate(2, 1.0))]
     point = min(found.curve, key=lambda point: abs(point.threshold - 0.7))
     assert 0.6 < point.threshold < 0.8
@@ -107,12 +121,13 @@ def test_near_misses_false_accepts_and_the_curve_are_counted(model: Path) -> Non
 
 
 def test_the_command_compares_with_files(monkeypatch: pytest.MonkeyPatch, model: Path, plain: Path) -> None:
-    def no_clips(*_: object, splits: tuple[str, ...]) -> list[Clip]:
-        assert splits == ("test",)
+    def no_clips(*_: object, splits: tuple[str, ...], only: object) -> list[Clip]:
+        assert (splits, only) == (("test",), list)
         return []
 
     monkeypatch.setattr(lessons, "clips_of", no_clips)
-    monkeypatch.setattr(report, "draw", lambda *_: None)
+    monkeypatch.setattr(curve, "draw", lambda *_: None)
+    monkeypatch.setattr(cli, "shipped_model_path", lambda: plain)
     arguments = ["evaluate", "--cache", str(model.parent)]
     unaccompanied = CliRunner().invoke(cli.app, arguments)
     assert unaccompanied.exit_code == 0, unaccompanied.output
@@ -129,6 +144,49 @@ def test_the_command_compares_with_files(monkeypatch: pytest.MonkeyPatch, model:
     assert "nothing.onnx: cannot be read" in refused.output
 
 
+def test_the_brief_command_hears_words_in_fewer_conditions(
+    monkeypatch: pytest.MonkeyPatch, model: Path, plain: Path
+) -> None:
+    asked: list[Sequence[Condition]] = []
+    chosen: list[object] = []
+
+    def hear(_head: Head, _clips: object, _cache: object, conditions: Sequence[Condition]) -> Hearing:
+        asked.append(conditions)
+        return hearing(0.9)
+
+    monkeypatch.setattr(comparing, "hear", hear)
+
+    def no_clips(*_: object, only: object, **__: object) -> list[Clip]:
+        chosen.append(only)
+        return []
+
+    monkeypatch.setattr(lessons, "clips_of", no_clips)
+    monkeypatch.setattr(curve, "draw", lambda *_: None)
+    for more in ([], ["--brief"]):
+        arguments = ["evaluate", "--cache", str(model.parent), "--model", str(plain), *more]
+        assert CliRunner().invoke(cli.app, arguments).exit_code == 0
+    assert asked == [CONDITIONS, brief.CONDITIONS]
+    assert chosen == [list, brief.some]
+
+
+def test_the_brief_command_hears_the_first_clips_of_each_engine_and_group_by_name() -> None:
+    words = [clip(f"{number:03}", "word", "word") for number in range(130)]
+    nears = [clip(f"{number:03}", "near", group) for group in ("vowel", "sound") for number in range(30)]
+    other = [clip("000", "word", "word", "espeak")]
+    found = brief.some([*reversed(words), *nears, *other])
+    assert sorted(found, key=repr) == sorted([*words[:60], *nears[:8], *nears[30:38], *other], key=repr)
+
+
+def test_the_curve_is_drawn_beside_that_of_the_head_alone(model: Path) -> None:
+    found = evaluate(model, [], model.parent)
+    pictures = [model.with_name("one.png"), model.with_name("both.png")]
+    for picture, alone in zip(pictures, ([], found.curve_alone), strict=True):
+        curve.draw(found.curve, found.thresholds, picture, alone)
+    one, both = (picture.read_bytes() for picture in pictures)
+    assert one.startswith(b"\x89PNG")
+    assert one != both
+
+
 def test_what_the_card_says_is_told_and_a_card_of_another_model_is_refused(model: Path) -> None:
     rate = {"events": 3, "hours": 2.0}
     card = {"sha256": hashlib.sha256(model.read_bytes()).hexdigest(), "crossed": {"one": {"normal": rate}}}
@@ -139,3 +197,21 @@ def test_what_the_card_says_is_told_and_a_card_of_another_model_is_refused(model
     model.with_suffix(".json").write_text(json.dumps(card | {"sha256": "0" * 64}), encoding="utf-8")
     with pytest.raises(SettingsError, match=r"both\.json is the card of another model"):
         evaluate(model, [], model.parent)
+
+
+def test_a_near_miss_said_with_a_vowel_between_the_two_is_counted_apart(
+    monkeypatch: pytest.MonkeyPatch, plain: Path
+) -> None:
+    between = replace(HARD, name="between", line=Line("voice", "sˈʌbisɯ."))
+    other_engine = replace(HARD, name="other engine", engine="espeak")
+
+    def hear(*_: object) -> Hearing:
+        clips = [HARD, between, between, OTHER]
+        nears = {("kokoro", CLEAN): scenes([0.8, 0.9, 0.9, 0.9]), ("espeak", CLEAN): scenes([0.9])}
+        return replace(hearing(0.9), nears=nears, near_clips={"kokoro": clips, "espeak": [other_engine]})
+
+    monkeypatch.setattr(comparing, "hear", hear)
+    found = evaluate(plain, [], plain.parent)
+    assert found.taken_as_korean == {"lenient": Share(1, 1), "normal": Share(1, 1), "strict": Share(1, 1)}
+    row = next(line for line in report.markdown(found, "curve.png").splitlines() if "as Korean has them" in line)
+    assert row.count("100.0% (1/1;") == 3

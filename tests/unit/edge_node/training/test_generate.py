@@ -7,15 +7,16 @@ import pytest
 import soundfile
 
 from contract.errors import SettingsError
-from edge_node.wakeword.detector import SAMPLE_RATE_HZ
-from edge_node.wakeword.training import generate as module
-from edge_node.wakeword.training.engines.seam import CannotSayError, Line, Sound, Speak
-from edge_node.wakeword.training.generate import clip_path, generate
-from edge_node.wakeword.training.plan import Clip
-from edge_node.wakeword.training.voices import Engine
+from edge_node.audio.format import SAMPLE_RATE_HZ
+from edge_node.training import generate as module
+from edge_node.training.engines.seam import CannotSayError, Line, Sound, Speak
+from edge_node.training.generate import clip_path, generate
+from edge_node.training.plan import Clip
+from edge_node.training.voices import Engine
+from tests.support.programs import needs
 
 # The processes that speak are forked from one that may have run JAX; they run none.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+pytestmark = [pytest.mark.filterwarnings("ignore:.*fork"), pytest.mark.slow]
 
 
 def clip(say: str, voice: str = "ko") -> Clip:
@@ -141,6 +142,7 @@ def test_nothing_to_say_needs_no_engine(studio: Studio) -> None:
     assert studio.said() == Counter()
 
 
+@needs("espeak-ng")
 def test_espeak_itself_says_the_word(tmp_path: Path) -> None:
     word, unable = clip("싸비스"), clip("싸비스", "nobody")
     assert generate([word, unable], tmp_path, tmp_path, 1) == [word]

@@ -8,9 +8,11 @@ import numpy.typing as npt
 import onnx
 import pytest
 
+from edge_node.training.graph import kept
+from edge_node.training.heads import Architecture, Member, Scale, export, fresh, logits
 from edge_node.wakeword.native import ADVICE, Advice, Head
-from edge_node.wakeword.training.graph import kept
-from edge_node.wakeword.training.heads import Architecture, Member, Scale, export, fresh, logits
+
+pytestmark = pytest.mark.slow
 
 ARCHITECTURES: tuple[Architecture, ...] = ("dense", "conv")
 # Compiled as a whole, which takes less time than its parts.

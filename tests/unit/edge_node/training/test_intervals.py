@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.wakeword.training.intervals import Rate, Share
+from edge_node.training.intervals import Rate, Share
+
+pytestmark = pytest.mark.slow
 
 
 def at_most(hits: int, tries: int, share: float) -> float:

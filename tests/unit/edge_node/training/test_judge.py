@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.gate import Gate, GateSettings
-from edge_node.wakeword.detector import FRAME_S
+from edge_node.audio.format import FRAME_S
+from edge_node.training.judge import Hour, Scores, false_accepts, fires, reached, scores_of
+from edge_node.wakeword.gate import Gate, GateSettings
 from edge_node.wakeword.native import Head
-from edge_node.wakeword.training.judge import Hour, Scores, false_accepts, fires, reached, scores_of
+
+pytestmark = pytest.mark.slow
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.972, 1.0)
 MARKS = sorted({round(mark, 6) for threshold in THRESHOLDS for mark in (threshold, threshold / 2)} | {0.0, 0.9})
@@ -122,7 +124,7 @@ def test_false_accepts_are_counted_over_all_packages_each_a_stream_of_its_own() 
 def test_scores_of_embeddings_begin_with_the_25th_frame() -> None:
     embedded = np.random.default_rng(1).normal(0.0, 10.0, (30, 96)).astype(np.float32)
     embedded[:9] = np.nan
-    head = Head()
+    head = Head(second_stage=False)
     found = scores_of(embedded, head)
     assert np.isnan(found).tolist() == [True] * 24 + [False] * 6
     assert found[29] == np.float32(head.score(embedded[14:30]))

@@ -5,18 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from edge_node.wakeword.enrolment import Ear, Mind
+from edge_node.enrollment.learn import Ear, Mind
+from edge_node.training.candidates import Candidates
+from edge_node.training.engines.seam import Line
+from edge_node.training.hearing import NEAR_CONDITIONS
+from edge_node.training.homes import CONDITIONS, Home
+from edge_node.training.labels import COUNTS, HOWS, Labels, measure_labels
+from edge_node.training.measure import CLEAN, ROOM
+from edge_node.training.plan import Clip, clip_of
 from edge_node.wakeword.grounds import Grounds
 from edge_node.wakeword.impression import Impression
 from edge_node.wakeword.native import Head, shipped_model_path
-from edge_node.wakeword.training.candidates import Candidates
-from edge_node.wakeword.training.engines.seam import Line
-from edge_node.wakeword.training.hearing import NEAR_CONDITIONS
-from edge_node.wakeword.training.homes import CONDITIONS, Home
-from edge_node.wakeword.training.labels import COUNTS, HOWS, Labels, measure_labels
-from edge_node.wakeword.training.measure import CLEAN, ROOM
-from edge_node.wakeword.training.plan import Clip, clip_of
 from edge_node.wakeword.verifier import Insight
+
+pytestmark = pytest.mark.slow
 
 PLAIN, OWN, TAKEN = (3.0, 0.0), (3.0, -2.0), (2.4, 2.0)
 """Where the word is on average, where this voice says it, where a near-miss is that is taken for it."""

@@ -1,10 +1,13 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from edge_node.wakeword.training import learned
-from edge_node.wakeword.training.heads import Member
+from edge_node.training import learned
+from edge_node.training.heads import Member
 from tests.unit.edge_node.training.test_heads import member
+
+pytestmark = pytest.mark.slow
 
 
 def test_what_was_learned_is_not_learned_again_unless_something_else_was_told(tmp_path: Path) -> None:

@@ -6,13 +6,15 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from edge_node.wakeword import twin
-from edge_node.wakeword.training import measure
-from edge_node.wakeword.training.engines.seam import Line
-from edge_node.wakeword.training.features import Job
-from edge_node.wakeword.training.measure import ROOM, SCENE_FRAMES, heard, heard_rows
-from edge_node.wakeword.training.plan import Clip
-from edge_node.wakeword.training.sources import MEASURED
+from edge_node.training import measure
+from edge_node.training.engines.seam import Line
+from edge_node.training.features import Job
+from edge_node.training.measure import CLEAN, CONDITIONS, ROOM, SCENE_FRAMES, Condition, heard
+from edge_node.training.plan import Clip
+from edge_node.training.sources import MEASURED
+from edge_node.wakeword import batch as twin
+
+pytestmark = pytest.mark.slow
 
 Samples = npt.NDArray[np.int16]
 CLIPS = [Clip(name, "espeak", "test", "word", "싸비스", "word", Line("ko", name)) for name in ("one", "two", "three")]
@@ -23,27 +25,19 @@ def scene(clip: Clip, *_: object) -> Samples:
     return chance.integers(-2000, 2000, SCENE_FRAMES * 1280).astype(np.int16)
 
 
-def test_rows_of_scenes_are_those_that_their_embeddings_are_of_and_are_computed_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_embeddings_of_scenes_are_computed_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(measure, "as_heard", scene)
-    rows, embedded = heard_rows(CLIPS, ROOM, tmp_path), heard(CLIPS, ROOM, tmp_path)
-    assert rows.shape == (3, SCENE_FRAMES, 8, 32)
+    embedded = heard(CLIPS, ROOM, tmp_path)
     assert embedded.shape == (3, SCENE_FRAMES, 96)
-    assert rows.dtype == embedded.dtype == np.float32
+    assert embedded.dtype == np.float32
     samples = np.concatenate([scene(clip) for clip in CLIPS])
-    np.testing.assert_array_equal(rows.reshape(-1, 8, 32), twin.mel_rows(samples))
-    np.testing.assert_array_equal(embedded.reshape(-1, 96), twin.embeddings_of(rows.reshape(-1, 8, 32)))
-
-    files = {path.stem for path in (tmp_path / "measured" / f"scenes-{measure.RECIPE}").iterdir()}
-    assert len(files) == 2
-    assert {f"{min(files, key=len)}-rows", min(files, key=len)} == files
+    np.testing.assert_array_equal(embedded.reshape(-1, 96), twin.embeddings(samples))
+    assert len(list((tmp_path / "measured" / f"scenes-{measure.RECIPE}").iterdir())) == 1
     monkeypatch.delattr(measure, "as_heard")
-    np.testing.assert_array_equal(heard_rows(CLIPS, ROOM, tmp_path), rows)
     np.testing.assert_array_equal(heard(CLIPS, ROOM, tmp_path), embedded)
 
 
-def test_rows_of_recordings_are_read_from_the_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_embeddings_of_recordings_are_read_from_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def make(jobs: Sequence[Job], cache: Path, what: str) -> None:
         assert what
         for work, path, arguments in jobs:
@@ -54,11 +48,15 @@ def test_rows_of_recordings_are_read_from_the_disk(monkeypatch: pytest.MonkeyPat
     (tmp_path / "recordings").mkdir()
     soundfile.write(tmp_path / "recordings" / f"{MEASURED[0].name}.flac", samples, 16_000)
     monkeypatch.setattr(measure, "make_in_parallel", make)
-    rows = measure.measured_rows(tmp_path, MEASURED[:1])
     embedded = measure.measured_recordings(tmp_path, MEASURED[:1])
-    assert list(rows) == list(embedded) == [MEASURED[0].name]
-    found = rows[MEASURED[0].name]
-    assert isinstance(found, np.memmap)
-    np.testing.assert_array_equal(found, twin.mel_rows(samples))
+    assert list(embedded) == [MEASURED[0].name]
     np.testing.assert_array_equal(embedded[MEASURED[0].name], twin.embeddings(samples))
-    assert (tmp_path / "measured" / "rows" / f"{MEASURED[0].name}.npy").exists()
+    assert (tmp_path / "measured" / "recordings" / f"{MEASURED[0].name}.npy").exists()
+
+
+def test_recordings_with_the_noise_of_some_conditions_are_named() -> None:
+    assert measure.noises("dev", (CLEAN, ROOM)) == ()
+    assert [source.name for source in measure.noises("dev", (ROOM, Condition("home", 10)))] == ["unknown-horizons"]
+    for split, kinds in measure._NOISES.items():
+        wanted = {name for names in kinds.values() for name in names}
+        assert {source.name for source in measure.noises(split, CONDITIONS)} == wanted

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.errors import SettingsError
-from edge_node.wakeword.training.phonemes import STRESS, arpabet, from_espeak, kana, korean, latin, tidy, vary
-from edge_node.wakeword.training.vocabulary import load_word
+from edge_node.training.phonemes import STRESS, arpabet, from_espeak, kana, korean, latin, tidy, vary
+from edge_node.training.vocabulary import load_word
+from tests.support.programs import needs
+
+pytestmark = pytest.mark.slow
 
 WORD = "sˈabisɯ"
 PRONUNCIATIONS = [WORD, *(miss.ipa for miss in load_word("싸비스").near)]
@@ -166,18 +169,21 @@ def test_katakana_is_nothing_but_katakana(ipa: str) -> None:
     assert written is None or re.fullmatch("[ァ-ヶー]*", written)
 
 
+@needs("espeak-ng")
 def test_espeak_says_korean_and_english_in_tidy_letters() -> None:
     assert korean("싸비스") == from_espeak("싸비스", "ko")
     assert re.fullmatch("sˈ[aɐ]bisˌ?ɯ", korean("싸비스"))
     assert re.fullmatch("ʤˈɑːɹvɪs", from_espeak("Jarvis", "en-us"))
 
 
+@needs("espeak-ng")
 def test_several_lines_of_espeak_become_one_with_spaces() -> None:
     said = from_espeak("One. Two.", "en-us")
     assert "\n" not in said
     assert len(said.split(" ")) == 2
 
 
+@needs("espeak-ng")
 def test_an_unknown_voice_of_espeak_is_refused_by_name() -> None:
     with pytest.raises(SettingsError, match="nobody") as refused:
         from_espeak("안녕", "nobody")
@@ -188,3 +194,14 @@ def test_without_espeak_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SettingsError, match="apt-get install espeak-ng"):
         from_espeak("nobody ever said this", "en-us")
+
+
+def test_vowels_between_a_and_eo_are_said_only_loosely() -> None:
+    said = {vary("sˈʌbisɯ", random.Random(seed)) for seed in SEEDS}  # noqa: S311 no secret
+    assert not {letter for one in said for letter in one} & set("ʌəɐ")
+    assert {letter for one in said for letter in one} >= set("ɔo")
+    loosely = {vary("sˈʌbisɯ", random.Random(seed), loosely=True) for seed in SEEDS}  # noqa: S311 no secret
+    assert {letter for one in loosely for letter in one} >= set("ʌəɔo")
+    words = {vary(WORD, random.Random(seed)) for seed in SEEDS}  # noqa: S311 no secret
+    assert not {letter for one in words for letter in one} & set("ɐʌə")
+    assert "ɐ" in {letter for seed in SEEDS for letter in vary(WORD, random.Random(seed), loosely=True)}  # noqa: S311

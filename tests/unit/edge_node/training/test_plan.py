@@ -4,25 +4,20 @@ from typing import get_args
 
 import pytest
 
-from edge_node.wakeword.training.engines import kokoro
-from edge_node.wakeword.training.plan import COUNTS, Clip, plan
-from edge_node.wakeword.training.vocabulary import Word, load_word
-from edge_node.wakeword.training.voices import (
-    ESPEAK_VARIANTS,
-    FESTIVAL,
-    FLITE,
-    KEPT_OUT,
-    KOKORO,
-    LEFT_OUT,
-    OPEN_JTALK,
-    Engine,
-)
+from edge_node.training.engines import kokoro
+from edge_node.training.plan import COUNTS, Clip, plan
+from edge_node.training.vocabulary import Word, load_word
+from edge_node.training.voices import ESPEAK_VARIANTS, FESTIVAL, FLITE, KEPT_OUT, KOKORO, LEFT_OUT, OPEN_JTALK, Engine
+from tests.support.programs import need
+
+pytestmark = pytest.mark.slow
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
 @pytest.fixture(scope="module")
 def word() -> Word:
+    need("espeak-ng")  # which says how sentences sound
     return load_word("싸비스")
 
 
@@ -33,6 +28,7 @@ def clips(word: Word) -> list[Clip]:
 
 @pytest.fixture(scope="module")
 def made_up() -> list[Clip]:
+    need("espeak-ng")
     return plan(load_word("자비스"), 0.2)
 
 
@@ -60,11 +56,11 @@ def said_as_the_word(clips: list[Clip], engine: Engine) -> Counter[str]:
     return Counter(clip.written for clip in near if as_heard(clip) in words)
 
 
-def test_nobody_who_is_kept_out_or_left_out_speaks(clips: list[Clip]) -> None:
+def test_excluded_voices_do_not_speak(clips: list[Clip]) -> None:
     assert [clip for clip in clips if any(name in clip.line.voice for name in KEPT_OUT | LEFT_OUT)] == []
 
 
-def test_nobody_speaks_in_two_splits(clips: list[Clip]) -> None:
+def test_no_voice_speaks_in_two_splits(clips: list[Clip]) -> None:
     splits: dict[tuple[str, str], set[str]] = {}
     for clip in clips:
         for speaker in speakers(clip):

@@ -1,10 +1,15 @@
 import json
 from dataclasses import replace
 
-from edge_node.wakeword.training.compare import Compared, Comparison, Cost
-from edge_node.wakeword.training.evaluate import Figures
-from edge_node.wakeword.training.intervals import Rate, Share
-from edge_node.wakeword.training.report import as_json, markdown
+import pytest
+
+from edge_node.training.by_voice import Change
+from edge_node.training.compare import Compared, Comparison, Cost
+from edge_node.training.evaluate import Figures
+from edge_node.training.intervals import Rate, Share
+from edge_node.training.report import as_json, markdown
+
+pytestmark = pytest.mark.slow
 
 
 def compared(model: str, at: float, hits: int) -> Compared:
@@ -30,6 +35,7 @@ def figures(beside: Comparison | None) -> Figures:
         thresholds={"lenient": 0.3, "normal": 0.5, "strict": 0.7},
         missed=[],
         taken=[],
+        taken_as_korean=dict.fromkeys(("lenient", "normal", "strict"), Share(1, 4)),
         heard=[],
         crossed={},
         card={},
@@ -40,7 +46,7 @@ def figures(beside: Comparison | None) -> Figures:
 
 COMPARISON = Comparison(
     [compared("this model", 0.05, 5), compared("dense", 0.05, 6), compared("this model", 0.1, 7)],
-    [Cost("dense", 0.0416), Cost("this model", 0.0312, 0.25, Share(21, 1000))],
+    [Cost("dense", 0.0416), Cost("this model", 0.0312, 0.25, Share(21, 1000), Share(4, 100))],
 )
 
 
@@ -57,7 +63,7 @@ def test_what_was_tried_has_a_table_of_its_own() -> None:
     found = table(text)
     assert list(found) == ["this model, 5 %", "dense, 5 %", "this model, 10 %"]
     for row, hits in zip(found.values(), (5, 6, 7), strict=True):
-        assert list(row.items())[:-3] == [
+        assert list(row.items())[:-4] == [
             ("missed, room (Kokoro)", str(Share(hits, 102))),
             ("missed, noise at 10 dB (Kokoro)", str(Share(hits, 103))),
             ("missed, clean (espeak-ng, held-out variants)", str(Share(hits, 104))),
@@ -70,14 +76,15 @@ def test_what_was_tried_has_a_table_of_its_own() -> None:
         ("CPU of the head, ms a frame", "0.031"),
         ("CPU of the second stage, ms a candidate", "0.250"),
         ("frames that are candidates", "2.10%"),
+        ("CPU of the second stage, s an hour of speech", "0.5"),  # 0.00025 s x 0.04 x 45,000
     ]
-    assert list(found["this model, 5 %"].items())[-3:] == mine
-    assert list(found["this model, 10 %"].items())[-3:] == mine
+    assert list(found["this model, 5 %"].items())[-4:] == mine
+    assert list(found["this model, 10 %"].items())[-4:] == mine
 
 
 def test_cells_of_a_second_stage_are_empty_without_one() -> None:
     row = table(markdown(figures(COMPARISON), "curve.png").partition("#### What was tried")[2])["dense, 5 %"]
-    assert list(row.values())[-3:] == ["0.042", "", ""]
+    assert list(row.values())[-4:] == ["0.042", "", "", ""]
 
 
 def test_json_holds_the_comparison_in_counts() -> None:
@@ -86,8 +93,14 @@ def test_json_holds_the_comparison_in_counts() -> None:
     assert found["rows"][1]["missed_clean"] == {"hits": 6, "tries": 101}
     assert found["rows"][1]["missed_engines"]["open_jtalk"] == {"hits": 6, "tries": 105}
     assert found["costs"] == [
-        {"name": "dense", "head_ms": 0.0416, "second_ms": None, "candidates": None},
-        {"name": "this model", "head_ms": 0.0312, "second_ms": 0.25, "candidates": {"hits": 21, "tries": 1000}},
+        {"name": "dense", "head_ms": 0.0416, "second_ms": None, "candidates": None, "in_talk": None},
+        {
+            "name": "this model",
+            "head_ms": 0.0312,
+            "second_ms": 0.25,
+            "candidates": {"hits": 21, "tries": 1000},
+            "in_talk": {"hits": 4, "tries": 100},
+        },
     ]
     assert json.loads(as_json(figures(None)))["beside"] is None
 
@@ -110,3 +123,38 @@ def test_a_model_with_a_card_says_what_it_was_made_of() -> None:
     found = table(text.partition("| package")[0])
     assert found == {"flite": {"the word": "2", "near-misses": "3", "sentences": "0"}}
     assert "| flite | debian | 2.2 | BSD-like | voice |" in text
+
+
+def test_what_the_second_stage_changes_has_intervals_by_voices() -> None:
+    change = Change("missed, noise", "5 %", Share(30, 100), Share(10, 100), -0.25, -0.15, 9)
+    text = markdown(figures(replace(COMPARISON, changes=[change])), "curve.png")
+    row = table(text.partition("#### What the second stage changes")[2])["missed, noise, 5 %"]
+    assert row == {
+        "head alone": "30% (30/100)",
+        "with its second stage": "10% (10/100)",
+        "points": "-20.0 (-25.0 to -15.0)",
+        "voices": "9",
+    }
+    assert "What the second stage changes" not in markdown(figures(COMPARISON), "curve.png")
+    one = replace(change, low=float("nan"), high=float("nan"), voices=1)
+    text = markdown(figures(replace(COMPARISON, changes=[one])), "curve.png")
+    assert table(text.partition("#### What the second stage changes")[2])["missed, noise, 5 %"]["points"] == "-20.0"
+
+
+def test_a_second_stage_says_what_the_head_alone_costs_and_what_it_was_made_of() -> None:
+    rates = {"lenient": Rate(4, 2.0), "normal": Rate(2, 2.0), "strict": Rate(0, 2.0)}
+    sources = [{"name": name, "registry": "debian", "version": "1", "licence": "GPL", "use": use}
+               for name, use in (("game", "train"), ("prompts", "choose"))]  # fmt: skip
+    second = {
+        "recogniser": {"package": "hama==1.7.0", "licence": "Apache-2.0", "learned_from": "not stated"},
+        "weight": 1.0, "asked_from": 0.05, "clips": {"kokoro word": 7}, "course": {"seeds": [1, 2]}, "sources": sources,
+    }  # fmt: skip
+    card = {"clips": {}, "course": {"seed": 7}, "sources": [], "second": second}
+    text = markdown(replace(figures(None), card=card, crossed={"one": rates}, false_accepts_alone=rates), "curve.png")
+    assert f"| the same, head alone |  | {Rate(4, 2.0)} | {Rate(2, 2.0)} | {Rate(0, 2.0)} |" in text
+    assert "| false accepts, cross-validated by package, head alone |" in text
+    assert "fixed on packages of other folds, head alone:" in text
+    told = " ".join(text.partition("The second stage: ")[2].split())
+    assert told.startswith("2 heads on hama==1.7.0 (Apache-2.0; what that learned from is not stated), weight 1.0")
+    assert "Clips: kokoro word 7. Recordings that it learned from: game." in told
+    assert told.endswith("besides: prompts.")

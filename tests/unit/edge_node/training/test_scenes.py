@@ -3,19 +3,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_node.wakeword.detector import FRAME_SAMPLES, SAMPLE_RATE_HZ
-from edge_node.wakeword.training.engines.seam import Sound
-from edge_node.wakeword.training.recordings import Samples
-from edge_node.wakeword.training.scenes import (
-    END_FRAME,
-    SCENE_FRAMES,
-    Surroundings,
-    babble,
-    passage,
-    piece,
-    scene,
-    some_noise,
-)
+from edge_node.audio.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from edge_node.training.engines.seam import Sound
+from edge_node.training.recordings import Samples
+from edge_node.training.scenes import END_FRAME, SCENE_FRAMES, Surroundings, babble, passage, piece, scene, some_noise
+
+pytestmark = pytest.mark.slow
 
 SEEDS = range(24)
 
@@ -86,7 +79,7 @@ def test_another_persons_clip_ends_where_the_scene_says(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_whatever_was_before_falls_silent_before_the_clip_and_what_follows_comes_after_its_end(seed: int) -> None:
+def test_earlier_sound_ends_before_the_clip_and_later_sound_begins_after_it(seed: int) -> None:
     clip = tone(0.6)
     samples, end = scene(clip, AROUND, Told(seed, 0.9, 0.0, 0.0))
     begin = end - len(clip)

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from contract.errors import SettingsError
-from edge_node.wakeword.training.phonemes import STRESS, korean, vary
-from edge_node.wakeword.training.vocabulary import NearMiss, Word, load_word, sentences
+from edge_node.training.phonemes import STRESS, korean, vary
+from edge_node.training.vocabulary import NearMiss, Word, load_word, sentences
+from tests.support.programs import need, needs
+
+pytestmark = pytest.mark.slow
 
 GOOD = """
 written = "hey"
@@ -20,6 +23,7 @@ pronunciation = "hˈeɪtɕi"
 
 @pytest.fixture(scope="module")
 def made_up() -> Word:
+    need("espeak-ng")
     return load_word("자비스")
 
 
@@ -97,12 +101,14 @@ def test_a_made_up_word_is_cut_at_either_end_and_has_other_syllables(made_up: Wo
     assert groups["나비스"] == groups["자비나"] == "syllable"
 
 
+@needs("espeak-ng")
 @pytest.mark.parametrize("written", ["자비스", "개나리"])
 def test_no_near_miss_of_a_made_up_word_sounds_like_it(written: str) -> None:
     word = load_word(written)
     assert [miss for miss in word.near if bare(miss.ipa) == bare(word.ipa)] == []
 
 
+@needs("espeak-ng")
 @pytest.mark.parametrize("written", ["자비스", "개나리", "가나다"])
 def test_no_variant_of_a_made_up_word_is_a_variant_of_a_near_miss(written: str) -> None:
     word = load_word(written)

@@ -3,19 +3,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from edge_node.wakeword.training import voices
-from edge_node.wakeword.training.engines.programs import espeak
-from edge_node.wakeword.training.engines.seam import Line
-from edge_node.wakeword.training.voices import (
-    ESPEAK_VARIANTS,
-    FESTIVAL,
-    FLITE,
-    KEPT_OUT,
-    KOKORO,
-    LEFT_OUT,
-    OPEN_JTALK,
-    Split,
-)
+from edge_node.training import voices
+from edge_node.training.engines.programs import espeak
+from edge_node.training.engines.seam import Line
+from edge_node.training.voices import ESPEAK_VARIANTS, FESTIVAL, FLITE, KEPT_OUT, KOKORO, LEFT_OUT, OPEN_JTALK, Split
+from tests.support.programs import needs
+
+pytestmark = pytest.mark.slow
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 ENGINES = {
@@ -38,7 +32,7 @@ def test_no_voice_is_one_that_is_kept_out(engine: str) -> None:
     assert KEPT_OUT.isdisjoint(name for split in SPLITS for name in ENGINES[engine][split])
 
 
-def test_nobody_serves_two_splits_under_a_spanish_and_a_portuguese_name() -> None:
+def test_no_voice_serves_two_splits_under_two_names() -> None:
     """Kokoro's `ef_dora` and `pf_dora` are one person: their timbres are nearly one vector."""
     names = [*((name, split) for split in SPLITS for name in KOKORO[split]), *((name, "kept out") for name in KEPT_OUT)]
     splits: dict[str, set[str]] = {}
@@ -60,6 +54,7 @@ def test_each_festival_voice_has_a_language() -> None:
     } == voices.FESTIVAL_ENGLISH
 
 
+@needs("espeak-ng")
 def test_no_voice_of_espeak_sounds_exactly_like_one_of_another_split() -> None:
     """espeak-ng takes an unknown variant for the plain voice and says nothing about it."""
     heard: dict[bytes, set[tuple[Split, str]]] = {}
@@ -70,5 +65,6 @@ def test_no_voice_of_espeak_sounds_exactly_like_one_of_another_split() -> None:
     assert [same for same in heard.values() if len({split for split, _ in same}) > 1] == []
 
 
+@needs("espeak-ng")
 def test_a_line_that_begins_like_an_option_is_said_all_the_same() -> None:
     np.testing.assert_array_equal(espeak(Line("ko", "-v 아")), espeak(Line("ko", " -v 아")))

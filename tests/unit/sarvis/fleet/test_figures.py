@@ -83,7 +83,7 @@ def test_a_rate_of_nothing_makes_no_wake() -> None:
 # --- attendance ---
 
 
-def test_who_comes_back_is_counted_and_who_comes_first_is_not() -> None:
+def test_reconnects_are_counted_and_first_connections_are_not() -> None:
     here = Attendance()
     for name in ("a", "b"):
         here.devices.came(name)
@@ -164,7 +164,8 @@ def shown(out: io.StringIO, *, as_json: bool, seconds: int) -> str:
     return out.getvalue()
 
 
-def test_a_terminal_gets_one_table_that_is_renewed_in_its_place() -> None:
+def test_a_terminal_gets_one_table_that_is_renewed_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one has no cursor that goes up
     text = shown(Terminal(), as_json=False, seconds=2)
     assert "1 of 2 connected" in text
     assert "\x1b[1A" in text, "the cursor goes up again"

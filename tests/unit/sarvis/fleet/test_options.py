@@ -9,11 +9,14 @@ import pytest
 
 from contract.clock import SystemClock
 from contract.errors import SettingsError, StartError
-from contract.sections.bridge import AuthSettings
-from contract.settings import Settings
+from edge_node.session.state_file import StateFile
+from infra.settings.bridge import AuthSettings
+from infra.settings.loader import Settings, load
 from sarvis.fleet import files
 from sarvis.fleet.plan import members, tokens_of
 from tests.support.processes import run_sarvis
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,7 @@ def test_it_needs_none_of_the_libraries_of_an_edge() -> None:
 
 
 def test_other_commands_do_not_load_it() -> None:
-    script = "import sys, sarvis.cli\nprint([name for name in sys.modules if name.startswith('sarvis.fleet')])"
+    script = "import sys, sarvis.commands\nprint([name for name in sys.modules if name.startswith('sarvis.fleet')])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -56,6 +59,19 @@ def test_each_device_claims_a_user_of_its_own_name() -> None:
     found = members(Settings(), "hall", 2, kits=None, mqtt_url=None)
     assert [(one.device_id, one.uid) for one in found] == [("hall-1", "hall-1"), ("hall-2", "hall-2")]
     assert [one.settings.edge.uid for one in found] == ["hall-1", "hall-2"]
+
+
+def test_a_device_that_runs_here_is_not_simulated_beside_itself(tmp_path: Path) -> None:
+    settings = load(None, edge__state_dir=tmp_path / "state")
+    real = StateFile(tmp_path / "state", "hall-2")
+    real.open()
+    try:
+        with pytest.raises(SettingsError, match="the edge hall-2 runs here"):
+            members(settings, "hall", 2, kits=None, mqtt_url=None)
+        assert len(members(settings, "hall", 1, kits=None, mqtt_url=None)) == 1
+    finally:
+        real.close()
+    assert len(members(settings, "hall", 2, kits=None, mqtt_url=None)) == 2
 
 
 def kit(folder: Path, name: str, edge: str) -> None:

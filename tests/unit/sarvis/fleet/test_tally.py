@@ -32,7 +32,7 @@ def test_a_wake_that_rang_and_is_acked_is_accounted_for_and_timed_from_the_word(
 
 def test_a_wake_without_a_fate_is_missing(tally: Tally) -> None:
     tally.rang("phone", "alice", "w", 100.005)
-    assert told(tally) == "of 1 wakes 1 have no fate: no device heard what became of them"
+    assert told(tally) == "of 1 wakes 1 have no outcome: no device received one"
 
 
 def test_an_acked_wake_that_no_app_of_its_user_heard_is_missing(tally: Tally) -> None:
@@ -83,7 +83,7 @@ def test_a_ring_at_another_users_app_is_wrong_and_no_receipt(tally: Tally) -> No
 
 
 @pytest.mark.parametrize("wake_id", ["unknown", None, 7])
-def test_a_ring_for_somebody_elses_wake_is_foreign(tally: Tally, wake_id: object) -> None:
+def test_a_ring_for_another_fleets_wake_is_foreign(tally: Tally, wake_id: object) -> None:
     tally.rang("phone", "alice", wake_id, 100.1)
     tally.outcome("unknown", "acked", 100.1)
     assert (tally.wakes().foreign, tally.wakes().received, tally.wakes().made) == (1, 0, 1)

@@ -1,0 +1,1 @@
+"""The bridge over HTTP: the documented contract, sessions, devices, pushes and the app's page."""

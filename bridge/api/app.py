@@ -1,0 +1,108 @@
+"""The FastAPI application around one Bridge: routes, limits, JSON errors."""
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi_swagger import patch_fastapi
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from bridge.api.legacy import router
+from bridge.api.push import router as push_router
+from bridge.api.web_app import PATH, page
+from bridge.auth.middleware import AuthMiddleware
+from bridge.service import VERSION, Bridge
+from bridge.storage.store import StoreError
+from bridge.websocket.asgi.endpoint import app_socket
+from infra.telemetry import REGISTRY
+from infra.web.methods import Resources
+from infra.web.middleware import NamedPages, OriginGuard, Origins
+from infra.web.server import harden
+
+ADVICE = (
+    "name the origin in auth.origins if its pages may call, the host in bridge.hosts if an open bridge has that name; "
+    "behind a proxy see docs/operations.md, Behind a proxy"
+)
+SOCKET_PATH = "/ws/app/{connection_uuid}"
+
+
+def create_app(bridge: Bridge) -> FastAPI:
+    """The application that serves this bridge; the caller runs the bridge's tasks (`bridge.running()`)."""
+    app = FastAPI(
+        title="SARVIS bridge",
+        version=VERSION,
+        # FastAPI's own pages load their scripts from the internet: useless on a machine without it.
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        # The documented callers may omit the content type of their body.
+        strict_content_type=False,
+        redirect_slashes=False,
+    )
+    app.state.bridge = bridge
+    app.include_router(router)
+    app.include_router(push_router)
+    app.add_api_websocket_route(SOCKET_PATH, app_socket)
+    app.add_api_websocket_route(SOCKET_PATH + "/", app_socket)
+    app.add_api_route(PATH, to_page, include_in_schema=False)
+    app.add_api_route(f"{PATH}/server.json", log_in_asked, methods=["GET", "HEAD"], include_in_schema=False)
+    app.mount(PATH, page(bridge.settings.bridge.app_dir))
+    app.add_api_route("/livez", livez, include_in_schema=False)
+    app.add_api_route("/readyz", readyz, include_in_schema=False)
+    app.add_api_route("/metrics", metrics, include_in_schema=False)
+    app.add_exception_handler(StoreError, not_stored)
+    patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=False)
+    harden(app, max_body_bytes=bridge.settings.bridge.max_body_bytes)
+    app.add_middleware(AuthMiddleware, authenticator=bridge.authenticator)
+    origins = origins_of(bridge)
+    app.add_middleware(OriginGuard, origins=origins, advice=ADVICE)
+    if bridge.settings.auth.origins:
+        app.add_middleware(NamedPages, origins=origins, advice=ADVICE)
+    app.add_middleware(Resources, files=f"{PATH}/")
+    return app
+
+
+def origins_of(bridge: Bridge) -> Origins:
+    """The pages that may call the bridge.
+
+    Without credentials the bridge must be called by one of its own names: a foreign page can point another name to its
+    address.
+    """
+    hosts = None if bridge.authenticator.required else {bridge.settings.bridge.host, *bridge.settings.bridge.hosts}
+    return Origins(bridge.settings.auth.origins, hosts, files=PATH)
+
+
+async def to_page(request: Request) -> Response:
+    """Redirect to the page's folder: the page loads its files relative to it, whatever a proxy puts before the path."""
+    query = request.url.query
+    return RedirectResponse(f"{PATH.strip('/')}/?{query}" if query else f"{PATH.strip('/')}/")
+
+
+async def log_in_asked(request: Request) -> Response:
+    """Tell a page what its user must type: a token, or a name where the bridge requires no credentials."""
+    bridge: Bridge = request.app.state.bridge
+    asked = "token" if bridge.authenticator.required else "name"
+    return JSONResponse({"app": "sarvis", "log_in": asked}, headers={"cache-control": "no-store"})
+
+
+async def livez() -> dict[str, str]:
+    """The process runs."""
+    return {"status": "alive"}
+
+
+async def readyz(request: Request) -> Response:
+    """200 while wakes can be delivered, else 503; callers with a credential also get the reason."""
+    bridge: Bridge = request.app.state.bridge
+    reason = bridge.problem
+    if reason is None:
+        return JSONResponse({"status": "ready"})
+    told = {} if request.state.principal is None else {"reason": reason}
+    return JSONResponse({"status": "not ready", **told}, 503)
+
+
+async def not_stored(_request: Request, error: Exception) -> Response:
+    """Answer that the request changed nothing."""
+    return JSONResponse({"detail": f"{error}; nothing was changed, try again"}, 503)
+
+
+async def metrics() -> Response:
+    """Prometheus text format."""
+    return PlainTextResponse(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,1 @@
+"""Operators' commands: they read the ledger, or call the running bridge."""

@@ -1,0 +1,93 @@
+"""The turn to change the ledger: only its holder can begin a transaction."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+
+from bridge.storage.news import News
+from bridge.storage.store import Store, Transaction
+
+Follow = Callable[[Sequence[News]], None]
+
+
+class LedgerTurn(ABC):
+    """Proof that its holder alone changes the ledger. Only `Ledger.exclusive` creates one; it ends with the block."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Begin a transaction, see Store; raises RuntimeError if the turn is over.
+
+        Memory has followed what others changed before.
+        """
+
+    @abstractmethod
+    async def look(self) -> None:
+        """Let memory follow what others have changed; raises StoreError."""
+
+
+class Ledger:
+    """The ledger, changed by one task at a time, in the order in which they ask.
+
+    Args:
+        follow: lets memory follow what others have changed; called before this bridge reads or changes anything.
+    """
+
+    def __init__(self, store: Store, follow: Follow) -> None:
+        self._store = store
+        self._follow = follow
+        self._lock = asyncio.Lock()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a task has the turn."""
+        return self._lock.locked()
+
+    def exclusive(self) -> AbstractAsyncContextManager[LedgerTurn]:
+        """Wait for the turn, and hold it inside the block."""
+        return _Exclusive(_Turn(self._store, self._follow), self._lock)
+
+
+class _Turn(LedgerTurn):
+    __slots__ = ("_follow", "_store", "is_over")
+
+    def __init__(self, store: Store, follow: Follow) -> None:
+        self.is_over = False
+        self._store = store
+        self._follow = follow
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        if self.is_over:
+            raise RuntimeError("the turn to change the ledger is over; ask for another by Ledger.exclusive")
+        return self._after_news() if self._store.shared else self._store.transaction()
+
+    async def look(self) -> None:
+        if self._store.shared:
+            self._follow(await self._store.read_news())
+
+    @asynccontextmanager
+    async def _after_news(self) -> AsyncIterator[Transaction]:
+        async with self._store.transaction() as transaction:
+            self._follow(transaction.news)
+            yield transaction
+
+
+class _Exclusive(AbstractAsyncContextManager[LedgerTurn]):
+    __slots__ = ("_lock", "_turn")
+
+    def __init__(self, turn: _Turn, lock: asyncio.Lock) -> None:
+        self._lock = lock
+        self._turn = turn
+
+    async def __aenter__(self) -> LedgerTurn:
+        await self._lock.acquire()
+        return self._turn
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._turn.is_over = True
+        self._lock.release()

@@ -1,0 +1,1 @@
+"""The storage of sessions, durable deadlines and keys: one interface, in SQLite, in PostgreSQL and in memory."""

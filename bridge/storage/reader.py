@@ -1,0 +1,73 @@
+"""Reads the ledger for the commands of operators, also beside a running bridge.
+
+Column names come from the records, values are bound. Without SQLAlchemy's expressions: it takes several times as long
+to load as such a command takes in all, and a ledger in a file is read by Python's own driver.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from bridge.storage.records import ApiKey, Audit, Device, DurableDeadline, PendingLogout, Session
+
+Row = Mapping[str, Any]
+
+Record = TypeVar("Record", ApiKey, Audit, Device, PendingLogout, Session)
+
+_NAMES = {kind: [field.name for field in fields(kind)] for kind in (ApiKey, Audit, Device, PendingLogout, Session)}
+_LISTS = {kind: ", ".join(names) for kind, names in _NAMES.items()}
+_NAMED = "(uid = :about OR device_id = :about OR session_id = :about)"
+
+
+class LedgerReader(ABC):
+    """A ledger that is only read; bridge/storage/reading.py opens it. Methods raise StoreError."""
+
+    def seconds(self) -> float:
+        """Service time on disk."""
+        return next((row["seconds"] for row in self._rows("SELECT seconds FROM service")), 0.0)
+
+    def running(self, most: int, about: str | None = None) -> list[tuple[Session, DurableDeadline | None]]:
+        """Running sessions (about a user, a device or a session) by device, and what is promised to their users."""
+        query = (
+            f"SELECT {_LISTS[Session]}, until_s, floored FROM sessions LEFT JOIN promises USING (uid) "  # noqa: S608
+            f"WHERE ended IS NULL AND {_which(about)} ORDER BY device_id LIMIT :most"
+        )
+        rows = self._rows(query, about=about, most=most)
+        return [(_record(Session, row), _promise(row)) for row in rows]
+
+    def waiting(self, most: int, about: str | None = None) -> list[PendingLogout]:
+        """Log-outs (about a user, a device or a session) that no device has confirmed yet, oldest first."""
+        query = f"SELECT {_LISTS[PendingLogout]} FROM outbox WHERE {_which(about)} ORDER BY number LIMIT :most"  # noqa: S608
+        return [_record(PendingLogout, row) for row in self._rows(query, about=about, most=most)]
+
+    def audit(self, about: str, most: int) -> list[Audit]:
+        """The newest lines about a user, a device or a session, oldest first."""
+        query = f"SELECT {_LISTS[Audit]} FROM audit WHERE {_NAMED} ORDER BY number DESC LIMIT :most"  # noqa: S608
+        return [_record(Audit, row) for row in reversed(self._rows(query, about=about, most=most))]
+
+    def devices(self, most: int) -> list[Device]:
+        """All devices that were added or seen."""
+        query = f"SELECT {_LISTS[Device]} FROM devices ORDER BY device_id LIMIT :most"  # noqa: S608
+        return [_record(Device, row) for row in self._rows(query, most=most)]
+
+    def api_keys(self) -> list[ApiKey]:
+        """All keys, the oldest first."""
+        query = f"SELECT {_LISTS[ApiKey]} FROM api_keys ORDER BY created_at"  # noqa: S608
+        return [_record(ApiKey, row) for row in self._rows(query)]
+
+    @abstractmethod
+    def _rows(self, query: str, **values: Any) -> Sequence[Row]:
+        """The rows of a query in which values are named `:so`; raises StoreError."""
+
+
+def _which(about: str | None) -> str:
+    return "TRUE" if about is None else _NAMED
+
+
+def _record(kind: type[Record], row: Row) -> Record:
+    return kind(**{name: row[name] for name in _NAMES[kind]})
+
+
+def _promise(row: Row) -> DurableDeadline | None:
+    return None if row["until_s"] is None else DurableDeadline(row["uid"], row["until_s"], bool(row["floored"]))

@@ -1,0 +1,125 @@
+"""The ledger's tables for SQLAlchemy; bridge/migrations creates them."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Dialect, Float, Integer, MetaData, String, Table, TypeDecorator
+
+METADATA = MetaData()
+
+NUMBER = BigInteger().with_variant(Integer, "sqlite")
+"""Counts rows. SQLite counts a column of its own INTEGER only; PostgreSQL's ends at 2**31."""
+
+
+class Text(TypeDecorator[str]):
+    """A text that any store takes: PostgreSQL has no U+0000 in a text, and U+FFFD stands there instead.
+
+    A wake's command may hold one, and a row that is refused would be refused for ever, with all that come with it.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """See SQLAlchemy."""
+        return value.replace("\0", "\ufffd") if value is not None and dialect.name == "postgresql" else value
+
+
+SERVICE = Table(
+    "service",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("seconds", Float),
+    Column("opened", Text),  # bridge/storage/sqlite/run.py
+    Column("turn", BigInteger, server_default="0"),
+)
+NEWS = Table(
+    "news",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("run", Text),
+    Column("changes", Text),
+)
+DEVICES = Table(
+    "devices",
+    METADATA,
+    Column("device_id", Text, primary_key=True),
+    Column("install_id", Text),
+    Column("boot", BigInteger),
+    Column("seq", BigInteger),
+    Column("generation", BigInteger),
+    Column("claim_uid", Text),
+    Column("logout_url", Text),
+    Column("assigned_uid", Text),
+    Column("state", Text),
+)
+API_KEYS = Table(
+    "api_keys",
+    METADATA,
+    Column("key_id", Text, primary_key=True),
+    Column("hash", Text),
+    Column("role", Text),
+    Column("name", Text),
+    Column("created_at", Text),
+    Column("expires_at", Float),
+)
+SESSIONS = Table(
+    "sessions",
+    METADATA,
+    Column("number", NUMBER, primary_key=True),
+    Column("session_id", Text),
+    Column("device_id", Text),
+    Column("uid", Text),
+    Column("generation", BigInteger),
+    Column("ended", Text),
+)
+OUTBOX = Table(
+    "outbox",
+    METADATA,
+    Column("number", NUMBER, primary_key=True),
+    Column("device_id", Text),
+    Column("session_id", Text),
+    Column("command_id", Text),
+    Column("uid", Text),
+    Column("generation", BigInteger),
+    Column("reason", Text),
+    Column("issued_at", Text),
+    Column("queued_s", Float),
+    Column("url", Text),
+)
+PROMISES = Table(
+    "promises",
+    METADATA,
+    Column("uid", Text, primary_key=True),
+    Column("until_s", Float),
+    Column("floored", Boolean),
+    Column("left_s", Float),
+)
+MISSED = Table(
+    "missed",
+    METADATA,
+    Column("number", NUMBER, primary_key=True),
+    Column("id", Text),
+    Column("uid", Text),
+    Column("command", Text),
+    Column("device_id", Text),
+    Column("timestamp", Text),
+    Column("received_at", Text),
+)
+PUSH_SUBSCRIPTIONS = Table(
+    "push_subscriptions",
+    METADATA,
+    Column("number", NUMBER, primary_key=True),
+    Column("uid", Text),
+    Column("endpoint", Text),
+    Column("p256dh", Text),
+    Column("auth", Text),
+)
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("number", NUMBER, primary_key=True),
+    Column("at", Text),
+    Column("event", Text),
+    Column("session_id", Text),
+    Column("device_id", Text),
+    Column("uid", Text),
+    Column("reason", Text),
+)

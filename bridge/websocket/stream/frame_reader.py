@@ -1,0 +1,90 @@
+"""Reads unusual WebSocket frames: fragments, long or broken frames, the closing handshake.
+
+The protocol is that of the package websockets, without I/O; this module joins its frames to messages.
+"""
+
+from collections import deque
+
+from websockets.frames import Frame, Opcode
+from websockets.protocol import SERVER, Protocol
+
+from contract.app_socket import LOST, MAX_FRAME_BYTES
+
+MAX_FRAGMENTS = 1024
+"""Fragments of one message: an empty one costs its sender two bytes and us eight, and no limit of bytes counts it."""
+
+INVALID_TEXT = 1007
+
+
+class EndlessError(Exception):
+    """The peer sends a message in too many fragments."""
+
+
+class FrameReader:
+    """The input of a peer from some frame on, and the output in return.
+
+    Attributes:
+    messages: complete messages that are not carried out yet; the caller removes them.
+    over: nothing more is to be read, the connection ends after `output`.
+    """
+
+    def __init__(self) -> None:
+        self.messages: deque[str | bytes] = deque()
+        self.over = False
+        self._protocol = Protocol(SERVER, max_size=MAX_FRAME_BYTES)
+        self._fragments: list[bytes] = []
+        self._is_text = False
+
+    def feed(self, data: bytes) -> None:
+        """Parse more bytes; raises EndlessError."""
+        if self.over:
+            return
+        self._protocol.receive_data(data)
+        for event in self._protocol.events_received():
+            if isinstance(event, Frame) and not self.over:
+                self._take(event)
+        if self._protocol.parser_exc is not None or self._protocol.close_rcvd is not None:
+            self.over = True
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Send a close frame, unless that was done; the peer is expected to answer."""
+        if self._protocol.close_sent is None:
+            self._protocol.send_close(code, reason)
+
+    def fail(self, code: int, reason: str = "") -> None:
+        """Send a close frame, unless that was done, and ignore further input."""
+        self.close(code, reason)
+        self.over = True
+
+    def end(self) -> None:
+        """The connection is gone: no bytes follow."""
+        self.over = True
+        self._protocol.parser.close()  # it and the protocol refer to each other until a garbage collection
+
+    @property
+    def code(self) -> int:
+        """The close code of the first close frame, of either side; 1006 if there is none."""
+        close = self._protocol.close_rcvd or self._protocol.close_sent
+        return LOST if close is None else close.code
+
+    @property
+    def output(self) -> bytes:
+        """The bytes to write now."""
+        return b"".join(self._protocol.data_to_send())
+
+    def _take(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CONT:
+            if len(self._fragments) >= MAX_FRAGMENTS:
+                raise EndlessError
+            self._fragments.append(bytes(frame.data))
+        elif frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
+            self._is_text = frame.opcode is Opcode.TEXT
+            self._fragments = [bytes(frame.data)]
+        else:
+            return  # the protocol has answered it
+        if frame.fin:
+            whole, self._fragments = b"".join(self._fragments), []
+            try:
+                self.messages.append(whole.decode() if self._is_text else whole)
+            except UnicodeDecodeError:
+                self.fail(INVALID_TEXT)

@@ -1,0 +1,1 @@
+"""Creates and changes the folder of a broker: configuration, users, certificates, kits."""

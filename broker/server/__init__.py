@@ -1,0 +1,1 @@
+"""The embedded MQTT broker: aMQTT's codecs and sessions, everything else our own."""

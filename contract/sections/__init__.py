@@ -1,1 +1,0 @@
-"""The sections of sarvis.toml, by who reads them."""

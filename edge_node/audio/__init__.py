@@ -1,0 +1,1 @@
+"""Sound from a device, a program or a file, as frames."""

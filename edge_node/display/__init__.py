@@ -1,0 +1,1 @@
+"""Lights, sounds and printed events of a node."""

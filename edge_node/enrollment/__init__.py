@@ -1,0 +1,1 @@
+"""Learns how the people of a household say the wake word."""

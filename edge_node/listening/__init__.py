@@ -1,0 +1,1 @@
+"""The listening half of a node: the audio thread, mute, and the watchdog."""

@@ -1,0 +1,1 @@
+"""The session on this device, durably; and wakes on their way."""

@@ -1,0 +1,1 @@
+"""A node's connection to the bridge: over MQTT, or over HTTP."""

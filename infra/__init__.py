@@ -1,0 +1,1 @@
+"""What every process of SARVIS uses: settings, logs, files, TLS, MQTT, HTTP servers."""

@@ -1,0 +1,1 @@
+"""One lasting MQTT session on asyncio, by paho-mqtt."""

@@ -1,0 +1,1 @@
+"""Code that every HTTP server of SARVIS shares."""

@@ -1,0 +1,63 @@
+"""From start to Ctrl-C."""
+
+import asyncio
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from edge_node.audio.soundfiles import read_wav
+from infra.stopping import Stop
+from infra.tasks import Tasks
+from sarvis.up.house import House, Wanted, house
+from sarvis.up.keys import keys
+from sarvis.up.screen import Screen
+from sarvis.up.voice import Voice
+
+WAKE_KEY = "w"
+
+
+async def run(wanted: Wanted, word: Path, console: Console) -> None:
+    """Serve until asked to end; raises ChildFailedError if a process ends before."""
+    voice = Voice(read_wav(word).tobytes())
+    screen = Screen(console)
+    serving = asyncio.create_task(_serve(wanted, voice, screen), name="up")
+    with Stop(on_asked=serving.cancel):
+        try:
+            await serving
+        except asyncio.CancelledError:
+            return
+
+
+async def _serve(wanted: Wanted, voice: Voice, screen: Screen) -> None:
+    screen.starting()
+    with tempfile.TemporaryDirectory(prefix="sarvis-up-") as folder:
+        async with house(wanted, Path(folder)) as running:
+            screen.ready(running)
+            await _follow(running, voice, screen)
+
+
+async def _follow(running: House, voice: Voice, screen: Screen) -> None:
+    logged_in = False
+
+    def happened(line: Mapping[str, Any]) -> None:
+        nonlocal logged_in
+        if line["event"] in {"logged_in", "logged_out"}:
+            logged_in = line["event"] == "logged_in"
+        screen.event(line)
+
+    def pressed(key: str) -> None:
+        if key != WAKE_KEY or running.wanted.source is not None:
+            return
+        if not logged_in:
+            screen.waits(running.wanted.device_id)
+        else:
+            screen.spoken(begins=voice.say())
+
+    async with Tasks() as tasks:
+        if (microphone := running.edge.process.stdin) is not None:
+            tasks.start(voice.speak(microphone), "voice")
+        with keys(pressed):
+            await running.follow(happened)

@@ -1,0 +1,1 @@
+"""The tests on each Python that pyproject.toml declares: `scripts/pythons`."""
