@@ -12,6 +12,9 @@ LEAVING = ("heartbeat_timeout", "app", "http", "operator")
 DeviceState = Literal["new", "seen", "added", "removed"]
 """No row yet; reported by itself; added by an operator; removed by an operator."""
 
+BACK_UP = "back-up"
+"""Stands instead of the name of a bridge's run in a ledger that `sarvis backup` or `sarvis restore` wrote."""
+
 
 @dataclass(frozen=True, slots=True)
 class Device:

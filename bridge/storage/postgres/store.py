@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from bridge.storage.news import News, UnknownNewsError, changes_in, text_of
 from bridge.storage.postgres import server
-from bridge.storage.records import Change
+from bridge.storage.records import BACK_UP, Change
 from bridge.storage.sql.schema import METADATA, NEWS, SERVICE, Text
 from bridge.storage.sql.store import SqlStore, cause
 from bridge.storage.sql.transaction import Product
@@ -35,9 +35,6 @@ from bridge.storage.store import LedgerKeptError, LedgerLostError, Loaded, Look,
 from contract.errors import SettingsError, StartError
 from infra.settings.bridge import StoreSettings
 from infra.telemetry import get_logger
-
-BACK_UP = "back-up"
-"""Stands instead of a bridge's name in a ledger that `sarvis restore` wrote."""
 
 COMMAND = "command"
 """The name in news of what is not a bridge."""

@@ -18,9 +18,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridge.storage.records import BACK_UP
 from contract.errors import StartError
-
-BACK_UP = "back-up"
 
 _BEGINS, _RUNS, _ENDS = "begins", "runs", "ends"
 """State of a run: its name is perhaps in the file; it is in the file; it is perhaps still in the file."""

@@ -26,6 +26,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from bridge.storage.records import BACK_UP
 from bridge.storage.sql.schema import SERVICE
 from bridge.storage.sql.store import SqlStore, cause
 from bridge.storage.sql.transaction import Product
@@ -143,7 +144,7 @@ class SqliteStore(SqlStore):
                 with suppress(StoreError, SQLAlchemyError, OSError):
                     lock.seek(0)
                     sqlite_file.say(lock, ledger_run.ends(lock.read()))
-                    a_run = SERVICE.c.opened != ledger_run.BACK_UP  # this stays until a bridge has started on it
+                    a_run = SERVICE.c.opened != BACK_UP  # this stays until a bridge has started on it
                     await self._write(update(SERVICE).where(a_run).values(opened=None))
                     await self._move_log_into_file()
             await self._engine.dispose()
@@ -157,7 +158,7 @@ class SqliteStore(SqlStore):
         run = ledger_run.new_run()
         try:
             before = await self._read(select(SERVICE.c.opened))
-            self.restored = [row.opened for row in before] == [ledger_run.BACK_UP]
+            self.restored = [row.opened for row in before] == [BACK_UP]
             sqlite_file.say(lock, ledger_run.begins(run))
             await self._write(
                 upsert(SERVICE).values(id=1, opened=run).on_conflict_do_update(["id"], set_={"opened": run})
