@@ -17,6 +17,7 @@ from bridge.wakes.story import StoryBook
 from contract.clock import Clock
 from infra.tasks import Tasks
 from infra.telemetry import REGISTRY, get_logger
+from infra.web.http_sender import FAILURES, HttpSender, NotRunningError
 
 TIMEOUT_S = 5.0
 REASON_S = 1.0
@@ -58,7 +59,7 @@ class PushSender:
         self._book = book
         self._tasks: Tasks | None = None
         self._under_way: Counter[str] = Counter()
-        self._client: httpx2.AsyncClient | None = None
+        self._sender = HttpSender()
 
     def __len__(self) -> int:
         """Pushes under way, those that wait for a second try included."""
@@ -67,16 +68,12 @@ class PushSender:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Inside this block pushes are sent; at its end unfinished ones are dropped."""
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
-        async with httpx2.AsyncClient(
-            timeout=TIMEOUT_S, limits=limits, trust_env=False, follow_redirects=False
-        ) as client:
-            self._client = client
+        async with self._sender.running():
             try:
                 async with Tasks() as self._tasks:
                     yield
             finally:
-                self._client = self._tasks = None
+                self._tasks = None
                 self._under_way.clear()
 
     def push(self, delivery: Delivery, subscriptions: Iterable[PushSubscription], on_accepted: OnAccepted) -> None:
@@ -156,15 +153,12 @@ class PushSender:
         service = origin_of(subscription.endpoint)
         left_s = delivery.expires_at - self._clock.monotonic()
         try:
-            if self._client is None:
-                return "refused", 0.0
-            if left_s <= 0:
-                return "again", 0.0
-            async with asyncio.timeout(min(TIMEOUT_S, left_s)):
-                return await self._post(self._client, delivery.wake.id, subscription, left_s)
+            return ("again", 0.0) if left_s <= 0 else await self._post(delivery.wake.id, subscription, left_s)
+        except NotRunningError:
+            return "refused", 0.0
         except TimeoutError:
             log.warning("push_service_is_slow", service=service)
-        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, OSError) as error:
+        except FAILURES as error:
             told = (
                 reason(str(error).encode(), None, (subscription.endpoint.removeprefix(service),))
                 or type(error).__name__
@@ -174,15 +168,13 @@ class PushSender:
             self._leave(_places(subscription))
         return "again", pause_s(None)
 
-    async def _post(
-        self, client: httpx2.AsyncClient, wake_id: str, subscription: PushSubscription, left_s: float
-    ) -> tuple[Verdict, float]:
+    async def _post(self, wake_id: str, subscription: PushSubscription, left_s: float) -> tuple[Verdict, float]:
         service = origin_of(subscription.endpoint)
         told = headers(wake_id, left_s, service)
         signed = self._vapid.authorization(service)
         told["authorization"] = signed
         body = self._vapid.encrypted(payload(wake_id), subscription)
-        async with client.stream("POST", subscription.endpoint, content=body, headers=told) as response:
+        async with self._sender.post(subscription.endpoint, body, told, within_s=min(TIMEOUT_S, left_s)) as response:
             found = verdict(response.status_code, response.headers.get("x-wns-status"))
             now = self._clock.utc_now()
             date = response.headers.get("date")

@@ -1,8 +1,8 @@
 """Posts log-outs to devices that speak only HTTP: `POST {uid, action}`."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import json
+from contextlib import AbstractAsyncContextManager
 from ipaddress import ip_address
 
 import httpx2
@@ -10,10 +10,12 @@ import httpx2
 from bridge.storage.records import PendingLogout
 from infra.redaction import describe_request
 from infra.telemetry import get_logger
+from infra.web.http_sender import FAILURES, HttpSender, NotRunningError
 
 TIMEOUT_S = 2.0
 MAX_AT_ONCE = 500
 FORBIDDEN, CONFLICT = 403, 409
+_JSON = {"content-type": "application/json"}
 
 log = get_logger("poster")
 
@@ -23,18 +25,11 @@ class LogoutPoster:
 
     def __init__(self) -> None:
         self._places = asyncio.Semaphore(MAX_AT_ONCE)
-        self._client: httpx2.AsyncClient | None = None
+        self._sender = HttpSender()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Inside this block posts are sent."""
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
-        async with httpx2.AsyncClient(timeout=TIMEOUT_S, limits=limits, trust_env=False) as client:
-            self._client = client
-            try:
-                yield
-            finally:
-                self._client = None
+        return self._sender.running()
 
     async def post(self, row: PendingLogout) -> str | None:
         """Post once; None if the device obeyed (2xx, or 409: it has another user), else the reason."""
@@ -43,23 +38,22 @@ class LogoutPoster:
         return problem
 
     async def _try(self, row: PendingLogout) -> str | None:
-        if self._client is None or row.url is None:
+        if row.url is None:
             return "stopping"
+        asked = {"uid": row.uid, "action": "logout"}
         try:
-            async with self._places, asyncio.timeout(TIMEOUT_S):
-                status = await self._status(self._client, row.url, {"uid": row.uid, "action": "logout"})
+            body = json.dumps(asked, ensure_ascii=False, separators=(",", ":")).encode()
+            async with self._places, self._sender.post(row.url, body, _JSON, within_s=TIMEOUT_S) as response:
+                status = response.status_code
+        except NotRunningError:
+            return "stopping"
         except TimeoutError:
             return f"no answer within {TIMEOUT_S:.0f} s"
-        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, OSError) as error:
+        except FAILURES as error:
             return describe_request(error, row.url)
         if httpx2.codes.is_success(status) or status == CONFLICT:
             return None
         return f"it answered {status}{f'; {what_a_node_needs(row.url)}' if status == FORBIDDEN else ''}"
-
-    async def _status(self, client: httpx2.AsyncClient, url: str, body: dict[str, str]) -> int:
-        # The body of the answer is never read: whatever its length, it uses no memory.
-        async with client.stream("POST", url, json=body) as response:
-            return response.status_code
 
 
 def what_a_node_needs(url: str) -> str:
