@@ -5,10 +5,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 from contract.errors import MessageError
-from contract.messages import Ack, BridgeStatus, DeviceStatus, Hello, Login, Logout, Message, Outcome, Wake
+from contract.messages import (
+    Ack,
+    BridgeStatus,
+    DeviceStatus,
+    Hello,
+    Joined,
+    Login,
+    Logout,
+    Message,
+    News,
+    Outcome,
+    Seek,
+    Wake,
+)
 from contract.names import DEVICE_ID_PATTERN
 
-Direction = Literal["edge_to_bridge", "bridge_to_edge", "edge_status", "bridge_status"]
+Direction = Literal["edge_to_bridge", "bridge_to_edge", "edge_status", "bridge_status", "bridge_to_bridge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +56,23 @@ LOGOUT = Topic("devices", "logout", Logout, 1, retained=False, direction="bridge
 ACK = Topic("devices", "ack", Ack, 1, retained=False, direction="edge_to_bridge")
 DEVICE_STATUS = Topic("devices", "status", DeviceStatus, 1, retained=True, direction="edge_status")
 BRIDGE_STATUS = Topic("bridges", "status", BridgeStatus, 1, retained=True, direction="bridge_status")
+SEEK = Topic("bridges", "seek", Seek, 0, retained=False, direction="bridge_to_bridge")
+JOINED = Topic("bridges", "joined", Joined, 0, retained=False, direction="bridge_to_bridge")
+NEWS = Topic("bridges", "news", News, 1, retained=False, direction="bridge_to_bridge")
 
-TABLE: tuple[Topic, ...] = (WAKE, OUTCOME, HELLO, LOGIN, LOGOUT, ACK, DEVICE_STATUS, BRIDGE_STATUS)
+TABLE: tuple[Topic, ...] = (
+    WAKE,
+    OUTCOME,
+    HELLO,
+    LOGIN,
+    LOGOUT,
+    ACK,
+    DEVICE_STATUS,
+    BRIDGE_STATUS,
+    SEEK,
+    JOINED,
+    NEWS,
+)
 
 _BY_PATH: dict[tuple[str, str], Topic] = {(topic.family, topic.kind): topic for topic in TABLE}
 _OWNER = re.compile(DEVICE_ID_PATTERN)

@@ -9,7 +9,7 @@ from broker.topic_filters import covers, valid_filter, valid_topic
 from contract import client_ids
 from contract.messages import LEGACY_DEVICE
 from contract.names import DEVICE_ID_PATTERN
-from contract.topics import TABLE, WAKE, Topic
+from contract.topics import OUTCOME, TABLE, WAKE, Topic
 
 Role = Literal["device", "bridge", "operator"]
 
@@ -131,9 +131,10 @@ _DEVICE = _Rules(
     subscribe_all=_rows("bridge_status"),
 )
 _BRIDGE = _Rules(
-    publish_own=_rows("bridge_status"),
+    publish_own=_rows("bridge_status", "bridge_to_bridge"),
     # The status of a device, too: a bridge clears the retained status of a removed device.
     publish_all=_rows("bridge_to_edge", "edge_status"),
     publish_legacy=(WAKE,),
-    subscribe_all=_rows("edge_to_bridge", "edge_status"),
+    # Bridges that share a ledger hear what others told a device, and which of them are gone.
+    subscribe_all=(*_rows("edge_to_bridge", "edge_status", "bridge_status", "bridge_to_bridge"), OUTCOME),
 )

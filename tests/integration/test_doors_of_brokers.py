@@ -36,6 +36,7 @@ NOT_AUTHORISED = 135
 FROM_DEVICE = ("wake", "hello", "ack", "status")
 TO_DEVICE = ("outcome", "login", "logout")
 BRIDGE_STATUS = f"{PREFIX}/bridges/bridge-1/status"
+BETWEEN_BRIDGES = tuple(f"{PREFIX}/bridges/bridge-1/{kind}" for kind in ("seek", "joined", "news"))
 ALL_DEVICES = tuple(f"{PREFIX}/devices/+/{kind}" for kind in FROM_DEVICE)
 
 
@@ -153,6 +154,31 @@ def test_the_bridge_mirrors_triggers_of_the_legacy_endpoint(bridge: Client, oper
     mirror = topic("legacy-http", "wake")
     bridge.publish(mirror, b"mirrored")
     operator.heard(mirror, b"mirrored")
+
+
+def test_what_bridges_tell_each_other_is_said_and_heard_by_no_device(
+    device: Device, bridge: Client, operator: Client
+) -> None:
+    outcome = device.topic("outcome")
+    filters = [name.replace("bridge-1", "+") for name in BETWEEN_BRIDGES]
+    assert bridge.subscribe(*filters, f"{PREFIX}/devices/+/outcome") == [1, 1, 1, 1]
+    with device.connect() as jetson:
+        for name in BETWEEN_BRIDGES:
+            for forged in (name, name.replace("bridge-1", device.name)):
+                jetson.publish(forged, b"forged")
+                operator.publish(forged, b"forged")
+        for topic_filter in (*filters, *BETWEEN_BRIDGES):
+            # Mosquitto grants it and delivers nothing.
+            assert jetson.subscribe(topic_filter) == [REFUSED] or device.broker.kind == "mosquitto", topic_filter
+        for name in (*BETWEEN_BRIDGES, outcome):
+            bridge.publish(name, b"marker")
+            bridge.heard(name, b"marker")
+            operator.heard(name, b"marker")
+        jetson.publish(device.topic("wake"), b"marker")
+        bridge.heard(device.topic("wake"), b"marker")
+        jetson.heard(outcome, b"marker")
+        assert {name for name, _ in jetson.got} == {outcome}
+    assert b"forged" not in [payload for client in (bridge, operator) for _, payload in client.got]
 
 
 def test_an_operator_hears_all_and_says_nothing(

@@ -13,11 +13,14 @@ from contract.messages import (
     BridgeStatus,
     DeviceStatus,
     Hello,
+    Joined,
     Login,
     Logout,
     Message,
+    News,
     Outcome,
     OutcomeStatus,
+    Seek,
     Wake,
     encode_outcome,
 )
@@ -75,6 +78,9 @@ PLAIN: dict[type[Message], dict[str, object]] = {
     Ack: {"install_id": "i", "boot": 1, "seq": 2, "id": "i", "status": "done"},
     DeviceStatus: {"state": "online"},
     BridgeStatus: {"state": "online"},
+    Seek: {"device_id": "jetson", "wake": {"uid": "alice", "command": "c", "timestamp": "t", "id": "i"}},
+    Joined: {"uid": "alice", "turn": 1, "sockets": 1},
+    News: {"turn": 1},
 }
 
 
@@ -146,6 +152,21 @@ def test_an_outcome_without_an_object_is_encoded_as_with_one(wake_id: str, laten
 def test_a_payload_of_more_than_8_kib_is_refused_by_its_size() -> None:
     with pytest.raises(MessageError, match="8192"):
         Wake.decode(b" " * (MAX_PAYLOAD_BYTES + 1))
+
+
+def test_a_seek_has_room_for_the_largest_wake() -> None:
+    wake = {"uid": "u" * 128, "command": "싸" * 1024, "timestamp": "스" * 1024, "id": "i" * 64, "model": "m" * 1024}
+    assert len(json.dumps(wake, ensure_ascii=False).encode()) < MAX_PAYLOAD_BYTES
+    seek = Seek.model_validate({"device_id": "d" * 64, "wake": wake | {"model": "싸" * 1024}})
+    assert len(seek.encode()) > MAX_PAYLOAD_BYTES
+    assert Seek.decode(seek.encode()) == seek
+    with pytest.raises(MessageError, match="16384"):
+        Seek.decode(b" " * (2 * MAX_PAYLOAD_BYTES + 1))
+
+
+def test_a_seek_for_a_wake_without_an_id_is_refused() -> None:
+    with pytest.raises(MessageError, match=r"^wake\.id: "):
+        Seek.decode(b'{"device_id":"jetson","wake":{"uid":"alice","command":"c","timestamp":"t"}}')
 
 
 def test_the_fault_is_named_without_the_value() -> None:

@@ -51,6 +51,9 @@ def test_the_table_is_the_documented_one() -> None:
         ("devices", "ack", 1, False),
         ("devices", "status", 1, True),
         ("bridges", "status", 1, True),
+        ("bridges", "seek", 0, False),
+        ("bridges", "joined", 0, False),
+        ("bridges", "news", 1, False),
     ]
 
 

@@ -54,9 +54,23 @@ def test_a_bridge_speaks_to_all_devices_and_hears_all() -> None:
     assert set(rights.publish) == {
         *(f"{P}/devices/+/{kind}" for kind in ("outcome", "login", "logout", "status")),
         f"{P}/devices/legacy-http/wake",
-        f"{P}/bridges/b1/status",
+        *(f"{P}/bridges/b1/{kind}" for kind in ("status", "seek", "joined", "news")),
     }
-    assert set(rights.subscribe) == {f"{P}/devices/+/{kind}" for kind in ("wake", "hello", "ack", "status")}
+    assert set(rights.subscribe) == {
+        *(f"{P}/devices/+/{kind}" for kind in ("wake", "hello", "ack", "status", "outcome")),
+        *(f"{P}/bridges/+/{kind}" for kind in ("status", "seek", "joined", "news")),
+    }
+
+
+@pytest.mark.parametrize("kind", ["seek", "joined", "news"])
+def test_only_the_bridge_itself_says_what_bridges_tell_each_other(kind: str) -> None:
+    topic = f"{P}/bridges/b1/{kind}"
+    assert may_publish(P, "bridge.b1", topic)
+    assert may_subscribe(P, "bridge.b2", f"{P}/bridges/+/{kind}")
+    for other in ("bridge.b2", "jetson-1", "b1", "operator.ann", None):
+        assert not may_publish(P, other, topic), other
+    for other in ("jetson-1", "b1", None):
+        assert not may_subscribe(P, other, topic), other
 
 
 def test_an_operator_hears_all_and_says_nothing() -> None:
