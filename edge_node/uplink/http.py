@@ -5,17 +5,18 @@ from typing import Any, Self
 
 import httpx2
 
-from contract.clock import Clock, iso
+from contract.clock import Clock
 from contract.errors import SettingsError
 from contract.messages import Wake, new_id
 from edge_node.display.events import Alarm, Indicator, Told
 from edge_node.display.status import Mode, StatusDisplay
-from edge_node.metrics import OUTCOMES, WAKES
+from edge_node.metrics import OUTCOMES
 from edge_node.session.local_rules import LocalSession
 from edge_node.session.persist import DecisionKeeper
 from edge_node.session.rules import Decision, EdgeState
 from edge_node.session.state_file import StateFile
 from edge_node.session.wake_outbox import WakeOutbox
+from edge_node.uplink.hearing import WakeMaker
 from edge_node.wakeword.gate import Trigger
 from edge_node.wakeword.near import NearMisses
 from infra import tls
@@ -65,6 +66,7 @@ class HttpNode:
         self._shown_url = shown_url(self._url)
         self._status_display = StatusDisplay(events, indicator)
         self.outbox = WakeOutbox()
+        self._wakes = WakeMaker(settings, clock=clock, display=self._status_display, outbox=self.outbox, events=events)
         self._session = LocalSession(state, settings.uid, new_id=new_id)
         self._keeper = DecisionKeeper(self._session, state_file, self.outbox, events)
         self._reached = True
@@ -103,21 +105,8 @@ class HttpNode:
 
     def heard(self, trigger: Trigger, heard_at: float) -> None:
         """The wake word was recognised; `heard_at` is monotonic."""
-        uid = self._session.active_uid
-        if uid is None or self._status_display.muted:
-            self._status_display.ignored(trigger.score)
-            return
-        wake = Wake(
-            uid=uid,
-            command=self._settings.command,
-            timestamp=iso(self._clock.utc_now()),
-            ttl_ms=self._settings.wake_ttl_ms,
-            score=round(trigger.score, 4),
-        )
-        self.outbox.add(wake, heard_at)
-        WAKES.inc()
-        self._events.emit("wake", id=wake.id, uid=uid, score=wake.score, at_s=round(trigger.at_s, 2))
-        self._look.set()
+        if self._wakes.make(trigger, heard_at, self._session.active_uid):
+            self._look.set()
 
     @property
     def device_id(self) -> str:

@@ -6,16 +6,17 @@ from importlib.metadata import version
 from typing import Self
 
 from contract import client_ids
-from contract.clock import Clock, iso
-from contract.messages import BridgeStatus, DeviceStatus, Login, Logout, Outcome, Wake, new_id
+from contract.clock import Clock
+from contract.messages import BridgeStatus, DeviceStatus, Login, Logout, Outcome, new_id
 from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, LOGIN, LOGOUT, OUTCOME, WAKE
 from edge_node.display.events import Alarm, Indicator, Told
 from edge_node.display.status import StatusDisplay
-from edge_node.metrics import OUTCOMES, WAKES
+from edge_node.metrics import OUTCOMES
 from edge_node.session.persist import DecisionKeeper
 from edge_node.session.rules import Decision, EdgeSession, EdgeState
 from edge_node.session.state_file import StateFile
 from edge_node.session.wake_outbox import WakeOutbox
+from edge_node.uplink.hearing import WakeMaker
 from edge_node.wakeword.gate import Trigger
 from edge_node.wakeword.near import NearMisses
 from infra.host_port import host_port
@@ -59,6 +60,9 @@ class EdgeNode:
         self._status_display = StatusDisplay(events, indicator)
         self._session = EdgeSession(state, settings.edge.uid, clock.monotonic(), new_id=new_id, jitter=random.random)
         self.outbox = WakeOutbox()
+        self._wakes = WakeMaker(
+            settings.edge, clock=clock, display=self._status_display, outbox=self.outbox, events=events
+        )
         self._keeper = DecisionKeeper(self._session, state_file, self.outbox, events)
         self._near = NearMisses()
         self._near_due = float("-inf")
@@ -119,25 +123,13 @@ class EdgeNode:
 
     def heard(self, trigger: Trigger, heard_at: float) -> None:
         """The wake word was recognised; `heard_at` is monotonic."""
-        uid = self._session.active_uid
-        if uid is None or self._status_display.muted:
-            self._status_display.ignored(trigger.score)
-            return
-        wake = Wake(
-            uid=uid,
-            command=self._settings.command,
-            timestamp=iso(self._clock.utc_now()),
-            device_id=self._device_id,
-            boot=self._session.state.boot,
-            seq=self._session.next_seq(),
-            ttl_ms=self._settings.wake_ttl_ms,
-            score=round(trigger.score, 4),
-            model=self._model,
-        )
-        self.outbox.add(wake, heard_at)
-        WAKES.inc()
-        self._events.emit("wake", id=wake.id, uid=uid, score=wake.score, at_s=round(trigger.at_s, 2))
-        self._do_what_is_due()
+        if self._wakes.make(trigger, heard_at, self._session.active_uid, self._numbered):
+            self._do_what_is_due()
+
+    def _numbered(self) -> dict[str, object]:
+        """What tells this device's wakes apart and which model heard them."""
+        seq = self._session.next_seq()
+        return {"device_id": self._device_id, "boot": self._session.state.boot, "seq": seq, "model": self._model}
 
     @property
     def device_id(self) -> str:
