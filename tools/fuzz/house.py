@@ -2,14 +2,12 @@
 
 import json
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 
@@ -29,6 +27,7 @@ from tests.support.world import (
     unique,
 )
 from tools.fuzz.record import Result
+from tools.fuzz.rounds import Rounds
 
 BEAT_EVERY_S = 0.1
 # uvicorn says it at level error; it is about the client, and the bridge makes one line of it.
@@ -148,70 +147,43 @@ def publish(mqtt: Mqtt, topic: str, payload: bytes) -> None:
     assert info.is_published(), "the MQTT connection has ended"
 
 
-class Neighbour:
-    """Another user with another device: beats and is woken all the time, and counts what did not come.
+class Neighbour(Rounds):
+    """Another user with another device: beats and is woken all the time, and counts what did not come."""
 
-    Use it in a `with` block; `settle` makes sure that a whole round began and ended after what was done before.
-    """
+    name = "neighbour"
+    pause_s = BEAT_EVERY_S
 
     def __init__(self, bridge: Bridge, broker: Broker) -> None:
+        super().__init__()
         self.beats = 0
         self.wakes = 0
-        self.failures: list[str] = []
         device = unique("honest")
         self._device_id = device
-        self._mqtt = Mqtt(broker.port, f"{PREFIX}/devices/{device}")
-        self._app: App = bridge.app(unique("neighbour"))
-        self._ending = threading.Event()
-        self._begun = 0
-        self._ended = 0
-        self._thread = threading.Thread(target=self._live, name="neighbour", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ending.set()
-        self._thread.join()
-        self._app.__exit__(None, None, None)
-        self._mqtt.__exit__(None, None, None)
-
-    def settle(self, result: Result, given: object = "") -> bool:
-        """Wait for a round that began after now; False when the neighbour was disturbed for good."""
-        wanted = self._begun + 1
-        wait_for(
-            "a round of the neighbour", lambda: self._ended >= wanted or not self._thread.is_alive(), within_s=120.0
-        )
-        while self.failures:
-            result.found("disturbed", self.failures.pop(0), given)
-        return self._thread.is_alive()
+        self._mqtt = self.at_end.enter_context(Mqtt(broker.port, f"{PREFIX}/devices/{device}"))
+        self._app: App = self.at_end.enter_context(bridge.app(unique("neighbour")))
 
     def note(self) -> str:
         """What it lived through."""
         return f"a neighbour had {self.beats} heartbeats answered and {self.wakes} wakes delivered and confirmed"
 
-    def _live(self) -> None:
-        while not self._ending.wait(BEAT_EVERY_S):
-            self._begun += 1
-            try:
-                self._beat()
-                self._wake()
-            except (AssertionError, ConnectionClosed, OSError, ValueError, RuntimeError) as error:
-                self.failures.append(f"the neighbour: {str(error).split(';', maxsplit=1)[0]}")
-                if self._app.code is not None or not self._mqtt.paho.is_connected():
-                    return
-            self._app.heard.clear()
-            self._mqtt.got.clear()
-            self._ended = self._begun
+    def live(self) -> bool:
+        """A heartbeat that is answered and a wake that is delivered and confirmed."""
+        try:
+            self._beat()
+            self._wake()
+        except (AssertionError, ConnectionClosed, OSError, ValueError, RuntimeError) as error:
+            self.failures.append(f"the neighbour: {str(error).split(';', maxsplit=1)[0]}")
+            if self._app.code is not None or not self._mqtt.paho.is_connected():
+                return False
+        self._app.heard.clear()
+        self._mqtt.got.clear()
+        return True
 
     def _check(self) -> None:
         assert self._app.code is None, f"the neighbour's socket was closed with {self._app.code}"
 
     def _beat(self) -> None:
-        number = self._begun
+        number = self.begun
         self._app.say({"type": "heartbeat", "seq": number})
 
         def answered() -> bool:

@@ -1,12 +1,10 @@
 """Attack: MQTT packets that are malformed, cut off, too long or out of order, against the embedded broker."""
 
 import struct
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -34,6 +32,7 @@ from tools.fuzz.rawmqtt import (
     text,
 )
 from tools.fuzz.record import Budget, Result
+from tools.fuzz.rounds import Rounds
 
 BATCH = 50
 SILENT_AT_MOST = 40
@@ -154,55 +153,32 @@ def conversations(draw: Callable[..., Any]) -> Conversation:
     return Conversation(pieces, draw(st.booleans()), silent=draw(st.integers(0, 19)) == 0)
 
 
-class Listener:
+class Listener(Rounds):
     """A client that publishes to itself all the time, and must hear everything once and in order."""
 
+    name = "listener"
+    pause_s = 0.02
+
     def __init__(self, port: int) -> None:
+        super().__init__()
         self.heard = 0
-        self.failures: list[str] = []
-        self._mqtt = Mqtt(port, unique("neighbour"))
-        self._ending = threading.Event()
-        self._begun = 0
-        self._ended = 0
-        self._thread = threading.Thread(target=self._live, name="listener", daemon=True)
+        self._mqtt = self.at_end.enter_context(Mqtt(port, unique("neighbour")))
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ending.set()
-        self._thread.join()
-        self._mqtt.__exit__(None, None, None)
-
-    def settle(self, result: Result, given: object) -> bool:
-        """Wait for a round that began after now."""
-        wanted = self._begun + 1
-        wait_for(
-            "a round of the listener", lambda: self._ended >= wanted or not self._thread.is_alive(), within_s=120.0
-        )
-        while self.failures:
-            result.found("disturbed", self.failures.pop(0), given)
-        return self._thread.is_alive()
-
-    def _live(self) -> None:
-        while not self._ending.wait(0.02):
-            self._begun += 1
-            wanted = [f"{self._begun} {number}".encode() for number in range(ROUND)]
-            try:
-                for payload in wanted:
-                    publish_acked(self._mqtt, "t", payload)
-                wait_for("all of a round", lambda: len(self._mqtt.got) >= ROUND)
-            except (AssertionError, ValueError, RuntimeError) as error:
-                self.failures.append(f"the listener: {error!r}")
-                return
-            if [payload for _, payload, _ in self._mqtt.got] != wanted:
-                self.failures.append("the listener heard something else than was published")
-            self._mqtt.got.clear()
-            self.heard += ROUND
-            self._ended = self._begun
+    def live(self) -> bool:
+        """A few messages, published and heard."""
+        wanted = [f"{self.begun} {number}".encode() for number in range(ROUND)]
+        try:
+            for payload in wanted:
+                publish_acked(self._mqtt, "t", payload)
+            wait_for("all of a round", lambda: len(self._mqtt.got) >= ROUND)
+        except (AssertionError, ValueError, RuntimeError) as error:
+            self.failures.append(f"the listener: {error!r}")
+            return False
+        if [payload for _, payload, _ in self._mqtt.got] != wanted:
+            self.failures.append("the listener heard something else than was published")
+        self._mqtt.got.clear()
+        self.heard += ROUND
+        return True
 
 
 def attack(broker: EmbeddedBroker, budget: Budget) -> Result:
