@@ -200,6 +200,26 @@ class Audit:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class BridgeRow:
+    """A bridge that uses the ledger, as it wrote itself.
+
+    Attributes:
+    run: the name of its process: each start has another.
+    seen_s: service time at which the row was written.
+    hears: it hears what the broker sends.
+    draining: it leaves soon.
+    gone: it left.
+    """
+
+    instance: str
+    run: str
+    seen_s: float
+    hears: bool = True
+    draining: bool = False
+    gone: bool = False
+
+
 Change = (
     Device
     | Session
