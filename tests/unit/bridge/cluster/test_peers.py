@@ -31,9 +31,12 @@ def test_a_row_counts_for_three_seconds_of_service_time() -> None:
     assert live_peers("c", rows, 100.0).others == ("b",)
 
 
-@pytest.mark.parametrize("change", [{"hears": False}, {"draining": True}, {"gone": True}])
-def test_a_bridge_that_is_deaf_or_leaves_is_no_peer(change: dict[str, bool]) -> None:
-    rows = [row("a"), replace(row("b"), **change)]
+@pytest.mark.parametrize(
+    "deaf_or_leaving",
+    [replace(row("b"), hears=False), replace(row("b"), draining=True), replace(row("b"), gone=True)],
+)
+def test_a_bridge_that_is_deaf_or_leaves_is_no_peer(deaf_or_leaving: BridgeRow) -> None:
+    rows = [row("a"), deaf_or_leaving]
 
     assert live_peers("a", rows, 100.0).others == ()
     assert live_peers("b", rows, 100.0) == Peers("b", ("a",), acts=False)
