@@ -41,6 +41,19 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
+_UNNAMED = "unnamed-"
+
+
+def unnamed_id() -> str:
+    """A random id for a wake that came without one: each bridge that hears it gives it another."""
+    return f"{_UNNAMED}{new_id()}"
+
+
+def is_unnamed(wake_id: str) -> bool:
+    """Whether a bridge gave it this id."""
+    return wake_id.startswith(_UNNAMED)
+
+
 def is_absent(value: Any) -> bool:
     """Whether a serialiser writes this for a missing value: null, an empty text, list or object, or NaN.
 
@@ -127,7 +140,7 @@ class Wake(Message):
     command: Text
     timestamp: Text
     v: int = 1
-    id: Id = Field(default_factory=new_id)
+    id: Id = Field(default_factory=unnamed_id)
     device_id: DeviceId | None = None
     boot: Count | None = None
     seq: Count | None = None

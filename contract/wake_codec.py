@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta, MsgspecError, Struct, field
 from msgspec.json import Decoder, encode
 
-from contract.messages import MAX_PAYLOAD_BYTES, Wake, new_id
+from contract.messages import MAX_PAYLOAD_BYTES, Wake, unnamed_id
 from contract.names import DEVICE_ID_PATTERN, UID_MAX_CHARACTERS
 
 Text = Annotated[str, Meta(max_length=1024)]
@@ -22,7 +22,7 @@ class QuickWake(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     command: Text
     timestamp: Text
     v: int = 1
-    id: Annotated[str, Meta(min_length=1, max_length=64)] = field(default_factory=new_id)
+    id: Annotated[str, Meta(min_length=1, max_length=64)] = field(default_factory=unnamed_id)
     device_id: Annotated[str, Meta(pattern=DEVICE_ID_PATTERN)] | None = None
     boot: Count | None = None
     seq: Count | None = None

@@ -10,7 +10,7 @@ from bridge.drain import Times
 from bridge.service import Bridge
 from bridge.sessions.errors import DeviceBehindError, NoSuchDeviceError
 from bridge.sessions.service import describe
-from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, absent_is_default
+from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, absent_is_default, new_id
 from contract.names import check_uid
 from contract.wake_codec import QuickWake
 from infra.web.server import Result, UserRequest, example, problems
@@ -125,7 +125,7 @@ def ring(bridge: Bridge, body: Trigger) -> bool:
         # An app cannot connect with such a uid: the documented answer is true.
         return False
     timestamp = body.timestamp[:MIRRORED_CHARACTERS]
-    return bridge.relay.trigger(QuickWake(body.uid, body.command, timestamp, device_id=LEGACY_DEVICE))
+    return bridge.relay.trigger(QuickWake(body.uid, body.command, timestamp, id=new_id(), device_id=LEGACY_DEVICE))
 
 
 @router.post("/api/auth/logout", responses=problems(DENIED | NOT_STORED))

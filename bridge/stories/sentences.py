@@ -25,6 +25,7 @@ ENDS = {
     "sent": "it rings, and no app has confirmed it yet",
     "sent_legacy": "an app that cannot confirm took it",
     "user_not_connected": "no app and no push service has taken it yet",
+    "elsewhere": "another bridge rang an app, and none has confirmed it yet",
     "pushed": "a push service took it; no app has confirmed it",
     "pushed_late": "a push service took it when it was over",
     "acked": "an app confirmed it",

@@ -19,6 +19,7 @@ PUSH_AFTER_S = 1.5
 State = Literal[
     "received",
     "user_not_connected",
+    "elsewhere",  # no socket here, but at another bridge
     "sent",
     "sent_legacy",  # an app that cannot confirm has it
     "pushed",
@@ -33,7 +34,11 @@ State = Literal[
 Reach = Literal["unreached", "reached", "reached_legacy"]
 """The sockets' result for a frame: none accepted it, one accepted it, one accepted it whose app cannot confirm."""
 First = Reach | Literal["stale", "refused"]
-Event = First | Literal["acked", "push_accepted", "over", "logged_out", "crowded_out"]
+Event = First | Literal[
+    "acked", "push_accepted", "over", "logged_out", "crowded_out",
+    "elsewhere",  # another bridge rang it, or has pushed it
+    "acked_elsewhere",
+]  # fmt: skip
 Confirmation = Literal["counts", "late", "ignored"]
 
 TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
@@ -47,19 +52,42 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     "user_not_connected": {
         "reached": "sent",
         "push_accepted": "pushed",
+        "elsewhere": "elsewhere",
+        "acked_elsewhere": "acked",
         "over": "missed",
+        "logged_out": "stopped",
+        "crowded_out": "forgotten",
+    },
+    "elsewhere": {
+        "reached": "sent",
+        "acked": "acked",  # an app that the other bridge rang, and that is here now
+        "acked_elsewhere": "acked",
+        "over": "stopped",
         "logged_out": "stopped",
         "crowded_out": "forgotten",
     },
     "sent": {
         "acked": "acked",
         "push_accepted": "pushed",
+        "acked_elsewhere": "acked",
         "over": "missed",
         "logged_out": "stopped",
         "crowded_out": "forgotten",
     },
-    "sent_legacy": {"acked": "acked", "over": "stopped", "logged_out": "stopped", "crowded_out": "forgotten"},
-    "pushed": {"acked": "acked", "over": "missed", "logged_out": "stopped", "crowded_out": "forgotten"},
+    "sent_legacy": {
+        "acked": "acked",
+        "acked_elsewhere": "acked",
+        "over": "stopped",
+        "logged_out": "stopped",
+        "crowded_out": "forgotten",
+    },
+    "pushed": {
+        "acked": "acked",
+        "acked_elsewhere": "acked",
+        "over": "missed",
+        "logged_out": "stopped",
+        "crowded_out": "forgotten",
+    },
     "stopped": {"acked": "acked"},  # an app that had it before its user logged out, and reconnected
     "missed": {"push_accepted": "pushed_late"},
     "forgotten": {"push_accepted": "pushed_late"},
@@ -70,12 +98,13 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
 }
 """Every change of a wake's state; no other code changes it."""
 
-RINGING: frozenset[State] = frozenset({"user_not_connected", "sent", "sent_legacy", "pushed"})
+RINGING: frozenset[State] = frozenset({"user_not_connected", "elsewhere", "sent", "sent_legacy", "pushed"})
 """In these states a wake is repeated, and rings an app that connects."""
 _PUSHABLE: frozenset[State] = frozenset(state for state in RINGING if "push_accepted" in TRANSITIONS[state])
 _TAKEN: frozenset[State] = frozenset({"sent_legacy", "acked", "stopped"})
 _TOLD: Mapping[State, OutcomeStatus] = {
     "user_not_connected": "user_not_connected",
+    "elsewhere": "sent",
     "sent": "sent",
     "sent_legacy": "sent",
     "pushed": "pushed",
@@ -85,11 +114,18 @@ _TOLD: Mapping[State, OutcomeStatus] = {
     "rejected": "rejected",
 }
 """The outcome of a state; in other states a wake keeps its outcome."""
-Fate = Literal["acked", "delivered", "pushed", "missed", "stopped", "forgotten", "expired", "rejected"]
-"""What became of a wake in the end; delivered: to an app that cannot confirm; stopped: its user logged out."""
+Fate = Literal["acked", "delivered", "pushed", "missed", "stopped", "forgotten", "expired", "rejected", "elsewhere"]
+"""What became of a wake in the end; delivered: to an app that cannot confirm; stopped: its user logged out; elsewhere:
+another bridge has it.
+"""
 FATES: tuple[Fate, ...] = get_args(Fate)
-_OVER: Mapping[State, Fate] = {"sent_legacy": "delivered", "pushed": "pushed"}
-_ENDS: Mapping[Event, Fate] = {"acked": "acked", "logged_out": "stopped", "crowded_out": "forgotten"}
+_OVER: Mapping[State, Fate] = {"sent_legacy": "delivered", "pushed": "pushed", "elsewhere": "elsewhere"}
+_ENDS: Mapping[Event, Fate] = {
+    "acked": "acked",
+    "acked_elsewhere": "elsewhere",
+    "logged_out": "stopped",
+    "crowded_out": "forgotten",
+}
 
 
 def _fate(before: State, event: Event, after: State) -> Fate | None:
@@ -220,6 +256,14 @@ class Deliveries:
             return False
         self._move(delivery, "push_accepted", now)
         return True
+
+    def elsewhere(self, delivery: Delivery, status: OutcomeStatus, now: float) -> None:
+        """Another bridge told the device this outcome: what that one does with the wake, this one need not do."""
+        if status == "pushed":
+            delivery.push_due = False
+        event: Event = "acked_elsewhere" if status == "acked" else "elsewhere"
+        if status in {"sent", "pushed", "acked"} and event in TRANSITIONS[delivery.state]:
+            self._move(delivery, event, now)
 
     def logged_out(self, uid: str, now: float) -> None:
         """Stop all ringing wakes of this user."""

@@ -12,7 +12,7 @@ from bridge.wakes.delivery import FATES, Deliveries, Delivery, First, Reach, rec
 from bridge.wakes.missed import MissedWakes
 from bridge.wakes.story import MOST_SENT, MOST_STEPS, StoryBook
 from contract.clock import Clock, Stamps
-from contract.messages import LEGACY_DEVICE, Wake, encode_outcome
+from contract.messages import LEGACY_DEVICE, OutcomeStatus, Wake, encode_outcome
 from contract.wake_codec import QuickWake
 from infra.telemetry import REGISTRY, CounterFamily, get_logger
 
@@ -41,6 +41,7 @@ class Relay:
         tell: publishes an encoded outcome to a device; False if no broker is reached.
         mirror: publishes an encoded HTTP wake for operators.
         user_of: the user logged in on a device, if any.
+        tells_bridges: other bridges hear outcomes, and so those of HTTP wakes are published, too.
         strict: credentials are required: a device rings only the user who is logged in there.
         push: starts a push of a wake to the user's sleeping phones; calls the function that it is given on success.
         book: notes what happens to each wake; None if stories are off.
@@ -55,6 +56,7 @@ class Relay:
         mirror: Callable[[bytes], bool],
         user_of: Callable[[str], str | None],
         strict: bool = False,
+        tells_bridges: bool = False,
         push: Callable[[Delivery, Callable[[Delivery], None]], None] | None = None,
         book: StoryBook | None = None,
     ) -> None:
@@ -65,6 +67,7 @@ class Relay:
         self._mirror = mirror
         self._user_of = user_of
         self._strict = strict
+        self._tells_bridges = tells_bridges
         self._push = push
         self._book = book
         self._missed = MissedWakes()
@@ -76,22 +79,56 @@ class Relay:
             return  # our own mirror of the HTTP trigger
         delivery = self._deliveries.known(wake.id)
         if delivery is None:
-            delivery = self._begin(device_id, wake)
-        elif delivery.device_id != device_id:
-            log.warning("wake_id_of_another_device", device_id=device_id)
-            REFUSED["foreign_id"] += 1
+            self.begin(self.received(device_id, wake))
+        else:
+            self.copy(delivery, device_id, wake)
+
+    def known(self, wake_id: str) -> Delivery | None:
+        """A wake that rang here, or of which this bridge said that it rings nowhere."""
+        return self._deliveries.known(wake_id)
+
+    def received(self, device_id: str, wake: Wake | QuickWake) -> Delivery:
+        """A wake that comes now; it is not recorded yet."""
+        return received(wake, device_id, self._clock.monotonic(), self._stamps.now())
+
+    def copy(self, delivery: Delivery, device_id: str, wake: Wake | QuickWake) -> None:
+        """A known wake came again: the device gets its outcome again."""
+        if delivery.device_id != device_id:
+            self.foreign_id(device_id)
             self._note(delivery, "foreign_id", device_id)
             return
-        else:
-            self._deliveries.repeated(delivery, wake.age_ms, self._clock.monotonic())
-            self._note(delivery, "copy")
+        self._deliveries.repeated(delivery, wake.age_ms, self._clock.monotonic())
+        self._note(delivery, "copy")
         self._tell_device(delivery)
+
+    def tell_again(self, delivery: Delivery) -> None:
+        """Another bridge asks for a wake that rings here."""
+        self._tell_device(delivery)
+
+    def foreign_id(self, device_id: str) -> None:
+        """A device sent a wake with the id of another device's."""
+        log.warning("wake_id_of_another_device", device_id=device_id)
+        REFUSED["foreign_id"] += 1
+
+    def begin(self, delivery: Delivery) -> None:
+        """Ring a received wake, or say why it does not ring."""
+        if not self.ring(delivery):
+            self.refuse(delivery)
+
+    def elsewhere(self, delivery: Delivery, status: OutcomeStatus) -> None:
+        """Another bridge told the device this outcome of a wake that is known here."""
+        self._deliveries.elsewhere(delivery, status, self._clock.monotonic())
 
     def trigger(self, wake: Wake | QuickWake) -> bool:
         """The legacy HTTP trigger; True if at least one socket accepted it."""
-        delivery = self._begin(LEGACY_DEVICE, wake)
-        self._mirror(wake.encode())
+        delivery = self.received(LEGACY_DEVICE, wake)
+        self.begin(delivery)
+        self.mirror(wake)
         return delivery.status == "sent"
+
+    def mirror(self, wake: Wake | QuickWake) -> None:
+        """Show an HTTP wake to operators."""
+        self._mirror(wake.encode())
 
     def acked(self, uid: str, wake_id: str, label: str = "", how: How | None = None) -> None:
         """An app of this user rang for the wake; the first confirmation counts, and none after the wake's end.
@@ -175,34 +212,48 @@ class Relay:
             for delivery in self._deliveries.due_for_push(now):
                 self._push(delivery, self.pushed)
 
-    def _begin(self, device_id: str, wake: Wake | QuickWake) -> Delivery:
+    def ring(self, delivery: Delivery, sockets: Sequence[AppConnection] | None = None) -> bool:
+        """Whether a received wake rings now, at these sockets or all of its user; else nothing is recorded."""
         now = self._clock.monotonic()
-        delivery = received(wake, device_id, now, self._stamps.now())
-        first: First
+        wake = delivery.wake
+        device_id = delivery.device_id
+        if delivery.expires_at <= now or (device_id != LEGACY_DEVICE and not self._may_ring(device_id, wake.uid)):
+            return False
         if self._book is not None:
             delivery.steps = []
-        if delivery.expires_at <= now:
+        reach = self._deliver(delivery, self._hub.of(wake.uid) if sockets is None else sockets, now, "queued")
+        if reach == "unreached":
+            return False
+        self._record(delivery, reach)
+        if delivery.steps is not None:
+            delivery.sent_ms = delivery.latency_ms
+        self._tell_device(delivery)
+        return True
+
+    def refuse(self, delivery: Delivery) -> None:
+        """Record a received wake that does not ring, and say why."""
+        first: First = "unreached"
+        if self._book is not None and delivery.steps is None:
+            delivery.steps = []
+        if delivery.expires_at <= self._clock.monotonic():
             first = "stale"
             REFUSED["stale"] += 1
             SETTLED["expired"] += 1
             self._note(delivery, "refused", "stale", None)
-        elif device_id != LEGACY_DEVICE and not self._may_ring(device_id, wake.uid):
+        elif delivery.device_id != LEGACY_DEVICE and not self._may_ring(delivery.device_id, delivery.wake.uid):
             first = "refused"
-            user = self._user_of(device_id)
+            user = self._user_of(delivery.device_id)
             why = "no_user" if user is None else "other_user"
             REFUSED[why] += 1
             SETTLED["rejected"] += 1
             self._note(delivery, "refused", why, user)
-        else:
-            first = self._deliver(delivery, self._hub.of(wake.uid), now, "queued")
+        self._record(delivery, first)
+        log.info("nobody_rung", device_id=delivery.device_id, uid=delivery.wake.uid, outcome=delivery.status)
+        self._tell_device(delivery)
+
+    def _record(self, delivery: Delivery, first: First) -> None:
         self._deliveries.add(delivery, first, self._clock.monotonic())
         WAKES[delivery.status] += 1
-        if delivery.status == "sent":
-            if delivery.steps is not None:
-                delivery.sent_ms = delivery.latency_ms
-        else:
-            log.info("nobody_rung", device_id=device_id, uid=wake.uid, outcome=delivery.status)
-        return delivery
 
     def _may_ring(self, device_id: str, uid: str) -> bool:
         user = self._user_of(device_id)
@@ -255,7 +306,7 @@ class Relay:
             self._book.note(delivery, what, *details)
 
     def _tell_device(self, delivery: Delivery) -> None:
-        if delivery.device_id != LEGACY_DEVICE:
+        if delivery.device_id != LEGACY_DEVICE or self._tells_bridges:
             outcome = encode_outcome(delivery.wake.id, delivery.status, delivery.latency_ms)
             if not self._tell(delivery.device_id, outcome):
                 self._note(delivery, "untold")

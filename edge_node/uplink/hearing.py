@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from contract.clock import Clock, iso
-from contract.messages import Wake
+from contract.messages import Wake, new_id
 from edge_node.display.events import Told
 from edge_node.display.status import StatusDisplay
 from edge_node.metrics import WAKES
@@ -36,6 +36,7 @@ class WakeMaker:
             return False
         wake = Wake.model_validate(
             {
+                "id": new_id(),
                 "uid": uid,
                 "command": self._settings.command,
                 "timestamp": iso(self._clock.utc_now()),

@@ -33,6 +33,17 @@ TABLE: dict[tuple[State, Event], tuple[State, OutcomeStatus]] = {
     ("user_not_connected", "over"): ("missed", "user_not_connected"),
     ("user_not_connected", "logged_out"): ("stopped", "user_not_connected"),
     ("user_not_connected", "crowded_out"): ("forgotten", "user_not_connected"),
+    ("user_not_connected", "elsewhere"): ("elsewhere", "sent"),
+    ("user_not_connected", "acked_elsewhere"): ("acked", "acked"),
+    ("elsewhere", "reached"): ("sent", "sent"),
+    ("elsewhere", "acked"): ("acked", "acked"),
+    ("elsewhere", "acked_elsewhere"): ("acked", "acked"),
+    ("elsewhere", "over"): ("stopped", "sent"),
+    ("elsewhere", "logged_out"): ("stopped", "sent"),
+    ("elsewhere", "crowded_out"): ("forgotten", "sent"),
+    ("sent", "acked_elsewhere"): ("acked", "acked"),
+    ("sent_legacy", "acked_elsewhere"): ("acked", "acked"),
+    ("pushed", "acked_elsewhere"): ("acked", "acked"),
     ("sent", "acked"): ("acked", "acked"),
     ("sent", "push_accepted"): ("pushed", "pushed"),
     ("sent", "over"): ("missed", "sent"),
@@ -55,6 +66,7 @@ TABLE: dict[tuple[State, Event], tuple[State, OutcomeStatus]] = {
 PATHS: dict[State, tuple[Event, ...]] = {
     "received": (),
     "user_not_connected": ("unreached",),
+    "elsewhere": ("unreached", "elsewhere"),
     "sent": ("reached",),
     "sent_legacy": ("reached_legacy",),
     "pushed": ("unreached", "push_accepted"),
@@ -67,7 +79,9 @@ PATHS: dict[State, tuple[Event, ...]] = {
     "pushed_late": ("reached", "over", "push_accepted"),
 }
 FIRST: tuple[First, ...] = ("stale", "refused", "unreached", "reached", "reached_legacy")
-LATER: tuple[Event, ...] = ("reached", "acked", "push_accepted", "over", "logged_out", "crowded_out")
+LATER: tuple[Event, ...] = (
+    *("reached", "acked", "push_accepted", "over", "logged_out", "crowded_out", "elsewhere", "acked_elsewhere"),
+)
 EVENTS: tuple[Event, ...] = tuple(dict.fromkeys((*FIRST, *LATER)))
 
 
@@ -91,6 +105,8 @@ class Owner:
             "over": self._over,
             "logged_out": lambda: self.deliveries.logged_out("alice", self.now),
             "crowded_out": self._crowd_out,
+            "elsewhere": lambda: self.deliveries.elsewhere(self.delivery, "sent", self.now),
+            "acked_elsewhere": lambda: self.deliveries.elsewhere(self.delivery, "acked", self.now),
         }
 
     def walk(self, state: State) -> Delivery:
@@ -185,6 +201,9 @@ def test_a_transition_that_the_table_does_not_have_is_a_fault(owner: Owner, stat
         ("sent", "logged_out", "stopped"),
         ("pushed", "crowded_out", "forgotten"),
         ("sent", "push_accepted", None),
+        ("elsewhere", "over", "elsewhere"),
+        ("sent", "acked_elsewhere", "elsewhere"),
+        ("user_not_connected", "elsewhere", None),
     ],
 )
 def test_a_wake_that_no_longer_rings_is_counted_once(
