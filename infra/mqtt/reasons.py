@@ -94,7 +94,7 @@ def ended(client: Client, ending: Ending) -> str:
 def silent(client: Client, within_s: float) -> str:
     """The server accepted the TCP connection and never answered."""
     return _line(
-        f"the broker did not answer within {within_s:.0f} s",
+        f"the broker did not answer within {within_s:g} s",
         *_usually(client),
         "the server there does not speak MQTT: check host and port in mqtt.url",
         "the broker is overloaded",

@@ -27,6 +27,7 @@ from infra.expiry import EXPIRY, of_peer
 from infra.host_port import host_port
 from infra.log_limit import LogLimit
 from infra.mqtt.connection import ConnectionLost, ConnectionState, attach, close, explain, keep_alive
+from infra.mqtt.pacing import Pacing
 from infra.mqtt.reasons import SHORT_S, Client, silent
 from infra.mqtt.stream_client import StreamClient, encode_publish0, why_not
 from infra.redaction import describe, redact
@@ -34,10 +35,6 @@ from infra.secrets import secret_of
 from infra.settings.broker import MqttSettings
 from infra.telemetry import INVALID_MESSAGES, MQTT_CONNECTED, MQTT_RECONNECTS, MQTT_UNSENT, get_logger
 
-CONNECT_TIMEOUT_S = 5.0
-ANSWER_TIMEOUT_S = 10.0
-BACKOFF_FIRST_S = 0.25
-STABLE_AFTER_S = 30.0
 MAX_INFLIGHT = 1000
 MAX_QUEUED = 10_000
 MAX_PLACES = 100_000
@@ -178,6 +175,7 @@ class MqttSession:
 
     def __post_init__(self) -> None:
         self._nodes = self.settings.nodes
+        self._pacing = Pacing(len(self._nodes), self.settings.reconnect_max_s)
         # At random, so that a fleet spreads over the nodes of a cluster.
         self._turn = random.randrange(len(self._nodes))  # noqa: S311 - no secret
 
@@ -239,7 +237,6 @@ class MqttSession:
         self._fast = self.settings.fast and reason is None
         if self.settings.fast and reason is not None:
             log.warning("mqtt_fast_path_off", reason=reason)
-        attempts = 0
         while True:
             started = self.clock.monotonic()
             try:
@@ -256,16 +253,9 @@ class MqttSession:
                 was_up, self._was_up = self._was_up, False
                 if was_up:
                     self.on_disconnected()
-            stood = self.clock.monotonic() - started
-            attempts = 0 if stood > STABLE_AFTER_S else attempts + 1
+            self._pacing.ended(self.clock.monotonic() - started)
             self._turn = (self._turn + 1) % len(self._nodes)
-            await self.clock.sleep(self._pause_s(attempts))
-
-    def _pause_s(self, attempts: int) -> float:
-        """After this number of failed attempts: short before the next address, longer after each round over all."""
-        rounds, within = divmod(attempts, len(self._nodes))
-        ceiling = min(self.settings.reconnect_max_s, BACKOFF_FIRST_S * 2 ** (0 if within else min(rounds, 16)))
-        return random.uniform(ceiling / 10, ceiling)  # noqa: S311 - jitter is no secret
+            await self.clock.sleep(self._pacing.pause_s())
 
     def _doubt(self) -> str:
         """A doubt about the prefix, as long as this broker has delivered none of our topics."""
@@ -295,9 +285,10 @@ class MqttSession:
             # Name resolution and the handshake block in paho, so they run in a thread. paho also writes CONNECT there.
             await loop.run_in_executor(None, client.connect, node.host, node.port, node.keepalive_s)
             attach(client, loop, fate)
-            await asyncio.wait([fate.ready, fate.lost], return_when=asyncio.FIRST_COMPLETED, timeout=ANSWER_TIMEOUT_S)
+            within_s = self._pacing.answer_s
+            await asyncio.wait([fate.ready, fate.lost], return_when=asyncio.FIRST_COMPLETED, timeout=within_s)
             if not fate.ready.done() and not fate.lost.done():
-                raise ConnectionLost(silent(self._who, ANSWER_TIMEOUT_S))
+                raise ConnectionLost(silent(self._who, within_s))
             if fate.lost.done():
                 fate.lost.result()
             self._client, self.connected, self._was_up, self.problem = client, True, True, None
@@ -338,7 +329,7 @@ class MqttSession:
             client: paho.Client = StreamClient(self._take, asyncio.get_running_loop(), **options)
         else:
             client = paho.Client(**options)
-        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.connect_timeout = self._pacing.connect_s
         client.max_inflight_messages_set(MAX_INFLIGHT)
         client.max_queued_messages_set(MAX_QUEUED)
         if self.settings.username is not None:

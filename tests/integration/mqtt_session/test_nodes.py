@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 
-from infra.mqtt import session as mqtt
-from tests.integration.mqtt_session.session import FakeBroker, Session, logged, welcome
+from infra.mqtt import pacing
+from tests.integration.mqtt_session.session import FakeBroker, Peer, Session, logged, welcome
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 from tests.support.world import HOST
 
 
@@ -58,17 +59,23 @@ def test_sessions_begin_at_different_addresses() -> None:
     assert set(begun) == set(urls)
 
 
-@pytest.mark.parametrize(
-    ("addresses", "ceilings"),
-    [(1, [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0]), (3, [0.25, 0.25, 0.25, 0.5, 0.25, 0.25, 1.0])],
-)
-def test_the_pause_grows_with_each_round(
-    addresses: int, ceilings: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("random.uniform", lambda _lowest, highest: highest)
-    session = Session(",".join(nowhere() for _ in range(addresses)), more={"reconnect_max_s": 10.0}).mqtt
-    assert [session._pause_s(attempts) for attempts in range(7)] == ceilings
-    assert ceilings[0] == mqtt.BACKOFF_FIRST_S
+async def test_it_leaves_an_address_that_never_answers_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a node of NATS does that meets an election."""
+    monkeypatch.setattr("random.randrange", lambda _count: 0)
+    monkeypatch.setattr(pacing, "ANSWER_OF_A_CLUSTER_S", 0.2)
+
+    async def mute(peer: Peer) -> None:
+        await peer.packet()
+
+    async with FakeBroker(mute) as silent, FakeBroker(welcome) as there:
+        with logged() as lines:
+            async with Session(f"{silent.url},{there.url}") as session:
+                await session.connected()
+                assert session.mqtt.node.url == there.url
+                await wait_until("the first socket is closed", lambda: silent.peers[0].gone)
+    told = [line["reason"] for line in lines if line["event"] == "mqtt_disconnected"]
+    assert len(told) == 1
+    assert "did not answer within 0.2 s" in told[0]
 
 
 async def test_what_was_logged_before_a_connection_is_logged_again_after_it() -> None:

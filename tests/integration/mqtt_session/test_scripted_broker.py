@@ -12,6 +12,7 @@ import pytest
 from contract.errors import MessageError
 from contract.messages import Outcome
 from contract.topics import OUTCOME, WAKE
+from infra.mqtt import pacing
 from infra.mqtt import session as module
 from infra.mqtt import stream_client as fast_mqtt
 from infra.mqtt.stream_client import StreamClient
@@ -88,7 +89,7 @@ async def test_a_refused_connection_says_why(code: int, words: str) -> None:
 
 
 async def test_a_broker_that_never_answers_is_given_up_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(pacing, "ANSWER_TIMEOUT_S", 0.2)
 
     async def mute(peer: Peer) -> None:
         await peer.packet()
