@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bridge.apps.connection import AppConnection
 from bridge.stories.history import DeviceHistory, DeviceStateName
-from bridge.stories.records import Event, EventKind, Run
+from bridge.stories.records import DeviceState, Event, EventKind, Run
 from bridge.stories.writer import StoryWriter
 from bridge.wakes.story import StoryBook
 from contract.clock import Clock
@@ -89,6 +89,22 @@ class Chronicle:
     def count(self, state: DeviceStateName) -> int:
         """How many devices are in this state."""
         return self._history.count(state)
+
+    def device(self, device_id: str) -> DeviceState | None:
+        """The last known state of a device: a copy; None if it is not known, or if stories are off."""
+        return self._history.state_of(device_id)
+
+    def devices_in(self, state: DeviceStateName) -> list[str]:
+        """The names of the devices in this state, in no order."""
+        return self._history.devices_in(state)
+
+    def versions(self) -> dict[str, int]:
+        """How many known devices have each version of the software; "" for those that do not say."""
+        return self._history.versions()
+
+    def since(self, connection: AppConnection) -> float | None:
+        """Unix time at which a socket joined; None if stories are off."""
+        return self._joined.get(connection)
 
     def conditions(self, *, broker: str | None, ledger: str | None) -> None:
         """Why the broker is not reached, why the ledger cannot be written; None if they can."""

@@ -9,6 +9,10 @@ from bridge.api.legacy import router
 from bridge.api.push import router as push_router
 from bridge.api.web_app import PATH, page
 from bridge.auth.middleware import AuthMiddleware
+from bridge.console.actions import router as console_actions
+from bridge.console.guard import ConsoleGuard
+from bridge.console.logins import Logins
+from bridge.console.pages import router as console_pages
 from bridge.service import VERSION, Bridge
 from bridge.storage.store import StoreError
 from bridge.websocket.asgi.endpoint import app_socket
@@ -48,8 +52,12 @@ def create_app(bridge: Bridge) -> FastAPI:
     app.add_api_route("/livez", livez, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     app.add_api_route("/metrics", metrics, include_in_schema=False)
+    app.state.console_logins = logins = Logins()
+    app.include_router(console_pages)
+    app.include_router(console_actions)
     app.add_exception_handler(StoreError, not_stored)
     patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=False)
+    app.add_middleware(ConsoleGuard, bridge=bridge, logins=logins)
     harden(app, max_body_bytes=bridge.settings.bridge.max_body_bytes)
     app.add_middleware(AuthMiddleware, authenticator=bridge.authenticator)
     origins = origins_of(bridge)

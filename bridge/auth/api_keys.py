@@ -75,9 +75,17 @@ class ApiKeys:
         key = await self._find(key_id)
         if key is None or not hmac.compare_digest(key.hash, _hash(secret)):
             return None
+        return self._holder(key)
+
+    async def holder(self, key_id: str) -> Principal | None:
+        """The principal of a key that was checked before; None if it was revoked or has expired. Raises StoreError."""
+        key = await self._find(key_id)
+        return None if key is None else self._holder(key)
+
+    def _holder(self, key: ApiKey) -> Principal | None:
         if key.expires_at is not None and self._clock.utc_now().timestamp() >= key.expires_at:
             return None
-        return Principal(_KINDS.get(key.role, "caller"), key_id)
+        return Principal(_KINDS.get(key.role, "caller"), key.key_id)
 
     async def _find(self, key_id: str) -> ApiKey | None:
         if self._age_s() <= (FRESH_S if key_id in self._copy else AGAIN_S):

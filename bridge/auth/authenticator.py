@@ -125,6 +125,10 @@ class Authenticator:
             return Principal("network", peer_of(address))
         raise self._refuse(address, NEEDED)
 
+    async def holder(self, key_id: str) -> Principal | None:
+        """The principal of an API key that was checked before; None if it is no longer valid. Raises StoreError."""
+        return await self._api_keys.holder(key_id)
+
     def authenticate_app_at_once(self, headers: Headers, query: bytes, offered: Sequence[str]) -> Principal | None:
         """The principal of an app whose first credential is a valid token, counted; else None.
 

@@ -41,15 +41,17 @@ _TOKEN = re.compile(r"e[w-z0-9_-][A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-
 """Three parts in base64url, the first of which begins like a JSON object."""
 _KEY_BEGINS = "sarvis_"
 _FREE = frozenset({"/livez"})
-_FREE_BELOW = "/app"
-"""The page: files without secrets, which must be available before a log-in."""
+_FREE_BELOW = ("/app", "/console")
+"""The page: files without secrets, which must be available before a log-in. The console: `bridge/console/guard.py` lets
+in by its own cookie.
+"""
 BARE = frozenset({"/readyz"})
 """Public, but callers with a credential get more details."""
 
 
 def is_free(path: str) -> bool:
-    """Whether the path is public."""
-    return path in _FREE or path == _FREE_BELOW or path.startswith(f"{_FREE_BELOW}/")
+    """Whether a request to this path is admitted without a credential in it."""
+    return path in _FREE or any(path == below or path.startswith(f"{below}/") for below in _FREE_BELOW)
 
 
 @dataclass(frozen=True, slots=True)

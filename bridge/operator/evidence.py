@@ -1,6 +1,6 @@
 """Collects what is known about a user or a device: from the stories, the ledger and the running bridge."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -29,8 +29,18 @@ def reader_of(settings: Settings, files: Sequence[Path]) -> StoriesReader:
     return StoriesReader(paths)
 
 
-def collect(settings: Settings, reader: StoriesReader, name: str, moment: float | None, now: float) -> Evidence:
-    """All that is known about this user or device; raises SarvisError if nothing is."""
+def collect(
+    settings: Settings,
+    reader: StoriesReader,
+    name: str,
+    moment: float | None,
+    now: float,
+    ask: Callable[[Settings], str | None] = readiness,
+) -> Evidence:
+    """All that is known about this user or device; raises SarvisError if nothing is.
+
+    `ask`: what the running bridge says of itself, as `Evidence.ready`.
+    """
     middle, around = (now, RECENT_S) if moment is None else (moment, 2 * AROUND_S)
     near = reader.stories(middle - around, middle + around + WRITTEN_LATER_S)
     stories = [story for story in near if name in {story.uid, story.device_id}]
@@ -49,7 +59,7 @@ def collect(settings: Settings, reader: StoriesReader, name: str, moment: float 
             f"neither the stories nor the ledger name {name!r}; check the name: `sarvis device list` and `sarvis "
             f"sessions list` show those that are known"
         )
-    ready = readiness(settings) if moment is None else ""
+    ready = ask(settings) if moment is None else ""
     return Evidence(name, is_device, now, moment, stories, events, ledger.audit, devices, states, runs, ready)
 
 

@@ -7,11 +7,13 @@ to load as such a command takes in all, and a ledger in a file is read by Python
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from bridge.storage.records import ApiKey, Audit, Device, DurableDeadline, PendingLogout, Session
 
 Row = Mapping[str, Any]
+MOST_ROWS = 2**63 - 1
+"""Above the number of every row."""
 
 Record = TypeVar("Record", ApiKey, Audit, Device, PendingLogout, Session)
 
@@ -50,6 +52,54 @@ class LedgerReader(ABC):
         """All devices that were added or seen."""
         query = f"SELECT {_LISTS[Device]} FROM devices ORDER BY device_id LIMIT :most"  # noqa: S608
         return [_record(Device, row) for row in self._rows(query, most=most)]
+
+    def devices_after(self, after: str, begins: str, most: int) -> list[Device]:
+        """The devices whose names follow `after` and begin with `begins`, by name: a page that is read by the key."""
+        query = (
+            f"SELECT {_LISTS[Device]} FROM devices WHERE device_id > :after "  # noqa: S608
+            f"AND substr(device_id, 1, :length) = :begins ORDER BY device_id LIMIT :most"
+        )
+        rows = self._rows(query, after=after, begins=begins, length=len(begins), most=most)
+        return [_record(Device, row) for row in rows]
+
+    def device(self, device_id: str) -> Device | None:
+        """The row of a device."""
+        query = f"SELECT {_LISTS[Device]} FROM devices WHERE device_id = :device_id"  # noqa: S608
+        return next((_record(Device, row) for row in self._rows(query, device_id=device_id)), None)
+
+    def users_after(self, after: str, begins: str, most: int) -> list[str]:
+        """The users who follow `after` and begin with `begins`, by name: who is alive, logged in, or left just now."""
+        where = "uid > :after AND substr(uid, 1, :length) = :begins"
+        values = {"after": after, "begins": begins, "length": len(begins), "most": most}
+        queries = (
+            f"SELECT uid FROM promises WHERE {where} ORDER BY uid LIMIT :most",  # noqa: S608
+            f"SELECT DISTINCT uid FROM sessions WHERE ended IS NULL AND {where} ORDER BY uid LIMIT :most",  # noqa: S608
+        )
+        found = {row["uid"] for query in queries for row in self._rows(query, **values)}
+        return sorted(found)[:most]
+
+    def waiting_after(self, after: int, most: int) -> list[tuple[int, PendingLogout]]:
+        """Log-outs that no device has confirmed yet, oldest first, each with its number; those behind a number."""
+        query = f"SELECT number, {_LISTS[PendingLogout]} FROM outbox WHERE number > :after ORDER BY number LIMIT :most"  # noqa: S608
+        rows = self._rows(query, after=after, most=most)
+        return [(row["number"], _record(PendingLogout, row)) for row in rows]
+
+    def audit_before(self, before: int | None, about: str | None, most: int) -> list[tuple[int, Audit]]:
+        """Lines of the audit, newest first, each with its number; those before a number, of a user, device or session.
+
+        None: from the newest, and about all.
+        """
+        query = (
+            f"SELECT number, {_LISTS[Audit]} FROM audit WHERE number < :before AND {_which(about)} "  # noqa: S608
+            f"ORDER BY number DESC LIMIT :most"
+        )
+        rows = self._rows(query, before=MOST_ROWS if before is None else before, about=about, most=most)
+        return [(row["number"], _record(Audit, row)) for row in rows]
+
+    def count(self, what: Literal["missed", "push_subscriptions"], uid: str) -> int:
+        """How many wakes a user has missed, or how many phones are subscribed to pushes."""
+        query = f"SELECT count(*) AS found FROM {what} WHERE uid = :uid"  # noqa: S608 - one of two names
+        return next((int(row["found"]) for row in self._rows(query, uid=uid)), 0)
 
     def api_keys(self) -> list[ApiKey]:
         """All keys, the oldest first."""

@@ -1,5 +1,6 @@
 """What is known of each device, and which of it is news. No I/O; times are Unix time."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, get_args
 
@@ -69,6 +70,20 @@ class DeviceHistory:
     def count(self, state: DeviceStateName) -> int:
         """How many devices are in this state; a deaf one has an alarm."""
         return sum(_IS[state](known) for known in self._known.values())
+
+    def state_of(self, device_id: str) -> DeviceState | None:
+        """A copy of what is known of a device; None if nothing is."""
+        known = self._known.get(device_id)
+        return None if known is None else replace(known)
+
+    def devices_in(self, state: DeviceStateName) -> list[str]:
+        """The names of the devices in this state, in no order."""
+        matches = _IS[state]
+        return [device_id for device_id, known in self._known.items() if matches(known)]
+
+    def versions(self) -> dict[str, int]:
+        """How many devices have each version of the software; "" for those that do not say."""
+        return dict(Counter(known.version for known in self._known.values()))
 
     def take(self) -> tuple[list[Event], list[DeviceState]]:
         """The news since the last call."""

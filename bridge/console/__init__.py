@@ -1,0 +1,1 @@
+"""The operator's console: pages that the bridge renders, which work without JavaScript."""

@@ -1,0 +1,68 @@
+"""Who is logged in at the console: which key is behind a cookie. No I/O."""
+
+import hashlib
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+
+MOST = 1000
+"""Beyond it the log-in that is longest unused ends."""
+IDLE_S = 30 * 60.0
+LONGEST_S = 12 * 3600.0
+
+
+@dataclass(slots=True)
+class Login:
+    """One browser that is logged in.
+
+    Attributes:
+        key_id: the API key with which it logged in; the log-in ends with the key.
+        token: each form of this browser carries it.
+        began: monotonic.
+        used: monotonic.
+    """
+
+    key_id: str
+    token: str
+    began: float
+    used: float
+
+
+class Logins:
+    """A bounded table; of a cookie only the hash is kept. `now` is monotonic."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._logins: OrderedDict[str, Login] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._logins)
+
+    def begin(self, key_id: str, now: float) -> str:
+        """Log a browser in; returns the cookie."""
+        cookie = secrets.token_urlsafe(32)
+        self._logins[_hash(cookie)] = Login(key_id, secrets.token_urlsafe(32), now, now)
+        if len(self._logins) > self._most:
+            self._logins.popitem(last=False)
+        return cookie
+
+    def find(self, cookie: str, now: float) -> Login | None:
+        """The log-in behind a cookie, which counts as used now; None if there is none, or if it has ended."""
+        name = _hash(cookie)
+        login = self._logins.get(name)
+        if login is None:
+            return None
+        if now - login.used >= IDLE_S or now - login.began >= LONGEST_S:
+            del self._logins[name]
+            return None
+        login.used = now
+        self._logins.move_to_end(name)
+        return login
+
+    def end(self, cookie: str) -> None:
+        """Log the browser out."""
+        self._logins.pop(_hash(cookie), None)
+
+
+def _hash(cookie: str) -> str:
+    return hashlib.sha256(cookie.encode()).hexdigest()
