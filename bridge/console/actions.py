@@ -1,6 +1,6 @@
 """What can be done from the console: log in and out, choose the language, log a user out, ring a phone to try it."""
 
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
@@ -118,10 +118,7 @@ def _set(request: Request, answer: Response, cookie: str, seconds: int) -> None:
 
 def _place(at: str) -> str:
     """A page of the console; its first one for any other address."""
-    parts = urlsplit(at) if at.isprintable() and "\\" not in at else None
-    if parts is None or parts.scheme or parts.netloc or not is_console(parts.path):
-        return PATH
-    return parts.path + (f"?{parts.query}" if parts.query else "")
+    return at if at.isprintable() and "\\" not in at and is_console(at.partition("?")[0]) else PATH
 
 
 def _with(at: str, told: str) -> str:

@@ -2,7 +2,6 @@
 
 import heapq
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -33,6 +32,8 @@ FILES = {"console.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
 LATE_S = 15 * 60.0
 """A log-out that a connected device has not confirmed after that needs somebody."""
 NAMED = 10
+MOST_NUMBER = 1e11
+"""Above all times, as Unix time of the year 5138, and above all numbers of rows that a page asks for."""
 OK, NOT_FOUND, UNAVAILABLE = 200, 404, 503
 
 Result = TypeVar("Result")
@@ -318,4 +319,4 @@ def _number(text: str | None) -> float | None:
         found = float(text) if text else None
     except ValueError:
         return None
-    return found if found is not None and 0 <= found < datetime.max.replace(tzinfo=UTC).timestamp() else None
+    return found if found is not None and 0 <= found < MOST_NUMBER else None

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from bridge.operator.evidence import WRITTEN_LATER_S, collect, reader_of
 from bridge.storage.reader import LedgerReader
-from bridge.storage.reading import open_reader
+from bridge.storage.reading import own_reader
 from bridge.stories.file import DAY_S, StoriesError, StoriesReader
 from bridge.stories.records import Event, Story
 from bridge.stories.sentences import headline, remedies, said, steps_of
@@ -49,7 +49,7 @@ class Told:
 
 def ledger(settings: Settings, read: Callable[[LedgerReader], Result]) -> Result:
     """What `read` returns; raises StoreError, StartError."""
-    with open_reader(settings.store) as opened:
+    with own_reader(settings.store) as opened:
         return read(opened)
 
 
@@ -102,7 +102,7 @@ def why(settings: Settings, name: str, moment: float | None, now: float, problem
     """
     reader = stories_of(settings)
     try:
-        found = answer(collect(settings, reader, name, moment, now, lambda _: problem or ""))
+        found = answer(collect(settings, reader, name, moment, now, lambda _: problem or "", own_reader))
     except StoriesError:
         raise
     except SarvisError:

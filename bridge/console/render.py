@@ -132,7 +132,7 @@ def facts(told: Mapping[str, object]) -> str:
     return ", ".join(
         f"{name}: {', '.join(map(str, value)) if isinstance(value, list | tuple) else value}"
         for name, value in told.items()
-        if value not in (None, "", False, [], ())
+        if value is not None and value is not False and value not in ("", [], ())
     )
 
 

@@ -1,6 +1,7 @@
 """Collects what is known about a user or a device: from the stories, the ledger and the running bridge."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from bridge.stories.place import place_of
 from bridge.stories.records import Story
 from bridge.stories.why import AROUND_S, CLOSED, OPENED, RECENT_S, Evidence, Line
 from contract.errors import SarvisError, StartError
+from infra.settings.bridge import StoreSettings
 from infra.settings.loader import Settings
+
+OpenReader = Callable[[StoreSettings], AbstractContextManager[LedgerReader]]
 
 MOST_LINES = 1000
 WRITTEN_LATER_S = 90.0
@@ -36,21 +40,23 @@ def collect(
     moment: float | None,
     now: float,
     ask: Callable[[Settings], str | None] = readiness,
+    read: OpenReader = open_reader,
 ) -> Evidence:
     """All that is known about this user or device; raises SarvisError if nothing is.
 
-    `ask`: what the running bridge says of itself, as `Evidence.ready`.
+    `ask` tells what the running bridge says of itself, as `Evidence.ready`; `read` opens the ledger: the bridge itself
+    has another way than commands.
     """
     middle, around = (now, RECENT_S) if moment is None else (moment, 2 * AROUND_S)
     near = reader.stories(middle - around, middle + around + WRITTEN_LATER_S)
     stories = [story for story in near if name in {story.uid, story.device_id}]
     states = reader.devices()
-    ledger = _Ledger.read(settings, name)
+    ledger = _Ledger.read(settings, name, read)
     is_device = name in states or name in ledger.devices or any(story.device_id == name for story in stories)
     users = {story.uid for story in stories} | {line.uid for line in ledger.audit if line.device_id == name}
     devices = [name] if is_device else ledger.devices_of(name, stories, until=middle + around)
     if not is_device:
-        ledger.add(settings, devices)
+        ledger.add(settings, devices, read)
     runs = reader.runs()
     about = [name, *devices, *(users if is_device else ()), *{run.bridge for run in runs}]
     events = reader.events(about, now - settings.bridge.stories_days * DAY_S, now)
@@ -76,10 +82,10 @@ class _Ledger:
         self.claims: dict[str, str] = {}
 
     @classmethod
-    def read(cls, settings: Settings, name: str) -> "_Ledger":
+    def read(cls, settings: Settings, name: str, opened: OpenReader) -> "_Ledger":
         found = cls()
         try:
-            with open_reader(settings.store) as ledger:
+            with opened(settings.store) as ledger:
                 found.audit = _lines(ledger, name)
                 devices = ledger.devices(1_000_000)
         except (StoreError, StartError):
@@ -92,10 +98,10 @@ class _Ledger:
         }
         return found
 
-    def add(self, settings: Settings, devices: Sequence[str]) -> None:
+    def add(self, settings: Settings, devices: Sequence[str], opened: OpenReader) -> None:
         """The lines about these devices, too: they name the users who came after."""
         try:
-            with open_reader(settings.store) as ledger:
+            with opened(settings.store) as ledger:
                 for device_id in devices:
                     self.audit += [line for line in _lines(ledger, device_id) if line not in self.audit]
         except (StoreError, StartError):

@@ -78,7 +78,7 @@ def api(
         Literal["caller", "operator", "viewer"],
         typer.Option(
             help="caller: the documented endpoints, for every user; operator: metrics, docs, sessions, devices; "
-            "viewer: of these only metrics and docs"
+            "viewer: of these only metrics, docs and the console, to look"
         ),
     ] = "caller",
     days: Annotated[

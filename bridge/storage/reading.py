@@ -17,3 +17,15 @@ def open_reader(settings: StoreSettings) -> AbstractContextManager[LedgerReader]
     with explained():
         from bridge.storage.postgres.reader import PostgresReader  # noqa: PLC0415
     return PostgresReader.open(settings)
+
+
+def own_reader(settings: StoreSettings) -> AbstractContextManager[LedgerReader]:
+    """The ledger that this very process keeps, closed when the block ends; not to be used on an event loop.
+
+    Raises StoreError, StartError. `open_reader` is for other processes only: see SqliteReader.own.
+    """
+    if settings.is_file:
+        from bridge.storage.sqlite.reader import SqliteReader  # noqa: PLC0415
+
+        return SqliteReader.own(settings)
+    return open_reader(settings)

@@ -118,7 +118,8 @@ def test_every_endpoint_but_livez_the_page_and_a_bare_readyz_wants_a_credential(
         statuses = {house.get(path).status_code, house.bridge.http.post(house.bridge.url + path).status_code}
         if statuses != {401}:
             open_to_all.add(path)
-    assert open_to_all == {"/livez", "/readyz", "/app", "/app/server.json"}
+    console = {"/console/log-in", "/console/language", "/console/static/{name}"}
+    assert open_to_all == {"/livez", "/readyz", "/app", "/app/server.json", *console}
     for path in ("/app/../metrics", "/app/..%2fmetrics", "/app/%2e%2e/metrics", "/apple", "/app/none"):
         answer = house.bridge.http.build_request("GET", house.bridge.url + path)
         status = house.bridge.http.send(answer).status_code

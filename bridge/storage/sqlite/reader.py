@@ -37,6 +37,23 @@ class SqliteReader(LedgerReader):
             connection.row_factory = sqlite3.Row
             yield cls(connection)
 
+    @classmethod
+    @contextmanager
+    def own(cls, settings: StoreSettings) -> Iterator[Self]:
+        """The ledger that this very process keeps, closed when the block ends; raises StoreError.
+
+        SQLite alone may open its file: when a process closes a file, the kernel drops all locks that the process has on
+        it, and another program could then remove the log that the bridge still writes.
+        """
+        address = f"{settings.path.absolute().as_uri()}?mode=ro"
+        try:
+            connection = sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S)
+        except sqlite3.Error as error:
+            raise StoreError(f"the ledger cannot be read: {error}") from error
+        with closing(connection):
+            connection.row_factory = sqlite3.Row
+            yield cls(connection)
+
     def _rows(self, query: str, **values: Any) -> Sequence[Row]:
         try:
             return self._connection.execute(query, values).fetchall()

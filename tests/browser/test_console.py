@@ -1,0 +1,158 @@
+"""The console in a real browser: by keyboard, for screen readers, without scripts; a log-out reaches the node."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.browser.phone import PATIENCE_MS
+from tests.support.javascript import install
+from tests.support.programs import need, program
+from tests.support.world import NO_BROKER, Bridge, Edge, EmbeddedBroker, Mqtt, unique
+
+AXE = "axe-core@4.14.1"
+MARKUP = "<img src=x onerror=alert(1)>"
+PAGES = (
+    "", "/devices", "/devices?state=deaf&q=deaf", "/devices/{device}", "/devices/none", "/people", "/person?uid={uid}",
+    "/person?uid={uid}&at=noon", "/wakes", "/wake?id={wake}", "/logouts", "/keys", "/audit", "/health",
+)  # fmt: skip
+LANGUAGES = {"en": "en-US", "ko": "ko-KR"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    need("chromium")
+    with sync_playwright() as playwright:
+        # No sandbox: tests may run as root, which Chromium's own does not allow.
+        browser = playwright.chromium.launch(executable_path=program("chromium"), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    home = tmp_path_factory.mktemp("axe")
+    install(home, AXE)
+    return (home / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
+    """A bridge that asks for a key."""
+    with Bridge(tmp_path_factory.mktemp("strict"), NO_BROKER, {"SARVIS_AUTH__MODE": "required"}) as it:
+        yield it
+
+
+@pytest.fixture
+def told(bridge: Bridge, mqtt: Mqtt) -> dict[str, str]:
+    """Something on every page: a device that is deaf, one that is logged in, a wake, a log-out under way."""
+    device, uid, deaf = unique("jetson"), unique("user"), unique("deaf")
+    mqtt.publish(f"devices/{device}/status", status(session="active", version=MARKUP))
+    mqtt.publish(f"devices/{deaf}/status", status(alarms=["microphone_lost"]))
+    bridge.post("/api/auth/login", {"uid": uid, "device_id": deaf})
+    bridge.post("/api/auth/logout", {"uid": uid})
+    bridge.post("/api/auth/login", {"uid": uid, "device_id": device})
+    with bridge.app(uid) as app:
+        wake = mqtt.wake(device, uid, score=0.83, model="ssabiseu")
+        app.message("voice_command")
+        mqtt.outcome(device, wake)
+    return {"device": device, "uid": uid, "wake": wake}
+
+
+def status(**more: Any) -> dict[str, Any]:
+    return {"state": "online", "boot": 1, "seq": 1, "session": "standby", "version": "0.1.0", **more}
+
+
+def context_of(browser: Browser, language: str, **more: Any) -> BrowserContext:
+    made = browser.new_context(locale=LANGUAGES[language], **more)
+    made.set_default_timeout(PATIENCE_MS)
+    return made
+
+
+def faults(page: Page, axe: str) -> list[str]:
+    """What axe finds; as a test's own script, which the page's policy does not let in."""
+    page.evaluate(axe)
+    found: list[dict[str, Any]] = page.evaluate("async () => (await axe.run()).violations")
+    return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_axe_finds_nothing_on_any_page(
+    bridge: Bridge, strict: Bridge, browser: Browser, axe: str, told: dict[str, str], language: str, theme: Any
+) -> None:
+    context = context_of(browser, language, color_scheme=theme)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    for path in (strict.url + "/console", *(f"{bridge.url}/console{path.format(**told)}" for path in PAGES)):
+        page.goto(path)
+        # What belongs to a 404 and a 401 is no fault of a page.
+        assert [text for text in complaints if "Failed to load resource" not in text] == [], path
+        assert page.locator("html").get_attribute("lang") == language
+        assert faults(page, axe) == [], path
+    context.close()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_no_page_is_wider_than_its_window(bridge: Bridge, browser: Browser, told: dict[str, str], width: int) -> None:
+    context = context_of(browser, "en", viewport={"width": width, "height": 800})
+    page = context.new_page()
+    for path in PAGES:
+        page.goto(f"{bridge.url}/console{path.format(**told)}")
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, (path, wide)
+    context.close()
+
+
+def test_a_log_out_from_the_console_reaches_the_node(
+    bridge: Bridge, broker: EmbeddedBroker, mqtt: Mqtt, browser: Browser, tmp_path: Path
+) -> None:
+    """Without scripts, and by keyboard alone."""
+    uid = unique("user")
+    context = context_of(browser, "en", java_script_enabled=False)
+    page = context.new_page()
+    with bridge.app(uid) as app, Edge(tmp_path, broker.url, uid=uid) as edge:
+        edge.event("logged_in")
+        page.goto(f"{bridge.url}/console/devices/{edge.device_id}")
+        expect(page.locator("main")).to_contain_text(uid)
+        page.locator("summary").focus()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        page.keyboard.type(uid)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_contain_text("Logged out", timeout=PATIENCE_MS)
+        assert mqtt.message(f"devices/{edge.device_id}/logout")["reason"] == "operator"
+        edge.event("logged_out")
+        assert app.closed_with() == 4501
+    context.close()
+
+
+def test_a_test_ring_rings_the_phone_of_the_user_on_the_device(bridge: Bridge, browser: Browser) -> None:
+    uid, device = unique("user"), unique("jetson")
+    bridge.post("/api/auth/login", {"uid": uid, "device_id": device})
+    context = context_of(browser, "ko")
+    page = context.new_page()
+    page.goto(f"{bridge.url}/console/devices/{device}")
+    ring = page.get_by_role("button", name="시험 호출")
+    ring.click()
+    expect(page.get_by_role("status")).to_contain_text("연결된 앱이 없습니다")
+    with bridge.app(uid) as app:
+        ring.click()
+        expect(page.get_by_role("status")).to_contain_text("울립니다")
+        assert app.message("voice_command")["command"] == "wake_up"
+    context.close()
+
+
+def test_the_language_can_be_chosen_and_stays(bridge: Bridge, browser: Browser) -> None:
+    context = context_of(browser, "en")
+    page = context.new_page()
+    page.goto(f"{bridge.url}/console/devices?q=none")
+    page.get_by_role("button", name="한국어").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("기기")
+    assert page.url == f"{bridge.url}/console/devices?q=none"
+    page.get_by_role("link", name="감사 기록").click()
+    expect(page.locator("html")).to_have_attribute("lang", "ko")
+    context.close()
