@@ -10,6 +10,8 @@ from bridge.api.push import router as push_router
 from bridge.api.web_app import PATH, page
 from bridge.auth.middleware import AuthMiddleware
 from bridge.console.actions import router as console_actions
+from bridge.console.feed import Viewers
+from bridge.console.feed import router as console_feed
 from bridge.console.guard import ConsoleGuard
 from bridge.console.logins import Logins
 from bridge.console.pages import router as console_pages
@@ -55,6 +57,8 @@ def create_app(bridge: Bridge) -> FastAPI:
     app.state.console_logins = logins = Logins()
     app.include_router(console_pages)
     app.include_router(console_actions)
+    app.state.console_viewers = Viewers(bridge)
+    app.include_router(console_feed)
     app.add_exception_handler(StoreError, not_stored)
     patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=False)
     app.add_middleware(ConsoleGuard, bridge=bridge, logins=logins)

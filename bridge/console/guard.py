@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bridge.auth.authenticator import FORBIDDEN, UNAUTHORISED, Refusal
 from bridge.auth.middleware import address_of
 from bridge.auth.principals import OPERATORS, Principal
-from bridge.console.logins import Logins
+from bridge.console.logins import Login, Logins
 from bridge.console.render import Asked, language_of, refused
 from bridge.service import Bridge
 from bridge.storage.store import StoreError
@@ -55,11 +55,13 @@ class Visit:
     Attributes:
         principal: who asks; None before a log-in.
         token: what forms carry.
+        login: None before a log-in, and on a bridge without credentials.
         form: the fields of a POST, each once.
     """
 
     principal: Principal | None
     token: str
+    login: Login | None = None
     form: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -146,7 +148,21 @@ class ConsoleGuard:
         if principal is None:
             self._logins.end(cookie)
             return
-        visit.principal, visit.token = principal, login.token
+        visit.principal, visit.token, visit.login = principal, login.token, login
+
+
+async def is_still_in(request: Request) -> bool:
+    """Whether the log-in of a request that takes long is still valid; this does not count as its use."""
+    bridge: Bridge = request.app.state.bridge
+    visit: Visit = request.state.visit
+    if visit.login is None:
+        return True
+    if visit.login.is_over(bridge.clock.monotonic()):
+        return False
+    try:
+        return await bridge.authenticator.holder(visit.login.key_id) is not None
+    except StoreError:
+        return False
 
 
 def is_console(path: str) -> bool:

@@ -20,12 +20,18 @@ class Login:
         token: each form of this browser carries it.
         began: monotonic.
         used: monotonic.
+        ended: the browser was logged out.
     """
 
     key_id: str
     token: str
     began: float
     used: float
+    ended: bool = False
+
+    def is_over(self, now: float) -> bool:
+        """Whether it has ended, or ends now."""
+        return self.ended or now - self.used >= IDLE_S or now - self.began >= LONGEST_S
 
 
 class Logins:
@@ -52,7 +58,7 @@ class Logins:
         login = self._logins.get(name)
         if login is None:
             return None
-        if now - login.used >= IDLE_S or now - login.began >= LONGEST_S:
+        if login.is_over(now):
             del self._logins[name]
             return None
         login.used = now
@@ -61,7 +67,9 @@ class Logins:
 
     def end(self, cookie: str) -> None:
         """Log the browser out."""
-        self._logins.pop(_hash(cookie), None)
+        login = self._logins.pop(_hash(cookie), None)
+        if login is not None:
+            login.ended = True
 
 
 def _hash(cookie: str) -> str:

@@ -28,7 +28,11 @@ from contract.names import is_device_id
 from infra.redaction import shown_url
 
 STATIC = Path(__file__).parent / "static"
-FILES = {"console.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
+FILES = {
+    "console.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "live.js": "text/javascript; charset=utf-8",
+}
 LATE_S = 15 * 60.0
 """A log-out that a connected device has not confirmed after that needs somebody."""
 NAMED = 10
@@ -132,6 +136,7 @@ async def devices(request: Request) -> Response:
         rows=[(one, bridge.chronicle.device(one.device_id), bridge.sessions.user_of(one.device_id))
               for one in found.rows],
         next=found.next, q=begins, state=state, after=after, states=DEVICE_STATES,
+        feed=f"{PATH}/feed?{urlencode([('id', one.device_id) for one in found.rows])}",
     )  # fmt: skip
 
 

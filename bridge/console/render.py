@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from bridge.console.views import shown
 from bridge.console.words import LANGUAGES, Language, ago_in, say
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -84,6 +85,7 @@ def text_of(name: str, asked: Asked, /, **values: Any) -> str:
             now=now,
             languages=LANGUAGES,
             ago=lambda moment: ago_in(asked.language, now - moment),
+            shown=lambda row, state: shown(asked.language, row, state),
             **values,
         )
     )

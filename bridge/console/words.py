@@ -133,6 +133,13 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "about": ("User, device or session", "사용자, 기기 또는 세션"),
     "all": ("all", "전체"),
     "filter": ("Filter", "필터"),
+    "live": ("This page follows what happens.", "이 페이지는 자동으로 갱신됩니다."),
+    "live_waits": (
+        "Not connected to the bridge: this page shows what was. It tries again.",
+        "브리지에 연결되지 않았습니다. 이전 상태를 표시하며 다시 시도합니다.",
+    ),
+    "live_paused": ("Paused: this page shows what was.", "일시 중지됨: 이전 상태를 표시합니다."),
+    "live_pause": ("Pause", "일시 중지"),
     # Overview:
     "sessions_run": ("Sessions", "세션"),
     "waiting": ("Log-outs not confirmed", "확인되지 않은 로그아웃"),

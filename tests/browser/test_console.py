@@ -146,6 +146,39 @@ def test_a_test_ring_rings_the_phone_of_the_user_on_the_device(bridge: Bridge, b
     context.close()
 
 
+def test_an_open_page_follows_what_happens_and_comes_back_after_a_restart(
+    broker: EmbeddedBroker, mqtt: Mqtt, browser: Browser, tmp_path: Path
+) -> None:
+    device, uid = unique("jetson"), unique("user")
+    with Bridge(tmp_path, broker.url, {"SARVIS_BRIDGE__INSTANCE": "watched"}) as bridge:
+        bridge.post("/api/auth/login", {"uid": uid, "device_id": device})
+        context = context_of(browser, "en")
+        page = context.new_page()
+        page.goto(f"{bridge.url}/console/devices?q={device}")
+        row = page.locator(f"[data-device={device}]")
+        live = page.locator("[data-feed]")
+        expect(live).to_have_attribute("data-state", "on", timeout=PATIENCE_MS)
+        mqtt.publish(f"devices/{device}/status", status(session="active"))
+        expect(row).to_contain_text("● logged in", timeout=PATIENCE_MS)
+        page.get_by_role("button", name="Pause").click()
+        mqtt.publish(f"devices/{device}/status", status(muted=True, seq=2))
+        expect(live).to_have_attribute("data-state", "paused")
+        expect(row).to_contain_text("● logged in")
+        page.get_by_role("button", name="Pause").click()
+        expect(row).to_contain_text("! muted", timeout=PATIENCE_MS)
+        bridge.kill()
+        expect(live).to_have_attribute("data-state", "waits", timeout=PATIENCE_MS)
+        bridge.start()
+        mqtt.publish(f"devices/{device}/status", status(alarms=[MARKUP], seq=3))
+        expect(row).to_contain_text("! deaf", timeout=2 * PATIENCE_MS)
+        expect(live).to_have_attribute("data-state", "on", timeout=PATIENCE_MS)
+        bridge.post("/api/auth/logout", {"uid": uid})
+        expect(row.locator("[data-cell=user]")).to_have_text("-", timeout=PATIENCE_MS)
+        bridge.post("/api/auth/login", {"uid": MARKUP, "device_id": device})
+        expect(row.locator("[data-cell=user] a")).to_have_text(MARKUP, timeout=PATIENCE_MS)
+        context.close()
+
+
 def test_the_language_can_be_chosen_and_stays(bridge: Bridge, browser: Browser) -> None:
     context = context_of(browser, "en")
     page = context.new_page()

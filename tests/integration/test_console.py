@@ -1,6 +1,8 @@
 """The console of a real bridge: who comes in, until when, what a form may do, and how much a page reads."""
 
+import json
 import re
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -10,12 +12,13 @@ from typing import Any, Self
 import httpx2
 import pytest
 
+from bridge.console.feed import MOST_VIEWERS
 from infra.settings.bridge import StoreSettings
 from sarvis import devices
 from sarvis.device_list import Wanted
 from tests.support.processes import run_sarvis
 from tests.support.services import Household
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import NO_BROKER, Bridge, unique
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -138,7 +141,9 @@ def test_the_cookie_is_for_this_site_and_no_script(house: House) -> None:
         assert "default-src 'none'" in policy
         assert "script-src 'self'" in policy
         assert "unsafe" not in policy
-        assert not re.search(r"<script|\sstyle=|\son\w+=|https?://", page.text.replace(visitor.url, ""))
+        assert not re.search(
+            r"<script>|<script [^>]*>[^<]|\sstyle=|\son\w+=|https?://", page.text.replace(visitor.url, "")
+        )
 
 
 @pytest.mark.parametrize("key", ["", "wrong", f"sarvis_{'0' * 12}_{'x' * 43}", "싸비스"])
@@ -155,9 +160,9 @@ def test_a_wrong_key_is_refused_and_said_so(house: House, key: str) -> None:
 def test_a_callers_key_opens_no_console(house: House) -> None:
     with house.visitor() as visitor:
         visitor.get()
-        answer = visitor.post("/log-in", key=house.key("caller"))
-        assert answer.status_code == 403
-        assert "caller" in answer.text
+        key = house.key("caller")
+        wait_for("the key is known", lambda: visitor.post("/log-in", key=key).status_code == 403)
+        assert "This key is a caller" in visitor.post("/log-in", key=key).text
         assert visitor.get().status_code == 401
 
 
@@ -354,6 +359,82 @@ def test_a_page_takes_no_lock_of_the_ledger_from_the_bridge(tmp_path: Path) -> N
         for path in ("/devices", "/devices/jetson-1", "/people", "/person?uid=alice", "/audit", "/logouts", "/keys"):
             assert visitor.get(path).status_code == 200
             assert locked() >= before, path
+
+
+# --- the feed ---
+
+
+def events(answer: httpx2.Response) -> Iterator[dict[str, Any]]:
+    for line in answer.iter_lines():
+        if line.startswith("data: "):
+            yield json.loads(line.removeprefix("data: "))
+
+
+def test_an_open_page_is_told_the_figures_when_they_change(tmp_path: Path) -> None:
+    with (
+        Bridge(tmp_path, NO_BROKER) as bridge,
+        Visitor(bridge.url) as visitor,
+        visitor.client.stream("GET", f"{bridge.url}/console/feed") as answer,
+    ):
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        told = events(answer)
+        assert next(told)["figures"]["apps"] == "0"
+        with bridge.app("alice"):
+            assert next(told)["figures"]["apps"] == "1"
+
+
+def test_an_open_page_is_told_what_changed_of_its_own_rows(tmp_path: Path) -> None:
+    with Bridge(tmp_path, NO_BROKER) as bridge, Visitor(bridge.url) as visitor:
+        address = f"{bridge.url}/console/feed?id=jetson-1&id=jetson-2"
+        with visitor.client.stream("GET", address) as answer:
+            told = events(answer)
+            assert [row["id"] for row in next(told)["rows"]] == ["jetson-1", "jetson-2"]
+            bridge.post("/api/auth/login", {"uid": MARKUP, "device_id": "jetson-2"})
+            [row] = next(told)["rows"]
+            assert (row["id"], row["user"], row["link"]) == (
+                "jetson-2", MARKUP, "/console/person?uid=%3Cimg+src%3Dx+onerror%3Dalert%281%29%3E"
+            )  # fmt: skip
+
+
+def test_a_feed_ends_with_its_log_in(house: House) -> None:
+    key = house.key("viewer")
+    with house.visitor().log_in(key) as visitor:
+        with visitor.client.stream("GET", f"{visitor.url}/console/feed") as answer:
+            told = events(answer)
+            assert next(told)
+            house.sarvis("token", "revoke", key.split("_")[1])
+            for _ in told:
+                pass  # until it ends
+        assert visitor.get("/feed").status_code == 401
+
+
+def test_the_number_of_viewers_is_bounded_and_one_who_leaves_makes_room(tmp_path: Path) -> None:
+    with Bridge(tmp_path, NO_BROKER) as bridge, Visitor(bridge.url) as visitor:
+        address = f"{bridge.url}/console/feed"
+        with ExitStack() as open_pages:
+            answers = [open_pages.enter_context(visitor.client.stream("GET", address)) for _ in range(MOST_VIEWERS)]
+            feeds = [events(answer) for answer in answers]
+            assert all("figures" in next(told) for told in feeds)
+            refused = visitor.client.get(address)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
+
+        def has_room() -> bool:
+            with visitor.client.stream("GET", address) as answer:
+                return answer.status_code == 200
+
+        wait_for("there is room again", has_room)
+
+
+def test_a_viewer_who_reads_nothing_delays_no_end_of_the_bridge(tmp_path: Path) -> None:
+    with (
+        Bridge(tmp_path, NO_BROKER) as bridge,
+        Visitor(bridge.url) as visitor,
+        visitor.client.stream("GET", f"{bridge.url}/console/feed") as answer,
+    ):
+        told = events(answer)
+        assert next(told)
+        bridge.sarvis.process.send_signal(signal.SIGTERM)
+        assert bridge.sarvis.process.wait(PATIENCE_S) == 0
 
 
 # --- many ---

@@ -1,0 +1,110 @@
+// Keeps the figures and rows of a page current, by the bridge's events. Names are set as text, never as markup.
+
+const AGAIN_MS = 3000;
+
+/** @typedef {{ id: string, kind: string, mark: string, text: string, seen: string, user: string, link: string }} Row */
+
+const panel = /** @type {HTMLElement | null} */ (document.querySelector("[data-feed]"));
+if (panel !== null) {
+  follow(panel);
+}
+
+/** @param {HTMLElement} panel */
+function follow(panel) {
+  const status = /** @type {HTMLElement} */ (panel.querySelector("[role=status]"));
+  const pause = /** @type {HTMLButtonElement} */ (panel.querySelector("button"));
+  /** @type {EventSource | null} */
+  let source = null;
+  let paused = false;
+  let timer = 0;
+
+  /** @param {"on" | "waits" | "paused"} what */
+  function tell(what) {
+    const text = panel.dataset[what] ?? "";
+    if (status.textContent !== text) {
+      status.textContent = text;
+    }
+    panel.dataset.state = what;
+  }
+
+  function close() {
+    clearTimeout(timer);
+    source?.close();
+    source = null;
+  }
+
+  function open() {
+    close();
+    if (paused || document.hidden) {
+      return;
+    }
+    source = new EventSource(panel.dataset.feed ?? "");
+    source.onopen = () => tell("on");
+    source.onmessage = (event) => show(JSON.parse(event.data));
+    source.onerror = () => {
+      // A browser does not come back by itself after an answer such as 503, which a bridge gives that ends.
+      tell("waits");
+      close();
+      timer = setTimeout(open, AGAIN_MS * (0.5 + Math.random()));
+    };
+  }
+
+  pause.onclick = () => {
+    paused = !paused;
+    pause.setAttribute("aria-pressed", String(paused));
+    if (paused) {
+      close();
+      tell("paused");
+    } else {
+      open();
+    }
+  };
+  document.addEventListener("visibilitychange", open);
+  panel.hidden = false;
+  open();
+}
+
+/** @param {{ figures?: Record<string, string>, rows?: Row[] }} news */
+function show(news) {
+  for (const [name, text] of Object.entries(news.figures ?? {})) {
+    const figure = document.querySelector(`[data-figure="${CSS.escape(name)}"]`);
+    if (figure !== null) {
+      figure.textContent = text;
+    }
+  }
+  for (const row of news.rows ?? []) {
+    const line = document.querySelector(`[data-device="${CSS.escape(row.id)}"]`);
+    if (line !== null) {
+      showRow(line, row);
+    }
+  }
+}
+
+/**
+ * @param {Element} line
+ * @param {Row} row
+ */
+function showRow(line, row) {
+  const state = line.querySelector("[data-cell=state] > .state");
+  const seen = line.querySelector("[data-cell=seen]");
+  const user = line.querySelector("[data-cell=user]");
+  if (state === null || seen === null || user === null) {
+    return;
+  }
+  state.className = `state ${row.kind}`;
+  state.children[0].textContent = row.mark;
+  state.children[1].textContent = row.text;
+  seen.textContent = row.seen;
+  const there = user.querySelector("a");
+  if (there !== null && row.user !== "") {
+    there.textContent = row.user;
+    there.href = row.link;
+  } else if (row.user !== "") {
+    const link = document.createElement("a");
+    link.textContent = row.user;
+    link.href = row.link;
+    user.replaceChildren(link);
+  } else {
+    user.textContent = "-";
+  }
+}
