@@ -105,6 +105,19 @@ def open_source(spec: str, options: SourceOptions | None = None) -> AudioSource:
     raise SettingsError(f"There is no audio source '{spec}'; use one of {SOURCES}")
 
 
+def check_source(spec: str) -> None:
+    """Raises SettingsError for a name that `open_source` does not know, or an unusable file; opens no device."""
+    kind, colon, rest = spec.partition(":")
+    if kind == "wav" and rest:
+        read_wav(Path(rest))
+    elif not (
+        (kind == "mic" and (rest or not colon))
+        or (kind == "exec" and rest.strip())
+        or (kind in {"stdin", "silence"} and not colon)
+    ):
+        raise SettingsError(f"There is no audio source '{spec}'; use one of {SOURCES}")
+
+
 def _microphone(options: SourceOptions, device: str | None) -> Capture:
     return _capture(partial(open_microphone, replace(options.microphone, device=device)), microphone.BLOCK_S, options)
 

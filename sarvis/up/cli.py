@@ -34,7 +34,8 @@ def up(
     if not is_device_id(device_id):
         raise SettingsError("--device-id: letters, digits, _ and -, at most 64")
     try:
-        from sarvis.up.house import Wanted  # noqa: PLC0415 - errors above need no library
+        from edge_node.audio.sources import check_source  # noqa: PLC0415 - errors above need no library
+        from sarvis.up.house import Wanted  # noqa: PLC0415
         from sarvis.up.run import run  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise StartError(f"sarvis up needs {error.name}, which is not installed: pip install 'sarvis[edge]'") from None
@@ -42,6 +43,8 @@ def up(
         raise SettingsError("--source stdin: this terminal has the keys; take mic, mic:NAME, exec:COMMAND or wav:FILE")
     if source is not None and source.startswith("wav:"):
         source = f"wav:{Path(source.removeprefix('wav:')).absolute()}"  # the edge runs in a folder of its own
+    if source is not None:
+        check_source(source)
     try:
         asyncio.run(run(Wanted(uid, device_id, source, port, lan), WORD, Console()))
     except ChildFailedError as error:

@@ -1,7 +1,6 @@
 """From start to Ctrl-C."""
 
 import asyncio
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from rich.console import Console
 from edge_node.audio.soundfiles import read_wav
 from infra.stopping import Stop
 from infra.tasks import Tasks
+from sarvis.up.folder import temporary_folder
 from sarvis.up.house import House, Wanted, house
 from sarvis.up.keys import keys
 from sarvis.up.screen import Screen
@@ -33,8 +33,8 @@ async def run(wanted: Wanted, word: Path, console: Console) -> None:
 
 async def _serve(wanted: Wanted, voice: Voice, screen: Screen) -> None:
     screen.starting()
-    with tempfile.TemporaryDirectory(prefix="sarvis-up-") as folder:
-        async with house(wanted, Path(folder)) as running:
+    with temporary_folder() as folder:
+        async with house(wanted, folder) as running:
             screen.ready(running)
             await _follow(running, voice, screen)
 
