@@ -36,6 +36,7 @@ FILES = {
 LATE_S = 15 * 60.0
 """A log-out that a connected device has not confirmed after that needs somebody."""
 NAMED = 10
+SOON_DAYS = 14
 MOST_NUMBER = 1e11
 """Above all times, as Unix time of the year 5138, and above all numbers of rows that a page asks for."""
 OK, NOT_FOUND, UNAVAILABLE = 200, 404, 503
@@ -112,7 +113,7 @@ async def overview(request: Request) -> Response:
         deaf=[state for name in deaf if (state := chronicle.device(name)) is not None],
         fates={fate: int(count) for fate, count in SETTLED.items() if count},
         versions=sorted(chronicle.versions().items()),
-        ends=[end for end in ends if end.is_near(now)],
+        ends=[end for end in ends if end.days_left(now) < SOON_DAYS],
         today=now,
     )  # fmt: skip
 

@@ -30,8 +30,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "log_in_title": ("Log in to the console", "콘솔 로그인"),
     "log_in_key": ("Key of an operator or a viewer", "운영자 또는 뷰어의 키"),
     "log_in_why": (
-        "`sarvis token api NAME --role operator` on the bridge's machine prints one; a viewer's may only look.",
-        "브리지가 있는 컴퓨터에서 `sarvis token api NAME --role operator` 로 만듭니다. 뷰어의 키는 보기 전용입니다.",
+        "sarvis token api NAME --role operator on the bridge's machine prints one; a viewer's may only look.",
+        "브리지가 있는 컴퓨터에서 sarvis token api NAME --role operator 로 만듭니다. 뷰어의 키는 보기 전용입니다.",
     ),
     # Refusals:
     "log_in_first": ("Log in first.", "먼저 로그인하십시오."),
@@ -220,8 +220,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "이 브리지는 인증이 필요 없어 키가 쓰이지 않습니다.",
     ),
     "keys_how": (
-        "`sarvis token api` makes a key, `sarvis token revoke` withdraws it.",
-        "`sarvis token api` 로 만들고 `sarvis token revoke` 로 취소합니다.",
+        "sarvis token api makes a key, sarvis token revoke withdraws it.",
+        "sarvis token api 로 만들고 sarvis token revoke 로 취소합니다.",
     ),
     "waiting_count": ("{count} wait for their device.", "{count}건이 기기를 기다립니다."),
     "repeats": (
