@@ -47,6 +47,10 @@ COMMANDS: Mapping[str, Command] = {
         "broker.provisioning.certs_cli:app",
         "Certificates for the broker and its clients, and their authority.",
     ),
+    "console": Command(
+        "bridge.operator.console_cli:console",
+        "Print a link that logs a browser in to the running bridge's console, once, within 10 minutes.",
+    ),
     "device": Command("sarvis.device_cli:device", "Add, list and remove devices."),
     "drain": Command(
         "bridge.operator.drain_cli:drain",

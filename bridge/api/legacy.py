@@ -6,6 +6,7 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from bridge.auth.middleware import principal_of
+from bridge.console.logins import LINK_S, Logins
 from bridge.drain import Times
 from bridge.service import Bridge
 from bridge.sessions.errors import DeviceBehindError, NoSuchDeviceError
@@ -103,6 +104,13 @@ class DrainResult(BaseModel):
     within_s: float
 
 
+class ConsoleResult(BaseModel):
+    """Below the bridge's address this path logs a browser in to the console once, within `within_s` seconds."""
+
+    path: str
+    within_s: float
+
+
 class HeartbeatResult(BaseModel):
     """The deadline was extended."""
 
@@ -162,6 +170,17 @@ async def drain(request: Request) -> DrainResult:
     bridge.asked_to_leave.set()
     times = Times.of(bridge.settings)
     return DrainResult(success=True, sockets=len(bridge.hub), within_s=times.lead_s + times.rest_s)
+
+
+@router.post("/api/console/link", responses=problems(DENIED))
+async def console_link(request: Request) -> ConsoleResult:
+    """Make a link that logs in to the console once, in the name of the operator's key; for `sarvis console`."""
+    bridge: Bridge = request.app.state.bridge
+    logins: Logins = request.app.state.console_logins
+    if not bridge.authenticator.required:
+        return ConsoleResult(path="/console", within_s=LINK_S)
+    once = logins.link(principal_of(request).name, bridge.clock.monotonic())
+    return ConsoleResult(path=f"/console/log-in?once={once}", within_s=LINK_S)
 
 
 @router.post("/api/auth/login", responses=problems(DENIED | NOT_STORED | {404: NO_DEVICE, 409: BEHIND}))

@@ -30,6 +30,7 @@ PERMISSIONS: Mapping[str, frozenset[Kind]] = {
     "/api/sessions/logout": OPERATORS,
     "/api/devices/remove": OPERATORS,
     "/api/bridge/drain": OPERATORS,
+    "/api/console/link": OPERATORS,
     "/metrics": VIEWERS,
     "/docs": VIEWERS,
     "/openapi.json": VIEWERS,

@@ -1,5 +1,6 @@
 """What can be done from the console: log in and out, choose the language, log a user out, ring a phone to try it."""
 
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
@@ -7,11 +8,11 @@ from starlette.responses import RedirectResponse, Response
 
 from bridge.auth.authenticator import FORBIDDEN, Refusal
 from bridge.auth.middleware import address_of
-from bridge.auth.principals import VIEWERS
+from bridge.auth.principals import VIEWERS, Principal
 from bridge.console.guard import PATH, Visit, cookie_name, cookie_of, is_console
 from bridge.console.logins import LONGEST_S, Logins
 from bridge.console.pages import asked_by, missing
-from bridge.console.render import LANGUAGE_COOKIE, refused
+from bridge.console.render import LANGUAGE_COOKIE, page, refused
 from bridge.console.words import LANGUAGES
 from bridge.service import Bridge
 from contract.clock import iso
@@ -37,12 +38,10 @@ async def log_in(request: Request) -> Response:
     at = _place(visit.form.get("at", ""))
     if not bridge.authenticator.required:
         return RedirectResponse(at, SEE_OTHER)
-    key = visit.form.get("key", "").strip()
     try:
-        offered = [(b"x-api-key", key.encode("latin-1", "replace"))]
-        principal = await bridge.authenticator.authenticate(address_of(request.scope), offered, b"")
+        principal = await _principal(request, visit.form)
     except Refusal as refusal:
-        why = "wrong_key" if refusal.retry_after_s is None else "too_many"
+        why = "too_many" if refusal.retry_after_s is not None else "used_link" if "once" in visit.form else "wrong_key"
         answer = await refused(asked_by(request), refusal.status, why, form=True, at=at)
         if refusal.retry_after_s is not None:
             answer.headers["retry-after"] = str(refusal.retry_after_s)
@@ -54,6 +53,16 @@ async def log_in(request: Request) -> Response:
     answer = RedirectResponse(at, SEE_OTHER)
     _set(request, answer, cookie, int(LONGEST_S))
     return answer
+
+
+@router.get("/log-in")
+async def log_in_form(request: Request) -> Response:
+    """The form of a link that logs in once: only its button uses the link, and no program that looks at links."""
+    visit: Visit = request.state.visit
+    once = request.query_params.get("once", "")[:200]
+    if visit.principal is not None or not once:
+        return RedirectResponse(PATH, SEE_OTHER)
+    return await page("link.html", asked_by(request), once=once)
 
 
 @router.post("/log-out")
@@ -106,6 +115,22 @@ async def ring(request: Request, device_id: str) -> Response:
         wake = QuickWake(uid, TEST_COMMAND, iso(bridge.clock.utc_now()), device_id=LEGACY_DEVICE)
         told = "rung" if bridge.relay.trigger(wake) else "not_rung"
     return RedirectResponse(_with(f"{PATH}/devices/{device_id}", told), SEE_OTHER)
+
+
+async def _principal(request: Request, form: Mapping[str, str]) -> Principal:
+    """Who logs in, with a key or by a link; raises Refusal, StoreError."""
+    bridge: Bridge = request.app.state.bridge
+    logins: Logins = request.app.state.console_logins
+    key = form.get("key", "").strip()
+    if "once" in form:
+        key_id = logins.use(form["once"], bridge.clock.monotonic())
+        principal = None if key_id is None else await bridge.authenticator.holder(key_id)
+        if principal is not None:
+            return principal
+        key = ""
+    # A used link counts as a wrong key: both may be guesses.
+    offered = [(b"x-api-key", key.encode("latin-1", "replace"))]
+    return await bridge.authenticator.authenticate(address_of(request.scope), offered, b"")
 
 
 def _set(request: Request, answer: Response, cookie: str, seconds: int) -> None:

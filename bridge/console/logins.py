@@ -9,6 +9,8 @@ MOST = 1000
 """Beyond it the log-in that is longest unused ends."""
 IDLE_S = 30 * 60.0
 LONGEST_S = 12 * 3600.0
+LINK_S = 600.0
+"""How long a link may wait for its one use."""
 
 
 @dataclass(slots=True)
@@ -35,11 +37,12 @@ class Login:
 
 
 class Logins:
-    """A bounded table; of a cookie only the hash is kept. `now` is monotonic."""
+    """Two bounded tables; of cookies and links only hashes are kept. `now` is monotonic."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._logins: OrderedDict[str, Login] = OrderedDict()
+        self._links: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._logins)
@@ -51,6 +54,19 @@ class Logins:
         if len(self._logins) > self._most:
             self._logins.popitem(last=False)
         return cookie
+
+    def link(self, key_id: str, now: float) -> str:
+        """A text that logs in once, in the name of a key, within LINK_S."""
+        once = secrets.token_urlsafe(32)
+        self._links[_hash(once)] = (key_id, now + LINK_S)
+        if len(self._links) > self._most:
+            self._links.popitem(last=False)
+        return once
+
+    def use(self, once: str, now: float) -> str | None:
+        """The key of a link, which is then used up; None for one that is unknown, used or too old."""
+        key_id, until = self._links.pop(_hash(once), ("", now))
+        return key_id if now < until else None
 
     def find(self, cookie: str, now: float) -> Login | None:
         """The log-in behind a cookie, which counts as used now; None if there is none, or if it has ended."""

@@ -67,6 +67,14 @@ WORDS: Mapping[str, tuple[str, str]] = {
     ),
     "missing": ("There is nothing here by the name {name}.", "{name} 은(는) 여기에 없습니다."),
     "back": ("Back to the overview", "개요로 돌아가기"),
+    "used_link": (
+        "This link was used, or is too old. Make another: sarvis console",
+        "이미 사용했거나 오래된 링크입니다. 새 링크를 만드십시오: sarvis console",
+    ),
+    "link_why": (
+        "This link logs in once. With the button, this browser is logged in.",
+        "한 번만 로그인할 수 있는 링크입니다. 버튼을 누르면 이 브라우저가 로그인됩니다.",
+    ),
     # What an action did:
     "logged_out": (
         "Logged out. Devices receive the log-out now, or when they reconnect.",

@@ -40,12 +40,14 @@ class House:
 
     Attributes:
         link: opens the app's page and logs the user in.
+        console: logs a browser of this machine in to the operator's console, once.
         mqtt_url: for MQTT tools.
         config: the settings, for other commands.
     """
 
     wanted: Wanted
     link: str
+    console: str
     mqtt_url: str
     config: Path
     broker: Child
@@ -89,6 +91,11 @@ async def house(wanted: Wanted, folder: Path) -> AsyncIterator[House]:
         await bridge.expect("the bridge reaches the broker", lambda line: line.get("event") == "mqtt_connected", STEP_S)
         await _done(await start("device add", "device", "add", wanted.device_id, "--uid", wanted.uid))
         (token,) = await _done(await start("token app", "token", "app", wanted.uid))
+        (key,) = await _done(await start("token api", "token", "api", "sarvis up", "--role", "operator"))
+        console = await start(
+            "console", "console", "--bridge", f"http://{LOOPBACK}:{port}", SARVIS_OPERATOR__API_KEY=key
+        )
+        (console_link,) = await _done(console)
         edge = await start(
             "edge", "edge", "--json", "--device-id", wanted.device_id, "--uid", wanted.uid,
             "--source", wanted.source or "stdin",
@@ -97,7 +104,8 @@ async def house(wanted: Wanted, folder: Path) -> AsyncIterator[House]:
         )  # fmt: skip
         await edge.expect("the edge listens", lambda line: line.get("event") == "listening", START_S)
         host = own_address() if wanted.lan else LOOPBACK
-        yield House(wanted, f"http://{host}:{port}/app/#token={token}", mqtt_url, config, broker, bridge, edge)
+        link = f"http://{host}:{port}/app/#token={token}"
+        yield House(wanted, link, console_link, mqtt_url, config, broker, bridge, edge)
 
 
 def own_address() -> str:

@@ -59,6 +59,8 @@ class Screen:
         self._console.out(f"  {house.link}\n", highlight=False)
         says = "say «싸비스»" if wanted.source else "press w: a recorded voice says «싸비스»"
         show(f"Then {says}. MQTT tools reach the broker at {house.mqtt_url}. Ctrl-C ends everything.", highlight=False)
+        show("The operator's console, once within 10 minutes, in a browser of this machine:", highlight=False)
+        self._console.out(f"  {house.console}\n", highlight=False)
         self._console.out(f"  sarvis why {wanted.uid} --config {house.config}\n", highlight=False)
         if wanted.lan:
             show(

@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.browser.phone import connected, phone
+from playwright.sync_api import expect
+
+from tests.browser.phone import PATIENCE_MS, connected, phone
 from tests.support.waiting import wait_for
 
 CONFIG = re.compile(r"--config (\S+)")
+CONSOLE = re.compile(r"http://127\.0\.0\.1:\d+/console/log-in\?once=\S+")
 LINK = re.compile(r"http://127\.0\.0\.1:\d+/app/#token=\S+")
 
 
@@ -94,6 +97,9 @@ def test_a_newcomer_rings_a_phone_and_everything_ends_with_ctrl_c(tmp_path: Path
             assert "an app confirmed it" in it.other("why", "alice", "--config", CONFIG.findall(it.text)[0])
             page.click("#logout")
             it.says("logged out (done): it does not listen")
+            page.goto(CONSOLE.findall(it.text)[0])
+            page.get_by_role("button", name="Log in").click()
+            expect(page.get_by_role("heading", level=1)).to_have_text("Overview", timeout=PATIENCE_MS)
             assert handset.faults == []
         assert termios.tcgetattr(it.terminal)[3] != it.modes[3], "single keys are read"
         assert it.interrupt() == 0

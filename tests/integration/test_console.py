@@ -46,8 +46,9 @@ class House(Household):
     def key(self, role: str, *more: str) -> str:
         return self.sarvis("token", "api", role, "--role", role, *more)
 
-    def sarvis(self, *arguments: str) -> str:
-        done = run_sarvis(*arguments, cwd=self.folder, settings=self.settings)
+    def sarvis(self, *arguments: str, operator: str | None = None) -> str:
+        more = {} if operator is None else {"SARVIS_OPERATOR__API_KEY": operator}
+        done = run_sarvis(*arguments, cwd=self.folder, settings=self.settings | more)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -207,6 +208,47 @@ def test_a_restart_ends_every_log_in_and_the_old_form_says_so(tmp_path: Path) ->
         assert answer.status_code == 401
         visitor.get()
         visitor.log_in(house.operator)
+
+
+# --- links ---
+
+
+def test_a_link_logs_a_browser_in_once(house: House) -> None:
+    link = house.sarvis("console", "--bridge", house.bridge.url, operator=house.operator)
+    assert link.startswith(f"{house.bridge.url}/console/log-in?once=")
+    once = link.partition("once=")[2]
+    with house.visitor() as visitor, house.visitor() as second:
+        for _ in range(2):
+            assert 'name="once"' in visitor.get("/log-in", once=once).text, "to look at it uses nothing up"
+        assert visitor.post("/log-in", once=once, at="/console").status_code == 303
+        assert visitor.get().status_code == 200
+        assert visitor.get("/log-in", once=once).status_code == 303, "who is in needs no form"
+        second.get()
+        refused = second.post("/log-in", once=once)
+        assert refused.status_code == 401
+        assert "This link was used" in refused.text
+        assert second.get().status_code == 401
+    assert once not in "\n".join(house.bridge.sarvis.err)
+
+
+def test_a_link_ends_with_its_key_and_a_viewer_makes_none(house: House) -> None:
+    key = house.key("operator")
+    link = house.sarvis("console", "--bridge", house.bridge.url, operator=key)
+    house.sarvis("token", "revoke", key.split("_")[1])
+    with house.visitor() as visitor:
+        headers = {"authorization": f"Bearer {key}"}
+        address = f"{house.bridge.url}/api/console/link"
+        wait_for("the key is refused", lambda: visitor.client.post(address, headers=headers).status_code == 401)
+        visitor.get()
+        assert visitor.post("/log-in", once=link.partition("once=")[2]).status_code == 401
+        headers = {"authorization": f"Bearer {house.viewer}"}
+        assert visitor.client.post(address, headers=headers).status_code == 403
+
+
+def test_an_open_bridge_needs_no_link(tmp_path: Path) -> None:
+    with Bridge(tmp_path, NO_BROKER) as bridge:
+        done = run_sarvis("console", "--bridge", bridge.url, "--json", cwd=tmp_path)
+        assert json.loads(done.stdout) == {"link": f"{bridge.url}/console", "within_s": 600.0}
 
 
 # --- forms ---

@@ -37,6 +37,7 @@ BODIES = {
     "/api/push/unsubscribe": {"uid": "u", "endpoint": "e"},
     "/api/sessions/logout": {"uid": "u"},
     "/api/devices/remove": {"device_id": "jetson"},
+    "/api/console/link": {},
 }
 
 
@@ -183,7 +184,7 @@ def test_each_credential_opens_its_own_doors(house: House) -> None:
     users = {"/api/auth/logout", "/api/auth/login", "/api/app/heartbeat", *pushes}
     assert opened == {
         "caller": users | {TRIGGER},
-        "operator": {"/api/sessions/logout", "/api/devices/remove"},
+        "operator": {"/api/sessions/logout", "/api/devices/remove", "/api/console/link"},
         "viewer": set(),
         "app": users,
     }
@@ -203,7 +204,7 @@ def test_each_credential_opens_its_own_doors(house: House) -> None:
 
 def test_neither_a_slash_nor_another_method_opens_a_door(house: House) -> None:
     uid = unique("user")
-    operators = ("/api/sessions/logout", "/api/devices/remove", "/api/bridge/drain")
+    operators = ("/api/sessions/logout", "/api/devices/remove", "/api/bridge/drain", "/api/console/link")
     for path in ("/metrics", "/docs", "/openapi.json", *operators):
         for key, method, end in product(
             (house.caller, house.token(uid)), ("GET", "HEAD", "OPTIONS", "POST", "PUT"), ("/", "//", "%2f")

@@ -1,6 +1,6 @@
 """The table of the console's log-ins: when one ends, and that it is bounded."""
 
-from bridge.console.logins import IDLE_S, LONGEST_S, Logins
+from bridge.console.logins import IDLE_S, LINK_S, LONGEST_S, Logins
 
 
 def test_a_cookie_finds_its_log_in_and_no_other_does() -> None:
@@ -52,3 +52,21 @@ def test_the_table_holds_no_cookie() -> None:
     logins = Logins()
     cookie = logins.begin("key", 0)
     assert cookie not in repr(logins._logins)
+
+
+def test_a_link_is_used_once_and_in_time() -> None:
+    logins = Logins(2)
+    first, second = logins.link("one", 0), logins.link("two", 0)
+    assert logins.use("another", 1) is None
+    assert logins.use(first, 1) == "one"
+    assert logins.use(first, 1) is None
+    assert logins.use(second, LINK_S) is None
+    assert logins.use(second, 0) is None, "it is used up also when it was too old"
+
+
+def test_links_are_bounded_and_not_kept() -> None:
+    logins = Logins(2)
+    made = [logins.link(name, 0) for name in ("a", "b", "c")]
+    assert [logins.use(once, 1) for once in made] == [None, "b", "c"]
+    once = logins.link("d", 0)
+    assert once not in repr(logins._links)

@@ -12,6 +12,7 @@ from sarvis.up.house import House, Wanted
 from sarvis.up.screen import Screen, qr_code, sentence
 
 LINK = "http://192.168.10.20:8000/app/#token=" + "x" * 180
+CONSOLE = "http://127.0.0.1:8000/console/log-in?once=" + "x" * 43
 BORDER = 2
 
 
@@ -32,7 +33,9 @@ def test_the_code_has_the_modules_of_the_link() -> None:
 def printed(source: str | None, *, lan: bool) -> str:
     out = StringIO()
     wanted = Wanted("[bold]alice", "jetson-1", source, 8000, lan)
-    house = SimpleNamespace(wanted=wanted, link=LINK, mqtt_url="mqtt://127.0.0.1:1883", config="up/sarvis.toml")
+    house = SimpleNamespace(
+        wanted=wanted, link=LINK, console=CONSOLE, mqtt_url="mqtt://127.0.0.1:1883", config="up/sarvis.toml"
+    )
     Screen(Console(file=out, width=60)).ready(cast(House, house))
     return out.getvalue()
 
@@ -40,7 +43,9 @@ def printed(source: str | None, *, lan: bool) -> str:
 @pytest.mark.parametrize("lan", [False, True])
 def test_the_link_is_whole_in_one_line_and_a_name_is_no_markup(lan: bool) -> None:
     text = printed(None, lan=lan)
-    assert LINK in text.replace("  http", "http").split("\n")
+    lines = text.replace("  http", "http").split("\n")
+    assert LINK in lines
+    assert CONSOLE in lines
     assert "[bold]alice" in text.replace("\n", " ")
     assert ("▄" in text, "Without TLS" in text) == (lan, lan)
 
