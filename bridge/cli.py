@@ -22,7 +22,7 @@ from bridge.service import VERSION, Bridge
 from bridge.storage.opening import open_store
 from bridge.storage.sql.store import SqlStore
 from bridge.storage.sqlite import creation as beginning
-from bridge.storage.store import LedgerLostError
+from bridge.storage.store import Identity, LedgerLostError
 from bridge.stories.place import place_of
 from bridge.websocket.asgi.uvicorn_protocol import AbortableProtocol
 from bridge.websocket.stream.upgrade import StreamUpgrade
@@ -88,7 +88,8 @@ async def serve(settings: Settings, *, restored: bool = False, prepared: Path | 
 async def _open(settings: Settings, stop: Stop, *, restored: bool, prepared: Path | None) -> None:
     _refuse_to_be_open_to_others(settings)
     with closing(listen("the bridge", settings.bridge.host, settings.bridge.port, option="--port")) as listening:
-        store = await open_store(settings.store, restored=restored)
+        me = Identity(settings.bridge.instance, VERSION, address(listening))
+        store = await open_store(settings.store, restored=restored, me=me)
         beginning.settle(prepared, settings.store.path if settings.store.is_file else None)
         if store.restored:
             log.info("ledger_is_a_back_up", told="every user gets the full time-out from now")

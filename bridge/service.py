@@ -30,7 +30,7 @@ from bridge.sessions.memory import LedgerMemory
 from bridge.sessions.removed_devices import Leftovers
 from bridge.sessions.service import Sessions
 from bridge.storage.records import Audit
-from bridge.storage.store import Store, StoreError
+from bridge.storage.store import Beat, Store, StoreError
 from bridge.stories.history import DEVICE_STATES
 from bridge.wakes.relay import Relay
 from contract import client_ids
@@ -134,10 +134,10 @@ class Bridge:
         self._leftovers = Leftovers(store, partial(self.mqtt.clear, DEVICE_STATUS), self.clock)
         self._logout_poster = LogoutPoster()
         self.devices = Devices(self.mqtt.send, self._logout_poster.post)
-        memory = LedgerMemory(settings.bridge, self.clock)
+        memory = LedgerMemory(settings.bridge, self.clock, shared=store.shared)
         self.chronicle = Chronicle(settings, self.clock, VERSION)
         self.push = PushNotifications(
-            settings.push, store, self.clock, alive=memory.liveness.alive, book=self.chronicle.book
+            settings.push, store, self.clock, alive=memory.liveness.may_be_alive, book=self.chronicle.book
         )
         self.relay = Relay(
             self.hub,
@@ -150,8 +150,8 @@ class Bridge:
             book=self.chronicle.book,
         )
         app_events = AppEvents(self.hub, self.relay, self.push, self._returns, self.clock)
-        self.sessions = Sessions(store, settings, self.clock, self.devices, app_events.on_event, memory)
-        self._reports = ReportQueue(self.sessions)
+        self.sessions = Sessions(store, settings, self.clock, self.devices, app_events.on_event, memory, self._beat)
+        self._reports = ReportQueue(self.sessions, self.clock)
 
     @asynccontextmanager
     async def running(self, *, restored: bool = False, stories: Path | None = None) -> AsyncIterator[None]:
@@ -309,6 +309,9 @@ class Bridge:
             self._leftovers.seen(device_id)
         return waiting
 
+    def _beat(self) -> Beat:
+        return Beat(hears=self.mqtt.connected, draining=self.draining, sockets=len(self.hub))
+
     def _connected(self) -> None:
         status = self._status("online")
         self.mqtt.send(status.topic, status.owner, status.message)
@@ -392,5 +395,6 @@ class Bridge:
     async def _prune(self) -> None:
         while True:
             timeout_s = self.settings.bridge.heartbeat_timeout_s
-            await self.store.prune(departed_before_s=self.sessions.liveness.now() - timeout_s)
+            if self.sessions.peers.rank("prune") == 0:
+                await self.store.prune(departed_before_s=self.sessions.liveness.now() - timeout_s)
             await self.clock.sleep(PRUNE_EVERY_S)

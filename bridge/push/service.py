@@ -32,7 +32,7 @@ class PushNotifications:
     """Pushes are sent inside `async with pushing.running()`.
 
     Args:
-        alive: whether a user is logged in; only then pushes are sent.
+        alive: whether a user is, or may be, logged in; where bridges share a ledger, its rows are asked, too.
         book: notes what becomes of the pushes of each wake.
     """
 
@@ -141,14 +141,19 @@ class PushNotifications:
             await self._some_due.wait()
             due = list(self._due)
             try:
-                phones = await self._store.subscriptions({delivery.wake.uid for delivery, _ in due})
+                uids = {delivery.wake.uid for delivery, _ in due}
+                phones = await self._store.subscriptions(uids)
+                present = await self._store.present(uids) if self._store.shared else uids
             except StoreError:  # the store has logged the reason once
                 now = self._clock.monotonic()
                 self._due = [one for one in self._due if one[0].expires_at > now]
                 await self._clock.sleep(AGAIN_S)
                 continue
             for delivery, on_accepted in due:
-                self._push(delivery, phones[delivery.wake.uid], on_accepted)
+                if delivery.wake.uid in present:
+                    self._push(delivery, phones[delivery.wake.uid], on_accepted)
+                else:
+                    self._note(delivery, "logged_out")
             del self._due[: len(due)]
             if not self._due:
                 self._some_due.clear()

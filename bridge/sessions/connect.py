@@ -1,6 +1,6 @@
 """Connects a batch of users in one transaction, then updates memory and devices."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bridge.sessions.durable_deadlines import DurableDeadlines
@@ -21,6 +21,8 @@ class UserData:
     sessions: list[Session]
     missed: list[Missed]
     """Wakes, oldest first."""
+    turn: int = 0
+    """The number of the turn in which the user connected; 0 if the ledger is not shared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Connector:
         clock: Clock,
     ) -> None:
         self._liveness = memory.liveness
+        self._shared = memory.shared is not None
         self._outbox = memory.outbox
         self._durable_deadlines = durable_deadlines
         self._device_sessions = device_sessions
@@ -61,7 +64,9 @@ class Connector:
             return Connected({}, busy)
         async with turn.transaction() as transaction:
             claimed = await transaction.claimed_by(coming)
-            busy |= {uid: device_id for uid in coming if (device_id := self._busy_among(claimed[uid])) is not None}
+            elsewhere = await self._posting_elsewhere(transaction, claimed) if self._shared else set()
+            among = {uid: self._busy_among(uid, claimed[uid], elsewhere) for uid in coming}
+            busy |= {uid: device_id for uid, device_id in among.items() if device_id is not None}
             coming = [uid for uid in coming if uid not in busy]
             durable_deadlines = self._liveness.needed(coming)
             device_sessions = await self._open_what_is_claimed(transaction, {uid: claimed[uid] for uid in coming})
@@ -80,16 +85,27 @@ class Connector:
                 if device.logout_url is None:
                     self._effects.poke(device.device_id, uid)
         sessions = _with_opened(sessions, device_sessions)
-        return Connected({uid: UserData(sessions[uid], missed[uid]) for uid in coming}, busy)
+        turn_number = transaction.number
+        return Connected({uid: UserData(sessions[uid], missed[uid], turn_number) for uid in coming}, busy)
 
     def _in_the_way(self, uid: str) -> str | None:
         """The device to which a log-out of this user is being posted: the post must not hit a new session."""
         devices = (row.device_id for row in self._outbox.posted_of(uid))
         return next((device_id for device_id in devices if self._outbox.busy(device_id)), None)
 
-    def _busy_among(self, claimed: Iterable[Device]) -> str | None:
-        devices = (device.device_id for device in claimed if device.logout_url is not None)
-        return next((device_id for device_id in devices if self._outbox.busy(device_id)), None)
+    def _busy_among(self, uid: str, claimed: Iterable[Device], elsewhere: Collection[str]) -> str | None:
+        devices = [device.device_id for device in claimed if device.logout_url is not None]
+        theirs = [*devices, *(row.device_id for row in self._outbox.posted_of(uid))]
+        mine = (device_id for device_id in devices if self._outbox.busy(device_id))
+        return next(mine, None) or next((device_id for device_id in theirs if device_id in elsewhere), None)
+
+    async def _posting_elsewhere(self, transaction: Transaction, claimed: Mapping[str, Iterable[Device]]) -> set[str]:
+        """The HTTP devices of these users to which another bridge posts; asked only if there are any."""
+        opened = {
+            device.device_id for devices in claimed.values() for device in devices if device.logout_url is not None
+        }
+        posted = {row.device_id for uid in claimed for row in self._outbox.posted_of(uid)}
+        return await transaction.posting_elsewhere(opened | posted)
 
     async def _open_what_is_claimed(
         self, transaction: Transaction, claimed: Mapping[str, Iterable[Device]]

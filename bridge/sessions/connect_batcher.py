@@ -28,6 +28,7 @@ class ConnectBatcher:
     Args:
     connect: carries out a batch in its turn, each user once; raises StoreError.
     busy: whether a post to this device is running.
+    again_s: after what time a user is tried again whom another bridge's post holds up.
     """
 
     def __init__(
@@ -35,7 +36,9 @@ class ConnectBatcher:
         ledger: Ledger,
         connect: Callable[[LedgerTurn, Sequence[str]], Awaitable[Connected]],
         busy: Callable[[str], bool],
+        again_s: float = 0.0,
     ) -> None:
+        self._again_s = again_s
         self._ledger = ledger
         self._connect = connect
         self._busy = busy
@@ -116,6 +119,8 @@ class ConnectBatcher:
         """Hold a user until a post ends; it may have ended during the commit."""
         if self._busy(device_id) and not self._stopped:
             self._held_up.setdefault(device_id, []).append((uid, on_done))
+        elif self._again_s and not self._stopped:
+            asyncio.get_running_loop().call_later(self._again_s, self.connect_soon, uid, on_done)
         else:
             self.connect_soon(uid, on_done)
 

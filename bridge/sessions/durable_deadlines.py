@@ -16,8 +16,9 @@ KEEP_TIME_IDLE_S = 30.0
 class DurableDeadlines:
     """Writes the deadlines of Liveness."""
 
-    def __init__(self, liveness: Liveness, clock: Clock) -> None:
+    def __init__(self, liveness: Liveness, clock: Clock, *, shared: bool = False) -> None:
         self._liveness = liveness
+        self._shared = shared
         self._clock = clock
         self._wanted: dict[str, DurableDeadline] = {}
         self._kept_at = float("-inf")
@@ -34,6 +35,8 @@ class DurableDeadlines:
     def dated(self, durable_deadlines: Iterable[DurableDeadline]) -> list[Change]:
         """These rows, and the service time if that on disk is old: a deadline must not lie too far ahead of it."""
         changes: list[Change] = list(durable_deadlines)
+        if self._shared:
+            return changes  # reckoned from the row in this turn; who advances it looks whether it stood still
         if changes and self._liveness.now() - self._on_disk_s > LONGEST_STEP_S:
             changes.append(ServiceSeconds(self._liveness.now()))
         return changes
@@ -46,8 +49,6 @@ class DurableDeadlines:
             return
         try:
             async with turn.transaction() as transaction:
-                # Another bridge may have logged them out: memory has just followed.
-                wanted = self._still_alive(wanted)
                 await transaction.save(self.dated(wanted.values()))
         except BaseException:
             self._wanted = wanted | self._wanted

@@ -7,13 +7,18 @@ from contextlib import asynccontextmanager
 from bridge.sessions.devices import Devices
 from bridge.sessions.effects import Effects
 from bridge.sessions.ledger import Ledger
+from bridge.sessions.logout_poster import TIMEOUT_S
 from bridge.sessions.rules.device_session import settle
 from bridge.sessions.rules.outbox import Outbox
+from bridge.sessions.rules.shared_liveness import SharedLiveness
 from bridge.storage.records import AuditEvent, PendingLogout
 from bridge.storage.store import StoreError
 from contract.clock import Clock, iso
 from infra.tasks import Tasks
 from infra.telemetry import get_logger
+
+CLAIMED_FOR_S = 5.0
+"""Service time; longer than a post can take."""
 
 log = get_logger("poster")
 
@@ -23,6 +28,7 @@ class HttpLogouts:
 
     Args:
         on_over: called with the device whose post has ended.
+        shared: several bridges share the ledger: only one of them posts a row.
     """
 
     def __init__(
@@ -33,7 +39,9 @@ class HttpLogouts:
         devices: Devices,
         clock: Clock,
         on_over: Callable[[str], None],
+        shared: SharedLiveness | None = None,
     ) -> None:
+        self._shared = shared
         self._ledger = ledger
         self._outbox = outbox
         self._effects = effects
@@ -78,13 +86,26 @@ class HttpLogouts:
             if row not in self._outbox.posted_at(row.device_id):
                 return
             async with turn.transaction() as transaction:
+                if row not in self._outbox.posted_at(row.device_id):
+                    return  # another bridge has just taken it out
                 await transaction.save(changes)
             self._effects.committed(changes)
+
+    async def _may_post(self, row: PendingLogout) -> bool:
+        """In a shared ledger the row must be this bridge's for as long as a post takes. Raises StoreError."""
+        if self._shared is None:
+            return True
+        async with self._ledger.exclusive() as turn, turn.transaction() as transaction:
+            until_s = transaction.seconds + CLAIMED_FOR_S
+            claimed = await transaction.claim_post(row, until_s)
+        return claimed and self._shared.latest() + TIMEOUT_S <= until_s
 
     async def _carry_out(self, row: PendingLogout) -> None:
         obeyed = False
         try:
-            obeyed = await self._devices.post(row) is None
+            obeyed = await self._may_post(row) and await self._devices.post(row) is None
+        except StoreError as error:
+            log.warning("post_not_claimed", device_id=row.device_id, error=str(error))
         except Exception:
             log.exception("post_failed", device_id=row.device_id)
         try:

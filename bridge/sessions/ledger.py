@@ -7,9 +7,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 
 from bridge.storage.news import News
-from bridge.storage.store import Store, Transaction
+from bridge.storage.store import Beat, Seen, Store, Transaction
+from contract.clock import Clock
 
 Follow = Callable[[Sequence[News]], None]
+OnTime = Callable[[float, float], None]
 
 
 class LedgerTurn(ABC):
@@ -25,8 +27,8 @@ class LedgerTurn(ABC):
         """
 
     @abstractmethod
-    async def look(self) -> None:
-        """Let memory follow what others have changed; raises StoreError."""
+    async def look(self, beat: Beat) -> Seen | None:
+        """See Store; memory has followed the news. Raises StoreError."""
 
 
 class Ledger:
@@ -34,11 +36,14 @@ class Ledger:
 
     Args:
         follow: lets memory follow what others have changed; called before this bridge reads or changes anything.
+        on_time: called with the service time on disk if the ledger is shared, and the monotonic time of the question.
     """
 
-    def __init__(self, store: Store, follow: Follow) -> None:
+    def __init__(self, store: Store, follow: Follow, clock: Clock, on_time: OnTime) -> None:
         self._store = store
         self._follow = follow
+        self._clock = clock
+        self._on_time = on_time
         self._lock = asyncio.Lock()
 
     @property
@@ -48,29 +53,39 @@ class Ledger:
 
     def exclusive(self) -> AbstractAsyncContextManager[LedgerTurn]:
         """Wait for the turn, and hold it inside the block."""
-        return _Exclusive(_Turn(self._store, self._follow), self._lock)
+        return _Exclusive(_Turn(self._store, self._follow, self._clock, self._on_time), self._lock)
 
 
 class _Turn(LedgerTurn):
-    __slots__ = ("_follow", "_store", "is_over")
+    __slots__ = ("_clock", "_follow", "_on_time", "_store", "is_over")
 
-    def __init__(self, store: Store, follow: Follow) -> None:
+    def __init__(self, store: Store, follow: Follow, clock: Clock, on_time: OnTime) -> None:
         self.is_over = False
         self._store = store
         self._follow = follow
+        self._clock = clock
+        self._on_time = on_time
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         if self.is_over:
             raise RuntimeError("the turn to change the ledger is over; ask for another by Ledger.exclusive")
         return self._after_news() if self._store.shared else self._store.transaction()
 
-    async def look(self) -> None:
-        if self._store.shared:
-            self._follow(await self._store.read_news())
+    async def look(self, beat: Beat) -> Seen | None:
+        if not self._store.shared:
+            return None
+        asked_at = self._clock.monotonic()
+        seen = await self._store.look(beat)
+        if seen is not None:
+            self._on_time(seen.seconds, asked_at)
+            self._follow(seen.news)
+        return seen
 
     @asynccontextmanager
     async def _after_news(self) -> AsyncIterator[Transaction]:
-        async with self._store.transaction() as transaction:
+        asked_at = self._clock.monotonic()
+        async with self._store.transaction(with_news=True) as transaction:
+            self._on_time(transaction.seconds, asked_at)
             self._follow(transaction.news)
             yield transaction
 

@@ -1,6 +1,6 @@
 """Takes what devices report: which session they hold, what they ended, and whether they are online."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import Counter
 
@@ -40,6 +40,7 @@ class Reports:
         offline_grace_s: float,
     ) -> None:
         self._ledger = ledger
+        self._memory = memory
         self._liveness = memory.liveness
         self._outbox = memory.outbox
         self._durable_deadlines = durable_deadlines
@@ -49,8 +50,11 @@ class Reports:
         self._presence = Presence(offline_grace_s)
         self._rewinds = Rewinds()
 
-    async def take(self, reports: Sequence[tuple[str, Hello | Ack]]) -> None:
-        """Answer them in one commit; each device at most once. Raises StoreError."""
+    async def take(self, reports: Sequence[tuple[str, Hello | Ack]], *, waited: bool = False) -> None:
+        """Answer them in one commit; each device at most once. Raises StoreError.
+
+        `waited`: another bridge was to answer them; those that it has taken are not answered again.
+        """
         async with self._ledger.exclusive() as turn:
             device_sessions: list[DeviceSession] = []
             durable_deadlines: dict[str, DurableDeadline] = {}
@@ -58,22 +62,26 @@ class Reports:
                 loaded = await self._device_sessions.load_all(
                     transaction, {device_id: _named(report) for device_id, report in reports}
                 )
+                users = await self._memory.users(transaction, _users(reports, loaded))
                 changes: list[Change] = []
                 adopted_here: dict[str, Session] = {}
                 for device_id, report in reports:
                     device_session = loaded[device_id]
+                    if waited and _is_taken(device_session, report):
+                        device_sessions.append(device_session)
+                        continue
                     # Of devices with copies of one state, only the first runs the session that both report.
                     device_session.known.update(
                         {name: adopted_here[name] for name in _named(report) if name in adopted_here}
                     )
                     nonce = report.nonce if isinstance(report, Hello) else None
-                    device_session.answer(report, nonce, self._liveness)
+                    device_session.answer(report, nonce, users)
                     changes += device_session.changes
                     device_sessions.append(device_session)
                     adopted = device_session.adopted
                     if adopted is not None:
                         adopted_here[adopted.session_id] = adopted
-                        if not self._liveness.alive(adopted.uid):
+                        if not users.alive(adopted.uid):
                             durable_deadlines[adopted.uid] = self._liveness.promise(adopted.uid)
                 await transaction.save([*changes, *self._durable_deadlines.dated(durable_deadlines.values())])
             for promise in durable_deadlines.values():
@@ -120,6 +128,19 @@ class Reports:
     def _there(self, device_id: str, boot: int) -> None:
         self._presence.seen(device_id, boot)
         self._outbox.awake(device_id, self._clock.monotonic())
+
+
+def _is_taken(device_session: DeviceSession, report: Hello | Ack) -> bool:
+    """Whether the ledger has this report or a later one."""
+    device = device_session.device
+    return device.install_id == report.install_id and (device.boot, device.seq) >= (report.boot, report.seq)
+
+
+def _users(reports: Sequence[tuple[str, Hello | Ack]], loaded: Mapping[str, DeviceSession]) -> set[str]:
+    """Whom the rules may ask about."""
+    active = (session.active.uid for session in loaded.values() if session.active is not None)
+    told = (uid for _, report in reports for uid in (report.uid, report.claim_uid) if uid is not None)
+    return {*active, *told}
 
 
 def _named(report: Hello | Ack) -> set[str]:

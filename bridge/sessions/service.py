@@ -1,28 +1,36 @@
 """Carries out the rules of sessions: read rows, decide, commit, then run the effects."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from bridge.cluster.peers import ALONE, Peers, live_peers
 from bridge.sessions.connect import Connector, UserData
 from bridge.sessions.connect_batcher import ConnectBatcher
 from bridge.sessions.devices import Devices
 from bridge.sessions.durable_deadlines import DurableDeadlines
 from bridge.sessions.effects import Effects, OnEvent
+from bridge.sessions.ending import UserEnder
 from bridge.sessions.errors import DeviceBehindError, NoSuchDeviceError
 from bridge.sessions.http_logouts import HttpLogouts
 from bridge.sessions.ledger import Ledger, LedgerTurn
 from bridge.sessions.load import DeviceSessionLoader
 from bridge.sessions.memory import LedgerMemory
+from bridge.sessions.raising import DeadlineRaiser
 from bridge.sessions.reports import Reports
-from bridge.sessions.rules.device_session import DeviceSession, user_is_back, without_session
-from bridge.storage.records import Change, Departed, Session, Unsubscribed
-from bridge.storage.store import Loaded, Store, StoreError
+from bridge.sessions.rules.device_session import user_is_back
+from bridge.sessions.rules.shared_liveness import SMALLEST_COALESCE_S
+from bridge.sessions.shared_time import SharedTime
+from bridge.storage.records import Change, Session
+from bridge.storage.store import Beat, Floors, Loaded, Store, StoreError
 from contract.clock import Clock, iso
-from contract.messages import Ack, DeviceStatus, Hello, LogoutReason, new_id
+from contract.errors import StartError
+from contract.messages import Ack, DeviceStatus, Hello, LogoutReason
 from infra.settings.loader import Settings
 from infra.telemetry import get_logger
 
 DUE_AT_ONCE = 100
+AGAIN_S = 0.2
+"""While another bridge posts a log-out that a session must not meet."""
 
 log = get_logger("sessions")
 
@@ -38,6 +46,11 @@ class Sessions:
         devices: how devices are reached.
         on_event: the one subscriber: called for each event, after its commit and in order; see `events.py`.
         memory: the part of the ledger that others read; one of its own if None.
+        beat: what this bridge tells others of itself at each look, if the ledger is shared.
+
+    Attributes:
+        peers: the bridges on this ledger that are alive, as of the last look.
+        looked_at: monotonic time at which the last look that succeeded began: what others committed before is known.
     """
 
     def __init__(
@@ -48,33 +61,60 @@ class Sessions:
         devices: Devices,
         on_event: OnEvent,
         memory: LedgerMemory | None = None,
+        beat: Callable[[], Beat] = Beat,
     ) -> None:
+        self.peers: Peers = ALONE
+        self.looked_at = float("-inf")
+        self._beat = beat
         self._store = store
         self._settings = settings
         self._clock = clock
-        self._memory = memory = memory or LedgerMemory(settings.bridge, clock)
+        self._memory = memory = memory or LedgerMemory(settings.bridge, clock, shared=store.shared)
         self.liveness = memory.liveness
         self._outbox = memory.outbox
-        self._durable_deadlines = deadlines = DurableDeadlines(memory.liveness, clock)
+        self._durable_deadlines = deadlines = DurableDeadlines(memory.liveness, clock, shared=store.shared)
         self._effects = effects = Effects(clock, memory, devices, on_event)
-        self._ledger = ledger = Ledger(store, effects.follow)
+        self._ledger = ledger = Ledger(store, effects.follow, clock, self._on_time)
         self._device_sessions = loader = DeviceSessionLoader(memory, clock, strict=settings.auth.mode == "required")
         connector = Connector(memory, deadlines, loader, effects, clock)
-        self._connect_batcher = ConnectBatcher(ledger, connector.connect, memory.outbox.busy)
+        self._connect_batcher = ConnectBatcher(
+            ledger, connector.connect, memory.outbox.busy, AGAIN_S if store.shared else 0.0
+        )
         self._http_logouts = HttpLogouts(
-            ledger, memory.outbox, effects, devices, clock, self._connect_batcher.post_ended
+            ledger, memory.outbox, effects, devices, clock, self._connect_batcher.post_ended, memory.shared
         )
         self._reports = Reports(
             ledger, memory, deadlines, loader, effects, clock, offline_grace_s=settings.bridge.offline_grace_s
         )
 
+        shared = memory.shared
+        self._promises_for_s = settings.bridge.heartbeat_timeout_s + settings.bridge.heartbeat_coalesce_s
+        self._raiser = None if shared is None else DeadlineRaiser(store, shared, self._promises_for_s)
+        self._ender = UserEnder(memory, deadlines, loader, effects, clock, settings.legacy.logout_url)
+        self._shared_time = None if shared is None else SharedTime(ledger, shared, self._ender, clock, self._floors())
+
     async def load(self, *, restored: bool = False) -> Loaded:
-        """Go on where an earlier run ended; returns what was on disk. `restored`: from a back-up (B6)."""
+        """Go on where an earlier run ended; returns what was on disk. `restored`: from a back-up (B6).
+
+        Raises StoreError; StartError if this bridge may not share the ledger with those that run.
+        """
+        shared = self._memory.shared
+        if shared is not None:
+            await self._attach(restored=restored)
+        asked_at = self._clock.monotonic()
         loaded = await self._store.load()
-        self._memory.active_sessions.load(loaded.sessions)
+        self._memory.active_sessions.load(loaded.sessions, None if shared is None else loaded.earlier)
         now = self._clock.monotonic()
         for row in loaded.pending:
             self._outbox.add(row, now)
+        if shared is None:
+            await self._load_deadlines(loaded, restored=restored)
+        else:
+            shared.load_shared(loaded.seconds, loaded.promises, loaded.departed, asked_at)
+        log.info("ledger_loaded", sessions=len(loaded.sessions), pending=len(loaded.pending), users=len(self.liveness))
+        return loaded
+
+    async def _load_deadlines(self, loaded: Loaded, *, restored: bool) -> None:
         holders = {session.uid for session in loaded.sessions}
         raised = self.liveness.load(
             loaded.seconds, loaded.promises, sorted(holders), loaded.departed, restored=restored
@@ -82,8 +122,19 @@ class Sessions:
         if raised:
             async with self._ledger.exclusive() as turn, turn.transaction() as transaction:
                 await transaction.save(raised)
-        log.info("ledger_loaded", sessions=len(loaded.sessions), pending=len(loaded.pending), users=len(self.liveness))
-        return loaded
+
+    async def _attach(self, *, restored: bool) -> None:
+        coalesce_s = self._settings.bridge.heartbeat_coalesce_s
+        if coalesce_s < SMALLEST_COALESCE_S:
+            raise StartError(
+                f"bridge.heartbeat_coalesce_s = {coalesce_s:g}: where the ledger is in PostgreSQL, and several bridges "
+                f"may share it, it is {SMALLEST_COALESCE_S:g} or more"
+            )
+        await self._store.attach(self._floors(), restored=restored)
+
+    def _floors(self) -> Floors:
+        bridge = self._settings.bridge
+        return Floors(bridge.restart_grace_s, bridge.expiry_spread_s, self._promises_for_s)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -137,6 +188,9 @@ class Sessions:
 
         Answered once the durable deadline covers it: at once, or after a commit that it shares with others (T2).
         """
+        if self._raiser is not None:
+            there = self.liveness.try_heartbeat(uid) or await self._raiser.raised(uid)
+            return self._settings.bridge.heartbeat_timeout_s if there else None
         if not self.liveness.alive(uid):
             return None
         self.liveness.touch(uid)
@@ -146,8 +200,6 @@ class Sessions:
                 if not self.liveness.alive(uid):
                     return None  # logged out while this waited
                 await self._durable_deadlines.write(turn)
-                if not self.liveness.alive(uid):
-                    return None  # logged out by another bridge
         return self._settings.bridge.heartbeat_timeout_s
 
     async def login(self, uid: str, device_id: str, how: str) -> Session:
@@ -155,9 +207,13 @@ class Sessions:
         while True:
             async with self._ledger.exclusive() as turn:
                 busy = self._http_logouts.busy([*self._outbox.posted_of(uid), *self._outbox.posted_at(device_id)])
-                if not busy:
-                    return await self._log_in(turn, uid, device_id, how)
-            await self._http_logouts.over(busy[0])
+                session = None if busy else await self._log_in(turn, uid, device_id, how)
+            if session is not None:
+                return session
+            if busy:
+                await self._http_logouts.over(busy[0])
+            else:
+                await self._clock.sleep(AGAIN_S)
 
     async def logout(self, uid: str, reason: LogoutReason) -> int:
         """End all sessions of the user; returns how many there were."""
@@ -180,9 +236,9 @@ class Sessions:
             self._effects.decided([device_session])
         return len(device_session.pending)
 
-    async def reports(self, reports: Sequence[tuple[str, Hello | Ack]]) -> None:
-        """Devices reported their state; each device at most once in one call."""
-        await self._reports.take(reports)
+    async def reports(self, reports: Sequence[tuple[str, Hello | Ack]], *, waited: bool = False) -> None:
+        """Devices reported their state; each device at most once in one call. `waited`: see Reports."""
+        await self._reports.take(reports, waited=waited)
 
     def device_status(self, device_id: str, status: DeviceStatus) -> None:
         """The device's status or last will came."""
@@ -203,24 +259,44 @@ class Sessions:
         unsaved: rows of others that are written with this second's; emptied when they are on disk.
         """
         async with self._ledger.exclusive() as turn:
-            await turn.look()
+            looked_at = self._clock.monotonic()
+            seen = await turn.look(self._beat())
+            if seen is not None:
+                self.looked_at = looked_at
+                self.peers = live_peers(self._settings.bridge.instance, seen.bridges, seen.seconds)
             # A post that begins while its user comes back would hit the new session.
-            again = self._outbox.due(self._clock.monotonic(), self._reports.online, self.liveness.now())
+            again = self._outbox.due(
+                self._clock.monotonic(), self._reports.online, self.liveness.now(), self._is_first_for
+            )
         for row in again.publish:
             self._effects.publish(row.device_id, [row.command()])
         for row in again.post:
             self._http_logouts.begin(row)
         self.liveness.forget_long_departed()
+        if self._shared_time is None:
+            await self._keep_time(unsaved)
+        else:
+            await self._shared_time.advance([] if unsaved is None else unsaved)
+        for row in again.dead:
+            await self._http_logouts.take_out(row, "dead", "posted in vain for 24 h")
+        if self._shared_time is None:
+            while await self._log_out_who_is_due():
+                pass
+
+    # Internal:
+
+    def _is_first_for(self, device_id: str) -> bool:
+        return self.peers.rank(device_id) == 0
+
+    def _on_time(self, seconds: float, asked_at: float) -> None:
+        if self._shared_time is not None:
+            self._shared_time.seen(seconds, asked_at)
+
+    async def _keep_time(self, unsaved: list[Change] | None) -> None:
         idle = not len(self.liveness) and not len(self._outbox) and self._store.problem is None
         if unsaved or self._durable_deadlines.is_time(idle=idle):
             async with self._ledger.exclusive() as turn:
                 await self._durable_deadlines.keep_time(turn, [] if unsaved is None else unsaved)
-        for row in again.dead:
-            await self._http_logouts.take_out(row, "dead", "posted in vain for 24 h")
-        while await self._log_out_who_is_due():
-            pass
-
-    # Internal:
 
     async def _log_out_who_is_due(self) -> bool:
         """At most a hundred; False if no user was due."""
@@ -231,9 +307,14 @@ class Sessions:
                 await self._end(turn, due, "heartbeat_timeout")
         return bool(due)
 
-    async def _log_in(self, turn: LedgerTurn, uid: str, device_id: str, how: str) -> Session:
+    async def _log_in(self, turn: LedgerTurn, uid: str, device_id: str, how: str) -> Session | None:
+        """None: another bridge posts a log-out that the session must not meet."""
         async with turn.transaction() as transaction:
-            promise = None if self.liveness.alive(uid) else self.liveness.promise(uid)
+            posted = {row.device_id for row in (*self._outbox.posted_of(uid), *self._outbox.posted_at(device_id))}
+            if posted and self._memory.shared is not None and await transaction.posting_elsewhere(posted):
+                return None
+            users = await self._memory.users(transaction, [uid])
+            promise = None if users.alive(uid) else self.liveness.promise(uid)
             device_session = await self._device_sessions.load(transaction, device_id)
             if device_session.device.state == "removed" or (
                 self._device_sessions.strict and device_session.device.state == "new"
@@ -257,43 +338,15 @@ class Sessions:
     async def _end(self, turn: LedgerTurn, leaving: Mapping[str, float | None], reason: LogoutReason) -> int:
         """End the sessions of users who were removed from the deadlines, with their deadlines; in one transaction."""
         try:
-            device_sessions, changes = await self._write_end(turn, leaving, reason)
+            async with turn.transaction() as transaction:
+                ended = await self._ender.write(transaction, leaving, reason)
         except BaseException:
             for uid, deadline in leaving.items():
                 if deadline is not None:
                     self.liveness.undo_leaving(uid, deadline)
             raise
-        for uid in leaving:
-            self.liveness.left(uid)
-            self._durable_deadlines.left(uid)
-        self._effects.committed(changes)
-        self._effects.decided(device_sessions)
-        for uid in leaving:
-            self._effects.logged_out(uid, reason)
-        return len(device_sessions)
-
-    async def _write_end(
-        self, turn: LedgerTurn, uids: Collection[str], reason: LogoutReason
-    ) -> tuple[list[DeviceSession], list[Change]]:
-        changes: list[Change] = []
-        at, legacy_url = iso(self._clock.utc_now()), self._settings.legacy.logout_url
-        async with turn.transaction() as transaction:
-            active = await transaction.active_of(uids)
-            theirs = [session.device_id for mine in active.values() for session in mine]
-            device_sessions = list(
-                (await self._device_sessions.load_all(transaction, dict.fromkeys(theirs, ()))).values()
-            )
-            for device_session in device_sessions:
-                device_session.end(reason)
-            for uid, mine in active.items():
-                if not mine:
-                    changes += without_session(uid, reason, legacy_url, at, self.liveness.now(), new_id)
-                changes.append(Departed(uid, self.liveness.now(), reason))
-                if reason != "heartbeat_timeout":
-                    changes.append(Unsubscribed(uid))  # silence is normal for a sleeping phone: it stays subscribed
-            ended = [change for device_session in device_sessions for change in device_session.changes]
-            await transaction.save([*ended, *changes])
-        return device_sessions, changes
+        self._ender.ended(leaving, ended, reason)
+        return len(ended.device_sessions)
 
 
 def describe(session: Session) -> dict[str, str]:

@@ -4,7 +4,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from bridge.storage.opening import open_to_read, postgres
+from bridge.storage.opening import open_to_read
+from bridge.storage.postgres.driver import explained
 from bridge.storage.sqlite.run import mark_as_back_up
 from bridge.storage.sqlite.store import SqliteStore
 from infra.settings.bridge import SQLITE, StoreSettings
@@ -30,11 +31,13 @@ async def copy_from_file(copy: Path, settings: StoreSettings, *, aside: str | No
     """Put a back-up in the place of a PostgreSQL ledger, as a whole; raises StartError, SettingsError.
 
     `copy` is brought up to this version first, so give a temporary one. `aside` and what is returned: see
-    PostgresStore.replace.
+    bridge/storage/postgres/whole.py.
     """
     source = await SqliteStore.open(_file(copy), make=False, restored=True)
     try:
-        return await postgres().replace(settings, source.rows(), aside=aside)
+        with explained():
+            from bridge.storage.postgres import whole  # noqa: PLC0415  # its driver is of an extra
+        return await whole.replace(settings, source.rows(), aside=aside)
     finally:
         await source.close()
 

@@ -15,6 +15,7 @@ from bridge.storage.records import (
     Departed,
     Device,
     DurableDeadline,
+    Lifetime,
     Missed,
     MissedTold,
     PendingLogout,
@@ -24,7 +25,7 @@ from bridge.storage.records import (
     Settled,
     Unsubscribed,
 )
-from bridge.storage.store import Loaded, StoreError, Transaction
+from bridge.storage.store import Beat, Floors, Loaded, Seen, StoreError, Transaction
 
 Row = TypeVar("Row")
 
@@ -42,6 +43,8 @@ class Tables:
     subscriptions: list[PushSubscription] = field(default_factory=list)
     audit: deque[Audit] = field(default_factory=lambda: deque(maxlen=10_000))
     seconds: float = 0.0
+    claims: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    """Who posts a log-out, and until when."""
 
     def copy(self) -> "Tables":
         """A copy of these tables."""
@@ -55,6 +58,7 @@ class Tables:
             list(self.subscriptions),
             self.audit.copy(),
             self.seconds,
+            dict(self.claims),
         )
 
     def apply(self, change: Change) -> None:  # noqa: C901 - one line for each kind of row
@@ -68,6 +72,7 @@ class Tables:
                 self.pending[change.device_id, change.session_id] = change
             case Settled():
                 self.pending.pop((change.device_id, change.session_id), None)
+                self.claims.pop((change.device_id, change.session_id), None)
             case DurableDeadline():
                 self._promise(change)
             case Departed():
@@ -110,6 +115,16 @@ class Tables:
             raise StoreError("another transaction ended it at the same time")
         self.sessions[session.session_id] = session
 
+    def lifetime(self, uid: str) -> Lifetime | None:
+        """Until when the user is there, or when the user left."""
+        if uid in self.departed:
+            return Lifetime(0.0, self.departed[uid])
+        return Lifetime(self.promises[uid].until_s) if uid in self.promises else None
+
+    def is_there(self, uid: str) -> bool:
+        """Whether the user's deadline is not over."""
+        return uid in self.promises and self.promises[uid].until_s > self.seconds
+
     def subscriptions_of(self, uids: Collection[str]) -> dict[str, list[PushSubscription]]:
         """The phones of these users in these tables."""
         return {uid: [phone for phone in self.subscriptions if phone.uid == uid] for uid in uids}
@@ -141,8 +156,9 @@ class MemoryStore:
         return list(self.tables.audit)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+    async def transaction(self, *, with_news: bool = False) -> AsyncIterator[Transaction]:
         """See `Store.transaction`."""
+        del with_news
         tables = self.tables.copy()
         yield MemoryTransaction(tables)
         self.before_commit()
@@ -152,9 +168,27 @@ class MemoryStore:
         self.problem = None
         self.tables = tables
 
-    async def read_news(self) -> Sequence[News]:
-        """See `Store.read_news`."""
-        return ()
+    async def attach(self, floors: Floors, *, restored: bool) -> None:
+        """See `Store.attach`."""
+
+    async def look(self, beat: Beat) -> Seen | None:
+        """See `Store.look`."""
+        del beat
+        return None
+
+    async def raise_deadlines(self, uids: Collection[str], for_s: float) -> dict[str, float]:
+        """See `Store.raise_deadlines`."""
+        if self.fail is not None:
+            self.problem = self.fail
+            raise StoreError(self.fail)
+        there = [uid for uid in uids if uid in self.tables.promises]
+        for uid in there:
+            self.tables.apply(DurableDeadline(uid, self.tables.seconds + for_s))
+        return {uid: self.tables.promises[uid].until_s for uid in there}
+
+    async def present(self, uids: Collection[str]) -> set[str]:
+        """See `Store.present`."""
+        return {uid for uid in uids if self.tables.is_there(uid)}
 
     async def load(self) -> Loaded:
         """See `Store.load`."""
@@ -196,9 +230,49 @@ class MemoryStore:
 class MemoryTransaction:
     """See Transaction."""
 
-    def __init__(self, tables: Tables, news: Sequence[News] = ()) -> None:
+    def __init__(self, tables: Tables, news: Sequence[News] = (), number: int = 0, run: str = "") -> None:
         self.news = news
+        self.number = number
+        self._run = run
         self._tables = tables
+
+    @property
+    def seconds(self) -> float:
+        """See `Transaction.seconds`."""
+        return self._tables.seconds
+
+    async def lifetimes(self, uids: Collection[str]) -> dict[str, Lifetime]:
+        """See `Transaction.lifetimes`."""
+        found = {uid: self._tables.lifetime(uid) for uid in uids}
+        return {uid: lifetime for uid, lifetime in found.items() if lifetime is not None}
+
+    async def due(self, seconds: float, most: int) -> list[str]:
+        """See `Transaction.due`."""
+        promises = sorted(self._tables.promises.values(), key=lambda promise: promise.until_s)
+        return [promise.uid for promise in promises if promise.until_s <= seconds][:most]
+
+    async def raise_floors(self, floors: Floors) -> None:
+        """See `Transaction.raise_floors`."""
+        for promise in list(self._tables.promises.values()):
+            if not promise.floored and promise.until_s < self.seconds + floors.grace_s:
+                floor = DurableDeadline(promise.uid, self.seconds + floors.grace_s + floors.spread_s, floored=True)
+                self._tables.apply(floor)
+
+    async def claim_post(self, row: PendingLogout, until_s: float) -> bool:
+        """See `Transaction.claim_post`."""
+        key = row.device_id, row.session_id
+        if key not in self._tables.pending or self._tables.claims.get(key, ("", 0.0))[1] > self.seconds:
+            return False
+        self._tables.claims[key] = self._run, until_s
+        return True
+
+    async def posting_elsewhere(self, device_ids: Collection[str]) -> set[str]:
+        """See `Transaction.posting_elsewhere`."""
+        return {
+            device_id
+            for (device_id, _), (run, until_s) in self._tables.claims.items()
+            if device_id in device_ids and run != self._run and until_s > self.seconds
+        }
 
     async def devices(self, device_ids: Collection[str]) -> dict[str, Device]:
         """See `Transaction.devices`."""

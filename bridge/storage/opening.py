@@ -10,7 +10,7 @@ from bridge.storage.sql.store import SqlStore
 from bridge.storage.sqlite import creation
 from bridge.storage.sqlite import file as sqlite_file
 from bridge.storage.sqlite.store import SqliteStore
-from bridge.storage.store import Look
+from bridge.storage.store import Identity, Look
 from infra.settings.bridge import StoreSettings
 
 if TYPE_CHECKING:
@@ -18,17 +18,23 @@ if TYPE_CHECKING:
 
 
 async def open_store(
-    settings: StoreSettings, *, alone: bool = True, make: bool = True, restored: bool = False
+    settings: StoreSettings,
+    *,
+    alone: bool = True,
+    make: bool = True,
+    restored: bool = False,
+    me: Identity | None = None,
 ) -> SqlStore:
     """The ledger to write; raises StartError that says what is wrong with it.
 
     `alone`: as the only bridge that keeps it; else something is written beside a bridge that may run. `make`: it is
-    made if it is not there. `restored`: the caller says that it is a back-up.
+    made if it is not there. `restored`: the caller says that it is a back-up. `me`: how a bridge names itself beside
+    others.
     """
     if settings.is_file:
         return await SqliteStore.open(settings, alone=alone, make=make, restored=restored)
     # No user has a second one by mistake: the address names the same database for every user.
-    return await postgres().open(settings, alone=alone)
+    return await postgres().open(settings, alone=alone, me=me)
 
 
 async def open_to_read(settings: StoreSettings) -> SqlStore:
@@ -41,7 +47,9 @@ async def open_to_read(settings: StoreSettings) -> SqlStore:
 async def look(settings: StoreSettings) -> Look:
     """What stands where `store.url` says; raises StartError when that cannot be read."""
     if not settings.is_file:
-        return await postgres().look(settings)
+        with explained():
+            from bridge.storage.postgres import whole  # noqa: PLC0415  # its driver is of an extra
+        return await whole.look(settings)
     if not sqlite_file.check(settings.path):
         return "absent"
     return "kept" if sqlite_file.is_locked(settings.path) else "free"

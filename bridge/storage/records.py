@@ -207,6 +207,9 @@ class BridgeRow:
     Attributes:
     run: the name of its process: each start has another.
     seen_s: service time at which the row was written.
+    address: where its apps connect, as it knows itself.
+    sockets: of apps, that are open.
+    beat: how often the row was written: it counts also while the service time stands still.
     hears: it hears what the broker sends.
     draining: it leaves soon.
     gone: it left.
@@ -218,6 +221,23 @@ class BridgeRow:
     hears: bool = True
     draining: bool = False
     gone: bool = False
+    version: str = ""
+    address: str = ""
+    sockets: int = 0
+    beat: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """What a shared ledger knows of whether a user is there.
+
+    Attributes:
+    until_s: the durable deadline.
+    left_s: service time at which the user left; None for a user who is there.
+    """
+
+    until_s: float
+    left_s: float | None = None
 
 
 Change = (

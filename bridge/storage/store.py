@@ -9,9 +9,11 @@ from bridge.storage.news import News
 from bridge.storage.records import (
     ApiKey,
     Audit,
+    BridgeRow,
     Change,
     Device,
     DurableDeadline,
+    Lifetime,
     Missed,
     PendingLogout,
     PushSubscription,
@@ -39,6 +41,53 @@ class LedgerKeptError(StartError):
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """A bridge as it names itself in a shared ledger; see BridgeRow."""
+
+    instance: str
+    version: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a bridge writes of itself at each look; see BridgeRow."""
+
+    hears: bool = True
+    draining: bool = False
+    sockets: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look at a shared ledger found.
+
+    Attributes:
+    seconds: the service time.
+    news: see Transaction.
+    bridges: all that have a row, this one, too.
+    """
+
+    seconds: float
+    news: Sequence[News]
+    bridges: Sequence[BridgeRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Floors:
+    """How far deadlines are raised after the service was down, in seconds.
+
+    Attributes:
+    grace_s, spread_s: a deadline that is nearer than the first moves to there, and up to the second beyond.
+    whole_s: after a back-up was restored, no deadline is nearer than this.
+    """
+
+    grace_s: float
+    spread_s: float
+    whole_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """What a bridge loads into memory when it starts."""
 
@@ -51,6 +100,8 @@ class Loaded:
     """Users who left, and at which service time; those of long ago are forgotten."""
     turn: int = field(default=0, compare=False)
     """The number of the last turn; 0 where turns are not numbered."""
+    earlier: Collection[str] = field(default=(), compare=False)
+    """The running sessions that were opened before this era of a shared ledger."""
     left: Sequence[Audit] = field(default=(), compare=False)
     """Log-outs of whole users, the newest 10,000 lines, newest first: for answers only, they hold no state."""
 
@@ -68,6 +119,39 @@ class Transaction(Protocol):
 
         They are facts, whatever becomes of this transaction. Empty if the store is not shared.
         """
+        ...
+
+    @property
+    def number(self) -> int:
+        """The number of this turn; 0 if the store is not shared."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """The service time on disk; 0 if the store is not shared."""
+        ...
+
+    async def lifetimes(self, uids: Collection[str]) -> dict[str, Lifetime]:
+        """The known ones of these users: until when they are there, or when they left."""
+        ...
+
+    async def due(self, seconds: float, most: int) -> list[str]:
+        """Users whose durable deadline is not after this service time, the first ones first, at most `most`.
+
+        One whose deadline is being raised is left out. Until the transaction ends, none of them can be raised.
+        """
+        ...
+
+    async def raise_floors(self, floors: Floors) -> None:
+        """The service was down for a while: users whose deadline is near get time to reconnect."""
+        ...
+
+    async def claim_post(self, row: PendingLogout, until_s: float) -> bool:
+        """Let only this bridge post a log-out until this service time; False if it is settled or another may."""
+        ...
+
+    async def posting_elsewhere(self, device_ids: Collection[str]) -> set[str]:
+        """Those of these devices to which another bridge may be posting a log-out now."""
         ...
 
     async def devices(self, device_ids: Collection[str]) -> dict[str, Device]:
@@ -119,8 +203,30 @@ class Store(Protocol):
         """Whether others may change what this bridge keeps in memory."""
         ...
 
-    async def read_news(self) -> Sequence[News]:
-        """The news without a transaction, see Transaction; not while one is under way. Raises StoreError."""
+    async def attach(self, floors: Floors, *, restored: bool) -> None:
+        """Join the bridges of a shared ledger, before `load`: alone, it begins an era with these floors.
+
+        Waits some seconds if it cannot tell whether others live. `restored`: it is a back-up, which no other bridge
+        may use. Raises StoreError; StartError if a bridge of this name lives.
+        """
+        ...
+
+    async def look(self, beat: Beat) -> Seen | None:
+        """Write this bridge's own row and read what others did; None if not shared.
+
+        Not while a transaction is under way. Raises StoreError.
+        """
+        ...
+
+    async def raise_deadlines(self, uids: Collection[str], for_s: float) -> dict[str, float]:
+        """Raise the durable deadlines of those who are there to `for_s` from now; returns theirs. Raises StoreError.
+
+        Only for a shared store; also while a transaction is under way.
+        """
+        ...
+
+    async def present(self, uids: Collection[str]) -> set[str]:
+        """Those of these users who are there, in a shared ledger; raises StoreError."""
         ...
 
     @property
@@ -128,8 +234,10 @@ class Store(Protocol):
         """Why the last transaction failed; None if it succeeded."""
         ...
 
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+    def transaction(self, *, with_news: bool = False) -> AbstractAsyncContextManager[Transaction]:
         """Begin a transaction; commits at the end of the block, or changes nothing if that raises.
+
+        `with_news`: the caller lets memory follow the news; each is handed out once.
 
         Raises StoreError.
         """

@@ -114,7 +114,7 @@ def test_a_bridge_that_was_replaced_ends(server: Postgres, place: dict[str, str]
         first.process.send_signal(signal.SIGCONT)
         assert first.process.wait(30) == EXIT_START_ERROR
         first.stop()
-        assert any("another bridge took the ledger over" in line for line in first.err)
+        assert any("taken over by others while this bridge was cut off" in line for line in first.err)
 
 
 def test_a_ledger_moves_between_file_and_database_and_through_a_back_up(place: dict[str, str], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.storage.news import News
 from bridge.storage.opening import ledger, open_store, open_to_read
 from bridge.storage.postgres import store as postgres_store
 from bridge.storage.postgres.store import PostgresStore
@@ -28,11 +29,12 @@ from bridge.storage.records import (
     Settled,
 )
 from bridge.storage.sql.store import SqlStore
-from bridge.storage.store import StoreError
+from bridge.storage.store import Beat, StoreError
 from contract.errors import SarvisError, StartError
 from infra.settings.bridge import StoreSettings
 from tests.support.cut import cutter
 from tests.support.postgres import PASSWORD, Postgres
+from tests.support.postgres_bridges import begin, database, save
 from tests.support.programs import needs
 
 pytestmark = needs("postgres")
@@ -47,21 +49,18 @@ async def place(postgres_server: Postgres) -> AsyncIterator[StoreSettings]:
     await postgres_server.drop(where)
 
 
-def database(place: StoreSettings) -> str:
-    return place.url.rsplit("/", 1)[1]
-
-
 def through(place: StoreSettings, port: int) -> StoreSettings:
     return place.model_copy(update={"url": re.sub(r":\d+/", f":{port}/", place.url)})
 
 
-async def save(store: SqlStore, *changes: Change) -> None:
-    async with store.transaction() as transaction:
-        await transaction.save(changes)
-
-
 async def add(store: SqlStore, name: str) -> None:
     await save(store, Device(name))
+
+
+async def news_of(store: SqlStore) -> list[News]:
+    seen = await store.look(Beat())
+    assert seen is not None
+    return list(seen.news)
 
 
 async def names(place: StoreSettings) -> list[str]:
@@ -75,57 +74,6 @@ async def cut_off(server: Postgres, place: StoreSettings) -> None:
     """End all connections to the ledger, as a restart does."""
     ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
     assert await server.ask("postgres", ended, database(place))
-
-
-# --- one bridge at a time ---
-
-
-async def test_a_second_bridge_is_refused_and_commands_are_not(
-    place: StoreSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres_store, "HOLD_WITHIN_S", 0.3)
-    bridge = await open_store(place)
-    with pytest.raises(StartError, match=f"another bridge uses the ledger {re.escape(place.url)}; stop it"):
-        await open_store(place)
-    async with ledger(place, None) as beside:
-        await add(beside, "jetson")
-    await add(bridge, "kitchen")
-    assert await names(place) == ["jetson", "kitchen"]
-    await bridge.close()
-    await (await open_store(place)).close()
-
-
-async def test_a_bridge_waits_for_the_connection_of_one_that_has_just_ended(place: StoreSettings) -> None:
-    first = await open_store(place)
-
-    async def end() -> None:
-        await asyncio.sleep(0.3)
-        await first.close()
-
-    ending = asyncio.create_task(end())
-    second = await open_store(place)
-    await ending
-    await second.close()
-
-
-async def test_a_bridge_that_was_replaced_changes_nothing_and_says_so(
-    place: StoreSettings, postgres_server: Postgres
-) -> None:
-    first = await open_store(place)
-    await cut_off(postgres_server, place)
-    second = await open_store(place)
-    with pytest.raises(StoreError):  # its connection is gone
-        await add(first, "of the first")
-    with pytest.raises(StoreError, match="another bridge uses it"):
-        await add(first, "of the first")
-    await add(second, "of the second")
-    await second.close()
-    with pytest.raises(StoreError, match="another bridge took the ledger over"):
-        await add(first, "of the first")
-    assert first.lost.is_set()
-    assert first.problem == "another bridge took the ledger over while this one was cut off from it"
-    await first.close()
-    assert await names(place) == ["of the second"]
 
 
 # --- when the server is gone for a while ---
@@ -187,23 +135,27 @@ async def test_a_commit_without_an_answer_is_asked_for(
         await store.close()
 
 
-async def test_a_bridge_that_cannot_learn_whether_it_was_committed_ends(
+async def test_what_was_committed_although_it_was_told_that_it_failed_is_news(
     place: StoreSettings, postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_store, "TURN_WITHIN_S", 0.5)
+    session = Session("s1", "jetson", "alice", 1)
     async with cutter(postgres_server.port) as proxy:
-        store = await open_store(through(place, proxy.port))
-        proxy.arm(b"COMMIT", "after")
+        store = await begin(through(place, proxy.port), "a")
+        proxy.arm(b"COMMIT;", "after")  # a turn also begins with this word: READ COMMITTED
         proxy.refuses = True
         with pytest.raises(StoreError):
-            await add(store, "committed")
-        assert not store.lost.is_set()
+            await save(store, session)
+        with pytest.raises(StoreError):
+            await news_of(store)
         proxy.refuses = False
-        with pytest.raises(StoreError, match="never told of"):
-            await add(store, "next")
-        assert store.lost.is_set()
+        monkeypatch.setattr(postgres_store, "TURN_WITHIN_S", 5.0)
+        async with store.transaction(with_news=True) as transaction:
+            read = [news.changes for news in transaction.news]
+        assert read == [[session]]
+        assert not store.lost.is_set()
+        assert await news_of(store) == []
         await store.close()
-    assert await names(place) == ["committed"]
 
 
 async def test_a_cancelled_commit_is_asked_for_before_the_next_turn(
@@ -266,7 +218,7 @@ async def test_a_bridge_that_stands_still_in_its_turn_loses_it(
 
 
 async def test_what_another_changes_is_news_once_in_the_order_of_turns(place: StoreSettings) -> None:
-    bridge, beside = await open_store(place), await open_store(place, alone=False)
+    bridge, beside = await begin(place, "a"), await open_store(place, alone=False)
     session = Session("s1", "jetson", "alice", 1)
     ended, row = replace(session, ended="app"), PendingLogout("c1", "s1", "jetson", "alice", 2, "app", "then")
     async with beside.transaction() as transaction:
@@ -277,43 +229,42 @@ async def test_what_another_changes_is_news_once_in_the_order_of_turns(place: St
         async with beside.transaction() as transaction:
             assert transaction.news == ()
             await transaction.save(changes)
-    async with bridge.transaction() as transaction:
+    async with bridge.transaction(with_news=True) as transaction:
         read = transaction.news
         await transaction.save([Session("s2", "jetson", "bob", 3)])
     assert [news.changes for news in read] == [[ended, row], [Departed("alice", 5.0, "app")]]
     assert [news.number for news in read] == sorted(news.number for news in read)
-    assert list(await bridge.read_news()) == []
+    assert await news_of(bridge) == []
     async with beside.transaction() as transaction:
         await transaction.save([JETSON, Settled("jetson", "s1")])
-    assert [news.changes for news in await bridge.read_news()] == [[Settled("jetson", "s1")]]
-    async with bridge.transaction() as transaction:
+    assert [news.changes for news in await news_of(bridge)] == [[Settled("jetson", "s1")]]
+    async with bridge.transaction(with_news=True) as transaction:
         assert list(transaction.news) == []
     for store in (bridge, beside):
         await store.close()
 
 
 async def test_a_turn_that_fails_tells_nothing_and_its_number_is_used_again(place: StoreSettings) -> None:
-    bridge, beside = await open_store(place), await open_store(place, alone=False)
+    bridge, beside = await begin(place, "a"), await open_store(place, alone=False)
     await bridge.load()
     session = Session("s1", "jetson", "alice", 1)
     for store in (bridge, beside):
         with pytest.raises(StoreError):
             await save(store, session, session)
-    assert list(await bridge.read_news()) == []
+    assert await news_of(bridge) == []
     await save(beside, session)
-    async with bridge.transaction() as transaction:
+    async with bridge.transaction(with_news=True) as transaction:
         assert len(transaction.news) == 1
     for store in (bridge, beside):
         await store.close()
 
 
 async def test_news_of_a_later_version_end_the_bridge(place: StoreSettings, postgres_server: Postgres) -> None:
-    bridge = await open_store(place)
-    await bridge.load()
+    bridge = await begin(place, "a")
     later = """INSERT INTO sarvis.news VALUES (1000, 'another', '[["a later kind", {}]]')"""
     await postgres_server.ask(database(place), later)
     with pytest.raises(StoreError, match="a newer version of SARVIS has changed the ledger"):
-        async with bridge.transaction():
+        async with bridge.transaction(with_news=True):
             pass
     assert isinstance(bridge, PostgresStore)
     assert bridge.lost.is_set()

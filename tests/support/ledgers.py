@@ -40,6 +40,8 @@ _UNDONE = {
     "0006": "ALTER TABLE promises DROP COLUMN left_s",
     "0007": "DROP INDEX one_row_per_missed_wake",
     "0008": "DROP TABLE news; ALTER TABLE service DROP COLUMN turn",
+    "0009": "DROP TABLE bridges; ALTER TABLE service DROP COLUMN era_after;"
+    "ALTER TABLE outbox DROP COLUMN claimed_by; ALTER TABLE outbox DROP COLUMN claimed_until_s",
 }
 
 

@@ -2,31 +2,44 @@
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 
 from bridge.storage.memory import MemoryStore, MemoryTransaction, Tables
-from bridge.storage.news import News, changes_in, is_news, text_of
-from bridge.storage.records import Change
-from bridge.storage.store import Loaded, StoreError, Transaction
+from bridge.storage.news import News, NewsCursor, is_news, text_of
+from bridge.storage.records import BridgeRow, Change
+from bridge.storage.store import Beat, Floors, Loaded, Seen, StoreError, Transaction
+
+KEPT = 1_000
 
 
+@dataclass(frozen=True)
+class Row:
+    number: int
+    run: str
+    changes: str
+
+
+@dataclass
 class SharedLedger:
-    """The tables, the number of the last turn, and the news: the run that wrote each, its number, its changes."""
+    """The tables, the number of the last turn, the news, the rows of bridges."""
 
-    def __init__(self) -> None:
-        self.tables = Tables()
-        self.turn = 0
-        self.news: list[tuple[str, int, str]] = []
+    tables: Tables = field(default_factory=Tables)
+    turn: int = 0
+    news: list[Row] = field(default_factory=list)
+    bridges: dict[str, BridgeRow] = field(default_factory=dict)
+    earlier: set[str] = field(default_factory=set)
+    """Sessions from before this era."""
 
 
 class BridgeStore(MemoryStore):
-    """See Store: that of one bridge on a shared ledger."""
+    """See Store: that of one bridge on a shared ledger. The first one that attaches begins the era."""
 
     shared = True
 
     def __init__(self, ledger: SharedLedger, run: str) -> None:
         self._ledger = ledger
         self._run = run
-        self._followed: int | None = None
+        self._cursor: NewsCursor | None = None
         super().__init__()
 
     @property
@@ -39,24 +52,38 @@ class BridgeStore(MemoryStore):
         if self._ledger.turn:  # not those of a new store
             self._ledger.tables = tables
 
+    async def attach(self, floors: Floors, *, restored: bool) -> None:
+        """See `Store.attach`."""
+        assert not restored
+        ledger = self._ledger
+        if not ledger.bridges:
+            ledger.earlier = {one.session_id for one in ledger.tables.sessions.values() if one.ended is None}
+            await MemoryTransaction(ledger.tables).raise_floors(floors)
+        ledger.bridges[self._run] = BridgeRow(self._run, self._run, ledger.tables.seconds)
+
     async def load(self) -> Loaded:
         """See `Store.load`."""
-        self._followed = self._ledger.turn
-        return await super().load()
+        self._cursor = NewsCursor(self._run, self._ledger.turn, KEPT)
+        return replace(await super().load(), turn=self._ledger.turn, earlier=self._ledger.earlier)
 
-    async def read_news(self) -> Sequence[News]:
-        """See `Store.read_news`."""
-        if self._followed is None:
-            return ()
-        rows = [row for row in self._ledger.news if row[1] > self._followed and row[0] != self._run]
-        self._followed = self._ledger.turn
-        return [News(number, changes_in(text)) for _, number, text in rows]
+    async def look(self, beat: Beat) -> Seen | None:
+        """See `Store.look`."""
+        if self.fail is not None:
+            self.problem = self.fail
+            raise StoreError(self.fail)
+        self.problem = None
+        mine = self._ledger.bridges[self._run]
+        self._ledger.bridges[self._run] = replace(
+            mine, seen_s=self.tables.seconds, beat=mine.beat + 1, hears=beat.hears, draining=beat.draining,
+            sockets=beat.sockets,
+        )  # fmt: skip
+        return Seen(self.tables.seconds, self._read(), list(self._ledger.bridges.values()))
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+    async def transaction(self, *, with_news: bool = False) -> AsyncIterator[Transaction]:
         """See `Store.transaction`."""
         tables = self.tables.copy()
-        transaction = _Transaction(tables, await self.read_news())
+        transaction = _Transaction(tables, self._read() if with_news else (), self._ledger.turn + 1, self._run)
         yield transaction
         self.before_commit()
         if self.fail is not None:
@@ -66,12 +93,18 @@ class BridgeStore(MemoryStore):
         self._ledger.turn += 1
         self._ledger.tables = tables
         if transaction.told:
-            self._ledger.news.append((self._run, self._ledger.turn, text_of(transaction.told)))
+            self._ledger.news.append(Row(self._ledger.turn, self._run, text_of(transaction.told)))
+
+    def _read(self) -> Sequence[News]:
+        if self._cursor is None:
+            return ()
+        rows = [row for row in self._ledger.news if row.number >= self._cursor.first]
+        return self._cursor.read(rows, self._ledger.turn)
 
 
 class _Transaction(MemoryTransaction):
-    def __init__(self, tables: Tables, news: Sequence[News]) -> None:
-        super().__init__(tables, news)
+    def __init__(self, tables: Tables, news: Sequence[News], number: int, run: str) -> None:
+        super().__init__(tables, news, number, run)
         self.told: list[Change] = []
 
     async def save(self, changes: Iterable[Change]) -> None:

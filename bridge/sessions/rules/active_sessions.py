@@ -1,6 +1,6 @@
 """Which user is logged in on which device, as in the ledger; read at every wake. No I/O."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from bridge.storage.records import Session
 
@@ -15,11 +15,12 @@ class ActiveSessions:
     def __len__(self) -> int:
         return len(self._session)
 
-    def load(self, sessions: Iterable[Session]) -> None:
-        """Load those of an earlier run."""
+    def load(self, sessions: Iterable[Session], earlier: Collection[str] | None = None) -> None:
+        """Load those of the ledger; `earlier` are those of an earlier run or era, all if None."""
         for session in sessions:
             self._session[session.device_id] = session
-            self._from_disk.add(session.session_id)
+            if earlier is None or session.session_id in earlier:
+                self._from_disk.add(session.session_id)
 
     def user_of(self, device_id: str) -> str | None:
         """The user logged in on the device."""

@@ -29,6 +29,11 @@ class ServiceTime:
         """The service time, or a lower bound: at most 2 s beyond the last stored value. It may be stored as it is."""
         return self._kept + min(max(monotonic_now - self._kept_at, 0.0), LONGEST_STEP_S)
 
+    @property
+    def kept_s(self) -> float:
+        """The last value that is known of the row."""
+        return self._kept
+
     def latest(self, monotonic_now: float) -> float:
         """An upper bound, however old the last look is: others may have advanced the row."""
         if self._alone:

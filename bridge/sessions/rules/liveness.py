@@ -59,7 +59,7 @@ class Liveness:
         """The service time on disk, as another may have advanced it; asked and answered at these monotonic times."""
         self._time.seen(seconds, sent_at=sent_at, arrived_at=arrived_at)
 
-    def _latest(self) -> float:
+    def latest(self) -> float:
         """No later service time is possible now: what was promised until then is not over."""
         return self._time.latest(self._clock.monotonic())
 
@@ -70,13 +70,17 @@ class Liveness:
         deadline = self._deadlines.get(uid)
         return deadline is not None and deadline > self.now()
 
+    def may_be_alive(self, uid: str) -> bool:
+        """The same; if it is not surely known, True."""
+        return self.alive(uid)
+
     def lease_s(self, uid: str) -> float:
         """T4: by the durable deadline, so that a restart neither shortens nor lengthens a device's lease."""
         promise = self._durable.get(uid)
         if promise is None:
             return 0.0
         settings = self._settings
-        return promise - settings.heartbeat_coalesce_s + settings.lease_grace_s - self._latest()
+        return promise - settings.heartbeat_coalesce_s + settings.lease_grace_s - self.latest()
 
     def first_lease_s(self) -> float:
         """The lease of a user who becomes alive now."""
@@ -119,7 +123,7 @@ class Liveness:
 
     def covered(self, uid: str) -> bool:
         """Whether a sign of life now would survive a restart with the deadline on disk (T2)."""
-        return self._covers(uid, self._latest())
+        return self._covers(uid, self.latest())
 
     def promise(self, uid: str) -> DurableDeadline:
         """The row to write before a sign of life now is answered; only ever raised."""
@@ -127,7 +131,7 @@ class Liveness:
 
     def needed(self, uids: Iterable[str]) -> list[DurableDeadline]:
         """The rows to write before signs of life now of these users are answered; none for those who are covered."""
-        now_s, latest_s = self.now(), self._latest()
+        now_s, latest_s = self.now(), self.latest()
         return [self._promise(uid, now_s) for uid in uids if not self._covers(uid, latest_s)]
 
     def _covers(self, uid: str, latest_s: float) -> bool:

@@ -92,19 +92,29 @@ class Outbox:
                 queue.delay_s = FIRST_AGAIN_S
                 self._schedule(device_id, queue, now + FIRST_AGAIN_S * self._jitter())
 
-    def due(self, now: float, online: Callable[[str, float], bool], seconds: float = 0.0) -> Due:
+    def due(
+        self,
+        now: float,
+        online: Callable[[str, float], bool],
+        seconds: float = 0.0,
+        mine: Callable[[str], bool] = lambda _: True,
+    ) -> Due:
         """What to send now; an HTTP device whose row is returned is busy until `posted`.
 
         Args:
         now: monotonic.
         online: whether this device was online at that time.
         seconds: service time.
+        mine: whether this bridge repeats log-outs to this device; else it looks again soon.
         """
         due = Due([], [], [])
         while self._heap and self._heap[0][0] <= now:
             at, device_id = heapq.heappop(self._heap)
             queue = self._queues.get(device_id)
             if queue is None or queue.due != at or queue.busy or not queue.rows:
+                continue
+            if not mine(device_id):
+                self._schedule(device_id, queue, now + FIRST_AGAIN_S)
                 continue
             oldest = next(iter(queue.rows.values()))
             if oldest.url is not None and seconds - oldest.queued_s >= DEAD_AFTER_S:

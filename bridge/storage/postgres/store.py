@@ -1,17 +1,16 @@
-"""The ledger in PostgreSQL, for one bridge at a time and for the commands beside it."""
+"""The ledger in PostgreSQL, for bridges that share it and for the commands beside them."""
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Self
+from typing import NoReturn, Self
 
 from sqlalchemy import (
     ARRAY,
     Column,
     ColumnElement,
     String,
-    Table,
     any_,
     bindparam,
     cast,
@@ -22,17 +21,28 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from bridge.storage.news import News, UnknownNewsError, changes_in, text_of
-from bridge.storage.postgres import server
-from bridge.storage.records import BACK_UP, Change
-from bridge.storage.sql.schema import METADATA, NEWS, SERVICE, Text
-from bridge.storage.sql.store import SqlStore, cause
-from bridge.storage.sql.transaction import Product
-from bridge.storage.sql.versions import bring_up_to_date, is_known
-from bridge.storage.store import LedgerKeptError, LedgerLostError, Loaded, Look, StoreError
-from contract.errors import SettingsError, StartError
+from bridge.storage.news import BehindError, HistoryError, News, NewsCursor, UnknownNewsError, text_of
+from bridge.storage.postgres import bridges, server, tables
+from bridge.storage.postgres.engine import KeptError, make_engine, state_of, unreachable
+from bridge.storage.postgres.joining import Joining
+from bridge.storage.records import BACK_UP, BridgeRow, Change
+from bridge.storage.sql.schema import NEWS, SERVICE, Text
+from bridge.storage.sql.store import SqlStore
+from bridge.storage.sql.transaction import Product, SqlTransaction, Turn
+from bridge.storage.store import (
+    Beat,
+    Floors,
+    Identity,
+    LedgerKeptError,
+    LedgerLostError,
+    Loaded,
+    Seen,
+    StoreError,
+    Transaction,
+)
+from contract.errors import StartError
 from infra.settings.bridge import StoreSettings
 from infra.telemetry import get_logger
 
@@ -46,45 +56,24 @@ HOLD_WITHIN_S = 5.0
 """The server needs a moment to see that a killed bridge is gone."""
 PAUSE_S = 0.2
 
-KEPT_TURNS = 100_000
-"""News of more turns are forgotten: a bridge looks every half second."""
-
-OLDEST = 13
-"""Earlier servers do not tell what became of a transaction (pg_xact_status)."""
+KEPT_TURNS = 100_000  # news of more turns are forgotten: a bridge looks every half second
 
 READ_ONLY = "25006"
 """The server has become a standby."""
 IN_THE_FUTURE = "22023"
 """Of a transaction: the server that took over has never seen it."""
-HINTS = {
-    "28P01": "check store.password_file",
-    "28000": "check the user in store.url, store.password_file, and pg_hba.conf on the server",
-    "3D000": "create the database on the server (CREATE DATABASE), or check store.url",
-    "42501": "let the user of store.url create a schema there: GRANT CREATE ON DATABASE",
-}
-
-_LOCK = 0x53525653
-"""The advisory lock of the bridge that keeps the ledger; such locks are a database's own."""
-_LOCK_OF_TABLES = _LOCK + 1
 _TURN = (
     update(SERVICE)
     .where(SERVICE.c.id == 1)
     .values(turn=SERVICE.c.turn + 1)
-    .returning(SERVICE.c.opened, SERVICE.c.turn, cast(func.pg_current_xact_id(), String))
+    .returning(SERVICE.c.opened, SERVICE.c.turn, cast(func.pg_current_xact_id(), String), SERVICE.c.seconds)
 )
-_NEWS = select(NEWS).where(NEWS.c.number > bindparam("after"), NEWS.c.run != bindparam("mine")).order_by(NEWS.c.number)
+_SERVICE = select(SERVICE.c.opened, SERVICE.c.turn, SERVICE.c.seconds).where(SERVICE.c.id == 1)
+_NEWS = select(NEWS).where(NEWS.c.number >= bindparam("first")).order_by(NEWS.c.number)
+_WENT_BACK = update(SERVICE).values(opened=BACK_UP)
 _OLD_NEWS = delete(NEWS).where(NEWS.c.number <= select(SERVICE.c.turn).scalar_subquery() - bindparam("kept"))
 _STATUS = text("SELECT pg_xact_status(CAST(CAST(:turn AS text) AS xid8))")
 _MAY_BE_LONG = text("SET LOCAL statement_timeout = 0")
-_IS_KEPT = text(
-    "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = CAST(:lock AS bigint) "
-    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-)
-_HAS_SCHEMA = text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
-
-Rows = AsyncIterator[tuple[Table, list[dict[str, Any]]]]
-"""See SqlStore.rows."""
-
 log = get_logger("store")
 
 
@@ -99,31 +88,45 @@ class PostgresStore(SqlStore):
     """A Store in PostgreSQL. Make it with `open` or `open_read_only`, end it with `close`.
 
     A transaction that changes the ledger first locks the row of the service, so that all who write do it one after
-    another. A bridge also keeps an advisory lock on its only connection and finds its own name in that row each time:
-    a bridge that was cut off and replaced can change nothing.
+    another. A bridge has a row of its own (bridges.py), and finds the era that it has joined in the service's row each
+    time: one that was cut off while all others ended, and a new one began, can change nothing.
     """
 
     FAILURES = (*SqlStore.FAILURES, *server.FAILURES)
     shared = True
 
-    def __init__(self, engine: AsyncEngine, run: str | None) -> None:
+    def __init__(self, engine: AsyncEngine, place: str, me: Identity | None) -> None:
         super().__init__(engine, PRODUCT)
-        self._run = run
-        """The name of this run of the bridge; None for a command beside it."""
-        self._unknown: str | None = None
-        """A transaction of which it is not known whether it was committed."""
+        self._place = place
+        self._row = None if me is None else bridges.OwnRow(me, secrets.token_hex(8))
+        """None for a command beside the bridges."""
+        self._era: str | None = None
+        """The run of the bridge that began it; None before this one is attached."""
+        self._unknown: tuple[str, int] | None = None
+        """A transaction of which it is not known whether it was committed, and the number of its turn."""
         self._turn = 0
         """The number of the turn under way."""
-        self._followed: int | None = None
-        """The last turn whose changes the bridge has in its memory; None before it is loaded, and for commands."""
+        self._seconds = 0.0
+        """The service time on disk when it began."""
+        self._known_turn = 0
+        """The number of the last turn that was surely committed."""
+        self._cursor: NewsCursor | None = None
+        """None before the ledger is loaded, and for commands."""
+
+    @property
+    def _run(self) -> str:
+        return COMMAND if self._row is None else self._row.run
 
     @classmethod
-    async def open(cls, settings: StoreSettings, *, alone: bool = True) -> Self:
+    async def open(cls, settings: StoreSettings, *, alone: bool = True, me: Identity | None = None) -> Self:
         """The ledger at `store.url`, made if the database has none; raises StartError that says what is wrong.
 
-        `alone`: as the only bridge that keeps it; else something is written beside a bridge that may run.
+        `alone`: as a bridge, `me`; else something is written beside bridges that may run.
         """
-        store = cls(_engine(server.connector(settings), alone=alone), secrets.token_hex(8) if alone else None)
+        who = (me or Identity("bridge-1")) if alone else None
+        store = cls(
+            make_engine(server.connector(settings), holds="a part" if alone else "nothing"), settings.place, who
+        )
         try:
             await store._begin(settings)
         except BaseException:
@@ -134,13 +137,13 @@ class PostgresStore(SqlStore):
     @classmethod
     async def open_read_only(cls, settings: StoreSettings) -> Self:
         """The ledger only to read, also beside a running bridge; raises StartError when there is none."""
-        store = cls(_engine(server.connector(settings), alone=False), None)
+        store = cls(make_engine(server.connector(settings), holds="nothing"), settings.place, None)
         try:
             async with store._engine.connect() as connection:
-                version = await _version(connection)
+                version = await tables.version(connection)
         except cls.FAILURES as error:
             await store.close()
-            raise _unreachable(settings, error) from None
+            raise unreachable(settings, error) from None
         if version is None:
             await store.close()
             raise StartError(
@@ -149,39 +152,12 @@ class PostgresStore(SqlStore):
             )
         return store
 
-    @classmethod
-    async def look(cls, settings: StoreSettings) -> Look:
-        """What stands there; raises StartError when the database cannot be reached."""
-        store = cls(_engine(server.connector(settings), alone=False), None)
-        try:
-            async with store._engine.connect() as connection:
-                if await _version(connection) is None:
-                    return "absent"
-                return "kept" if (await connection.execute(_IS_KEPT, {"lock": _LOCK})).scalar() else "free"
-        except cls.FAILURES as error:
-            raise _unreachable(settings, error) from None
-        finally:
-            await store.close()
-
-    @classmethod
-    async def replace(cls, settings: StoreSettings, rows: Rows, *, aside: str | None) -> bool:
-        """Put a back-up's rows in the place of the ledger, all at once; raises StartError, SettingsError.
-
-        `aside` is the schema in which what was there is kept; without it an existing ledger is refused. Returns
-        whether something was kept there.
-        """
-        store = cls(_engine(server.connector(settings), alone=True), None)
-        try:
-            return await store._replace(settings, rows, aside)
-        except _KeptError:
-            raise StartError(f"a bridge uses the ledger {settings.place}; stop it first") from None
-        except cls.FAILURES as error:
-            raise _unreachable(settings, error) from None
-        finally:
-            await store.close()
-
     async def close(self) -> None:
-        """Let another bridge have the ledger: its lock ends with the connection."""
+        """Let others know that this bridge ended, and go."""
+        if self._row is not None and self._era is not None and not self.lost.is_set():
+            with suppress(*self.FAILURES):
+                async with asyncio.timeout(TURN_WITHIN_S), self._engine.begin() as connection:
+                    await self._row.leave(connection)
         with suppress(*self.FAILURES):
             await self._engine.dispose()
 
@@ -190,36 +166,22 @@ class PostgresStore(SqlStore):
         while True:
             try:
                 return await self._prepare(settings)
-            except _KeptError:
+            except KeptError:
                 if asyncio.get_running_loop().time() > deadline:
                     raise LedgerKeptError(
-                        f"another bridge uses the ledger {settings.place}; stop it, or name another database in "
-                        f"store.url"
+                        f"the ledger {settings.place} is held by `sarvis restore`, or by a bridge of an earlier "
+                        f"version; wait for its end or stop it, or name another database in store.url"
                     ) from None
                 await asyncio.sleep(PAUSE_S)
             except self.FAILURES as error:
-                raise _unreachable(settings, error) from None
+                raise unreachable(settings, error) from None
 
     async def _prepare(self, settings: StoreSettings) -> None:
         async with self._engine.begin() as connection:
-            await _make_tables(connection, settings)
-            if self._run is not None:
+            await tables.make(connection, settings)
+            if self._row is not None:
                 before = (await connection.execute(select(SERVICE.c.opened))).scalar()
                 self.restored = before == BACK_UP
-                await connection.execute(update(SERVICE).values(opened=self._run))
-
-    async def _replace(self, settings: StoreSettings, rows: Rows, aside: str | None) -> bool:
-        async with self._engine.begin() as connection:
-            there = (await connection.execute(_HAS_SCHEMA, {"name": server.SCHEMA})).scalar() is not None
-            if there and aside is None:
-                raise SettingsError(
-                    f"there is a ledger in {settings.place}; --replace keeps it beside, in a schema of another name"
-                )
-            if there:
-                await connection.execute(text(f"ALTER SCHEMA {server.SCHEMA} RENAME TO {aside}"))
-            await _make_tables(connection, settings)
-            await _fill(connection, rows)
-        return there
 
     @asynccontextmanager
     async def _reading(self, *, long: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -241,69 +203,170 @@ class PostgresStore(SqlStore):
                     await connection.commit()
                 committing = None
         except self.FAILURES as error:
-            if _state(error) == READ_ONLY:
+            if state_of(error) == READ_ONLY:
                 await self._engine.dispose()  # the next connection looks for the server that takes writes
             if committing is None or not await self._was_committed(committing):
                 raise
         except BaseException:
-            self._unknown = self._unknown or committing
+            self._unknown = self._unknown or (committing and (committing, self._turn)) or None
             raise
+        self._known_turn = self._turn
 
     async def _take_turn(self, connection: AsyncConnection) -> str:
         """Be the only one who writes until the transaction ends; returns its number."""
         if self._unknown is not None:
             await self._settle(connection, self._unknown)
         # With the row locked, each statement that follows reads what was committed last.
-        opened, self._turn, turn = (await connection.execute(_TURN)).one()
-        if self._run is not None and opened != self._run:
-            raise self._is_lost("another bridge took the ledger over while this one was cut off from it")
-        return str(turn)
+        row = (await connection.execute(_TURN)).one()
+        self._turn, self._seconds = row.turn, row.seconds or 0.0
+        self._check_era(row.opened)
+        if self._era is not None and self._turn <= self._known_turn:
+            await self._tell_of_lost_history(connection)
+        return str(row[2])
+
+    def _check_era(self, era: str | None) -> None:
+        if self._era is not None and era != self._era:
+            raise self._is_lost("the ledger was restored, or taken over by others while this bridge was cut off")
+
+    async def _tell_of_lost_history(self, connection: AsyncConnection) -> NoReturn:
+        """What was committed last is gone: all bridges end, and the next one treats the ledger as a back-up."""
+        await connection.rollback()
+        await connection.execute(_WENT_BACK)
+        await connection.commit()
+        raise self._is_lost("the ledger went back: a server without the newest changes has taken over")
+
+    # Beside other bridges:
+
+    async def attach(self, floors: Floors, *, restored: bool) -> None:
+        """See Store."""
+        if self._row is None:
+            raise RuntimeError("only a bridge attaches")
+        joining = Joining(self._row.identity.instance)
+        while self._era is None:
+            try:
+                async with self._one, self._writing() as connection:
+                    era = await self._attached(connection, self._row, joining, floors, restored=restored)
+            except self.FAILURES as error:
+                self._fail(error)
+                raise StoreError(f"the ledger cannot be written: {self.problem}") from error
+            self._era = era
+            if era is None:
+                await asyncio.sleep(PAUSE_S)
+
+    async def _attached(
+        self, connection: AsyncConnection, me: bridges.OwnRow, joining: Joining, floors: Floors, *, restored: bool
+    ) -> str | None:
+        """The era that this bridge has joined or begun; None: it is not clear yet who lives."""
+        rows = await bridges.all_of(connection)
+        verdict = joining.look(rows, await bridges.connected(connection), asyncio.get_running_loop().time())
+        opened = str((await connection.execute(_SERVICE)).one().opened)
+        if verdict == "wait":
+            return None
+        if verdict == "taken":
+            raise self._is_taken(next(row for row in rows if row.instance == joining.instance))
+        if verdict == "joins" and (restored or opened == BACK_UP):
+            others = ", ".join(row.instance for row in rows if not row.gone)
+            raise LedgerKeptError(
+                f"the ledger {self._place} is a back-up, and {others} uses it; stop all bridges first"
+            )
+        await me.put(connection)
+        if verdict == "joins":
+            return opened
+        await me.begin_era(connection)
+        restored = restored or opened == BACK_UP
+        await bridges.raise_floors(connection, floors, self._seconds, restored=restored)
+        return me.run
+
+    def _is_taken(self, by: BridgeRow) -> LedgerKeptError:
+        return LedgerKeptError(
+            f"another bridge uses the ledger {self._place} with this name, bridge.instance = {by.instance!r} "
+            f"(version {by.version or 'unknown'}, at {by.address or 'an unknown address'}); stop it, or give this one "
+            f"another name in bridge.instance"
+        )
+
+    async def look(self, beat: Beat) -> Seen | None:
+        """See Store."""
+        if self._row is None or self._cursor is None:
+            raise RuntimeError("only a bridge looks, after it has loaded the ledger")
+        try:
+            async with self._engine.connect() as connection:
+                async with asyncio.timeout(TURN_WITHIN_S):
+                    if self._unknown is not None:
+                        await self._settle(connection, self._unknown)
+                        await connection.rollback()
+                    await connection.execution_options(isolation_level="REPEATABLE READ")
+                    service = (await connection.execute(_SERVICE)).one()
+                    self._check_era(service.opened)
+                    if not await self._row.beat(connection, beat):
+                        raise self._is_lost(
+                            f"another bridge has taken the name {self._row.identity.instance} (bridge.instance) while "
+                            f"this one stood still or was cut off"
+                        )
+                    rows = await bridges.all_of(connection)
+                    news = await self._read_news(connection, self._cursor, service.turn)
+                with suppress(*self.FAILURES):  # what was read is true, whether the beat is stored or not
+                    async with asyncio.timeout(TURN_WITHIN_S):
+                        await connection.commit()
+                    self.problem = None  # a bridge that another one spares its turns has written, too
+        except self.FAILURES as error:
+            self._fail(error)
+            raise StoreError(f"the ledger cannot be read: {self.problem}") from error
+        self._known_turn = max(self._known_turn, service.turn)
+        return Seen(service.seconds or 0.0, news, rows)
+
+    async def raise_deadlines(self, uids: Collection[str], for_s: float) -> dict[str, float]:
+        """See Store."""
+        try:
+            async with asyncio.timeout(TURN_WITHIN_S), self._engine.begin() as connection:
+                return await bridges.raise_deadlines(connection, sorted(uids), for_s)
+        except self.FAILURES as error:
+            self._fail(error)
+            raise StoreError(f"the ledger cannot be written: {self.problem}") from error
 
     async def load(self) -> Loaded:
         """See Store."""
         loaded = await super().load()
-        self._followed = loaded.turn
+        self._cursor = NewsCursor(self._run, loaded.turn, KEPT_TURNS)
         return loaded
 
-    async def read_news(self) -> Sequence[News]:
-        """See Store."""
-        try:
-            async with self._reading() as connection:
-                return await self._others(connection)
-        except self.FAILURES as error:
-            self._fail(error)
-            raise StoreError(f"the ledger cannot be read: {self.problem}") from error
+    async def _begun(self, connection: AsyncConnection, *, with_news: bool) -> Turn:
+        news: Sequence[News] = ()
+        if with_news and self._cursor is not None:
+            news = await self._read_news(connection, self._cursor, self._turn - 1)
+        return Turn(self._turn, self._seconds, self._run, news)
 
-    async def _news(self, connection: AsyncConnection) -> Sequence[News]:
-        news = await self._others(connection)
-        if self._followed is not None:
-            self._followed = self._turn - 1  # all before this turn were committed, and are read
-        return news
+    def _transaction(self, connection: AsyncConnection, turn: Turn, told: list[Change] | None) -> Transaction:
+        return _Transaction(connection, self._statements, turn, told)
 
-    async def _others(self, connection: AsyncConnection) -> Sequence[News]:
-        if self._followed is None:
-            return ()
-        rows = (await connection.execute(_NEWS, {"after": self._followed, "mine": self._run})).all()
+    async def _read_news(self, connection: AsyncConnection, cursor: NewsCursor, turn: int) -> Sequence[News]:
+        rows = (await connection.execute(_NEWS, {"first": cursor.first})).all()
         try:
-            news = [News(row.number, changes_in(row.changes)) for row in rows]
+            return cursor.read(rows, turn)
         except UnknownNewsError:
             raise self._is_lost("a newer version of SARVIS has changed the ledger") from None
-        if news:
-            self._followed = news[-1].number
-        return news
+        except BehindError as error:
+            raise self._is_lost(str(error)) from None
+        except HistoryError as error:
+            await connection.rollback()
+            await connection.execute(_WENT_BACK)
+            await connection.commit()
+            raise self._is_lost(str(error)) from None
 
     async def _tell(self, connection: AsyncConnection, changes: Sequence[Change]) -> None:
-        row = {"number": self._turn, "run": self._run or COMMAND, "changes": text_of(changes)}
+        row = {"number": self._turn, "run": self._run, "changes": text_of(changes)}
         await connection.execute(NEWS.insert(), row)
 
     async def _forget(self, connection: AsyncConnection) -> None:
         await connection.execute(_OLD_NEWS, {"kept": KEPT_TURNS})
 
-    async def _settle(self, connection: AsyncConnection, turn: str) -> None:
+    async def _settle(self, connection: AsyncConnection, unknown: tuple[str, int]) -> None:
+        turn, number = unknown
         status = (await connection.execute(_STATUS, {"turn": turn})).scalar()
         if status == "committed":
-            raise self._is_lost("the ledger holds a change that this bridge was never told of")
-        if status != "aborted":
+            log.warning("ledger_commit_unanswered", outcome="committed, after all")
+            if self._cursor is not None:
+                self._cursor.unheard(number)  # memory follows it as the news of another
+        elif status != "aborted":
             raise StoreError("the ledger cannot be written: a transaction that was cut off has not ended yet")
         self._unknown = None
 
@@ -315,14 +378,14 @@ class PostgresStore(SqlStore):
                 async with asyncio.timeout(TURN_WITHIN_S), self._engine.connect() as connection:
                     status = (await connection.execute(_STATUS, {"turn": turn})).scalar()
             except self.FAILURES as error:
-                if _state(error) == IN_THE_FUTURE:
+                if state_of(error) == IN_THE_FUTURE:
                     return False
                 status = None
             if status in {"committed", "aborted"}:
                 log.warning("ledger_commit_unanswered", outcome=status)
                 return bool(status == "committed")
             if asyncio.get_running_loop().time() > deadline:
-                self._unknown = turn
+                self._unknown = turn, self._turn
                 return False
             await asyncio.sleep(PAUSE_S)
 
@@ -332,73 +395,6 @@ class PostgresStore(SqlStore):
         return LedgerLostError(f"{problem}; start the bridge again, it then reads the ledger anew")
 
 
-class _KeptError(ConnectionError):
-    """Another connection holds the lock of the bridge."""
-
-    def __init__(self) -> None:
-        super().__init__("another bridge uses it, or the server has not given up this bridge's last connection yet")
-
-
-def _engine(connect: server.Connect, *, alone: bool) -> AsyncEngine:
-    async def create() -> Any:
-        connection = await connect()
-        if alone and not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
-            await connection.close(timeout=server.CONNECT_WITHIN_S)
-            raise _KeptError
-        return connection
-
-    # One connection: the lock is that connection's, and what is written goes one after another anyway.
-    return create_async_engine("postgresql+asyncpg://", async_creator=create, pool_size=1, max_overflow=0)
-
-
-async def _make_tables(connection: AsyncConnection, settings: StoreSettings) -> None:
-    """Make the tables, or bring them up to this version; raises StartError."""
-    driver: Any = (await connection.get_raw_connection()).driver_connection
-    found = driver.get_server_version()
-    if found.major < OLDEST:
-        raise StartError(f"the ledger {settings.place}: PostgreSQL {OLDEST} or later is needed, this is {found.major}")
-    await connection.execute(_MAY_BE_LONG)
-    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK_OF_TABLES})
-    if not (await connection.execute(_HAS_SCHEMA, {"name": server.SCHEMA})).scalar():
-        await connection.execute(text(f"CREATE SCHEMA {server.SCHEMA}"))
-    version = await _version(connection)
-    if not is_known(version):
-        raise StartError(
-            f"the ledger {settings.place} was made by a newer version of SARVIS; it was left as it is. Start that "
-            f"version, or name another database in store.url"
-        )
-    await bring_up_to_date(connection, version)
-    await connection.execute(upsert(SERVICE).values(id=1).on_conflict_do_nothing())
-
-
-async def _version(connection: AsyncConnection) -> str | None:
-    """The migration that the ledger's tables have seen last."""
-    if (await connection.execute(text("SELECT to_regclass('alembic_version')"))).scalar() is None:
-        return None
-    version = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
-    return None if version is None else str(version)
-
-
-async def _fill(connection: AsyncConnection, rows: Rows) -> None:
-    await connection.execute(delete(SERVICE))
-    async for table, some in rows:
-        await connection.execute(table.insert(), some)
-    for table in METADATA.sorted_tables:
-        if "number" in table.c and table is not NEWS:  # turns are counted by the service
-            last = select(func.max(table.c.number)).scalar_subquery()
-            counter = func.pg_get_serial_sequence(table.name, "number")
-            # Nothing is counted in an empty table yet.
-            await connection.execute(select(func.setval(counter, func.coalesce(last, 1), last.is_not(None))))
-    await connection.execute(upsert(SERVICE).values(id=1).on_conflict_do_nothing())
-    await connection.execute(update(SERVICE).values(opened=BACK_UP))
-
-
-def _unreachable(settings: StoreSettings, error: BaseException) -> StartError:
-    hint = HINTS.get(_state(error) or "", "check store.url")
-    return StartError(f"the ledger {settings.place} cannot be used: {cause(error)}; {hint}")
-
-
-def _state(error: BaseException) -> str | None:
-    """PostgreSQL's five signs for what went wrong."""
-    state = getattr(getattr(error, "orig", None) or error, "sqlstate", None)
-    return state if isinstance(state, str) else None
+class _Transaction(SqlTransaction):
+    async def raise_floors(self, floors: Floors) -> None:
+        await bridges.raise_floors(self._connection, floors, self.seconds)

@@ -29,7 +29,24 @@ SERVICE = Table(
     Column("seconds", Float),
     Column("opened", Text),  # bridge/storage/sqlite/run.py
     Column("turn", BigInteger, server_default="0"),
+    Column("era_after", BigInteger, server_default="0"),
 )
+BRIDGES = Table(
+    "bridges",
+    METADATA,
+    Column("instance", Text, primary_key=True),
+    Column("run", Text),
+    Column("version", Text),
+    Column("address", Text),
+    Column("seen_s", Float),
+    Column("beat", BigInteger),
+    Column("backend", BigInteger),
+    Column("sockets", BigInteger),
+    Column("hears", Boolean),
+    Column("draining", Boolean),
+    Column("gone", Boolean),
+)
+"""The bridges on this ledger; see bridge/storage/postgres/bridges.py."""
 NEWS = Table(
     "news",
     METADATA,
@@ -83,6 +100,8 @@ OUTBOX = Table(
     Column("issued_at", Text),
     Column("queued_s", Float),
     Column("url", Text),
+    Column("claimed_by", Text),
+    Column("claimed_until_s", Float),
 )
 PROMISES = Table(
     "promises",

@@ -24,7 +24,6 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from bridge.storage.news import News
 from bridge.storage.records import (
     LEAVING,
     ApiKey,
@@ -48,8 +47,16 @@ from bridge.storage.sql.schema import (
     SERVICE,
     SESSIONS,
 )
-from bridge.storage.sql.transaction import Product, SqlTransaction, record, statements, subscriptions_of
-from bridge.storage.store import Loaded, StoreError, Transaction
+from bridge.storage.sql.transaction import (
+    ALONE,
+    Product,
+    SqlTransaction,
+    Turn,
+    record,
+    statements,
+    subscriptions_of,
+)
+from bridge.storage.store import Beat, Floors, Loaded, Seen, StoreError, Transaction
 from infra.telemetry import get_logger
 
 KEPT_AUDIT_LINES = 100_000
@@ -97,10 +104,12 @@ class SqlStore:
         """A connection in a transaction that is the only one to change the ledger, committed at the end."""
         return self._engine.begin()
 
-    async def _news(self, connection: AsyncConnection) -> Sequence[News]:
-        """What others changed since the last call, read in a turn."""
-        del connection
-        return ()
+    async def _begun(self, connection: AsyncConnection, *, with_news: bool) -> Turn:
+        """The turn that has just begun in a shared ledger."""
+        raise NotImplementedError
+
+    def _transaction(self, connection: AsyncConnection, turn: Turn, told: list[Change] | None) -> Transaction:
+        return SqlTransaction(connection, self._statements, turn, told)
 
     async def _tell(self, connection: AsyncConnection, changes: Sequence[Change]) -> None:
         """Let others know what this turn changed."""
@@ -108,19 +117,36 @@ class SqlStore:
     async def _forget(self, connection: AsyncConnection) -> None:
         """Delete what only this product keeps and no bridge needs."""
 
-    async def read_news(self) -> Sequence[News]:
+    async def attach(self, floors: Floors, *, restored: bool) -> None:
         """See Store."""
-        return ()
+
+    async def look(self, beat: Beat) -> Seen | None:
+        """See Store."""
+        del beat
+        return None
+
+    async def raise_deadlines(self, uids: Collection[str], for_s: float) -> dict[str, float]:
+        """See Store."""
+        raise NotImplementedError
+
+    async def present(self, uids: Collection[str]) -> set[str]:
+        """See Store."""
+        query = select(PROMISES.c.uid).where(
+            PROMISES.c.uid.in_(uids),
+            PROMISES.c.left_s.is_(None),
+            PROMISES.c.until_s > select(SERVICE.c.seconds).scalar_subquery(),
+        )
+        return {row.uid for row in await self._read(query)} if uids else set()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+    async def transaction(self, *, with_news: bool = False) -> AsyncIterator[Transaction]:
         """One at a time; see Store."""
         async with self._one:
             try:
                 async with self._writing() as connection:
                     told: list[Change] | None = [] if self.shared else None
-                    news = await self._news(connection) if self.shared else ()
-                    yield SqlTransaction(connection, self._statements, news, told)
+                    turn = await self._begun(connection, with_news=with_news) if self.shared else ALONE
+                    yield self._transaction(connection, turn, told)
                     if told:
                         await self._tell(connection, told)
             except self.FAILURES as error:
@@ -280,8 +306,9 @@ def _concerns(table: Table, about: str | None) -> ColumnElement[bool]:
 
 
 async def _load(connection: AsyncConnection) -> Loaded:
-    service = (await connection.execute(select(SERVICE.c.seconds, SERVICE.c.turn))).one_or_none()
-    sessions = await connection.execute(select(SESSIONS).where(SESSIONS.c.ended.is_(None)))
+    service = (await connection.execute(select(SERVICE.c.seconds, SERVICE.c.turn, SERVICE.c.era_after))).one_or_none()
+    sessions = (await connection.execute(select(SESSIONS).where(SESSIONS.c.ended.is_(None)))).all()
+    era_after = (service and service.era_after) or 0
     pending = await connection.execute(select(OUTBOX).order_by(OUTBOX.c.number))
     promises = (await connection.execute(select(PROMISES))).all()
     left = await connection.execute(
@@ -297,6 +324,7 @@ async def _load(connection: AsyncConnection) -> Loaded:
         pending=[record(PendingLogout, row) for row in pending],
         promises=[record(DurableDeadline, row) for row in promises if row.left_s is None],
         departed={row.uid: row.left_s for row in promises if row.left_s is not None},
+        earlier={row.session_id for row in sessions if row.number <= era_after},
         left=[record(Audit, row) for row in left],
     )
 

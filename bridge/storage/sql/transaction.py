@@ -31,6 +31,7 @@ from bridge.storage.records import (
     Departed,
     Device,
     DurableDeadline,
+    Lifetime,
     Missed,
     MissedTold,
     PendingLogout,
@@ -42,7 +43,7 @@ from bridge.storage.records import (
 )
 from bridge.storage.sql.batches import batches_of
 from bridge.storage.sql.schema import AUDIT, DEVICES, MISSED, OUTBOX, PROMISES, PUSH_SUBSCRIPTIONS, SERVICE, SESSIONS
-from bridge.storage.store import StoreError
+from bridge.storage.store import Floors, StoreError
 
 Record = TypeVar("Record", Device, Session, PendingLogout, DurableDeadline, Missed, PushSubscription, Audit, ApiKey)
 
@@ -59,6 +60,22 @@ _TRIM_MISSED = delete(MISSED).where(MISSED.c.uid == bindparam("user"), MISSED.c.
 _UNSUBSCRIBE = delete(PUSH_SUBSCRIPTIONS).where(PUSH_SUBSCRIPTIONS.c.uid == bindparam("user"))
 _UNSUBSCRIBE_ONE = _UNSUBSCRIBE.where(PUSH_SUBSCRIPTIONS.c.endpoint == bindparam("phone"))
 _PHONE = select(PUSH_SUBSCRIPTIONS).where(PUSH_SUBSCRIPTIONS.c.endpoint == bindparam("phone"))
+_DUE = (
+    select(PROMISES.c.uid)
+    .where(PROMISES.c.left_s.is_(None), PROMISES.c.until_s <= bindparam("seconds"))
+    .order_by(PROMISES.c.until_s)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_CLAIM = (
+    update(OUTBOX)
+    .where(
+        OUTBOX.c.device_id == bindparam("device"),
+        OUTBOX.c.session_id == bindparam("session"),
+        func.coalesce(OUTBOX.c.claimed_until_s, 0.0) <= bindparam("seconds"),
+    )
+    .values(claimed_by=bindparam("run"), claimed_until_s=bindparam("until"))
+)
 _FORGET_PHONE = delete(PUSH_SUBSCRIPTIONS).where(PUSH_SUBSCRIPTIONS.c.endpoint == bindparam("phone"))
 
 
@@ -89,6 +106,8 @@ class Statements:
     claimed_by: Select[Any]
     missed: Select[Any]
     subscriptions: Select[Any]
+    lifetimes: Select[Any]
+    posting: Select[Any]
     end: Executable
     writes: Mapping[type, Executable]
     """One statement for any number of rows of a kind."""
@@ -111,6 +130,12 @@ def statements(product: Product) -> Statements:
         subscriptions=select(PUSH_SUBSCRIPTIONS)
         .where(any_of(PUSH_SUBSCRIPTIONS.c.uid))
         .order_by(PUSH_SUBSCRIPTIONS.c.number),
+        lifetimes=select(PROMISES).where(any_of(PROMISES.c.uid)),
+        posting=select(OUTBOX.c.device_id).where(
+            any_of(OUTBOX.c.device_id),
+            OUTBOX.c.claimed_until_s > bindparam("seconds"),
+            OUTBOX.c.claimed_by != bindparam("run"),
+        ),
         end=update(SESSIONS).where(any_of(SESSIONS.c.session_id), _RUNNING).values(ended=bindparam("why")),
         writes=_OTHERS
         | {kind: _put(product.upsert(table), kind, key) for kind, (table, key) in _PUT.items()}
@@ -206,10 +231,28 @@ async def subscriptions_of(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The turn of a transaction in a shared ledger: see Transaction; `run` is this process of the bridge."""
+
+    number: int = 0
+    seconds: float = 0.0
+    run: str = ""
+    news: Sequence[News] = ()
+
+
+ALONE = Turn()
+
+
+def _uid_of(row: Any) -> str:
+    return str(row.uid)
+
+
 class SqlTransaction:
     """See Transaction.
 
     Args:
+        turn: what is known of it in a shared ledger.
         told: where the changes are put that others have to hear of; None if there are no others.
     """
 
@@ -217,10 +260,11 @@ class SqlTransaction:
         self,
         connection: AsyncConnection,
         of_product: Statements,
-        news: Sequence[News] = (),
+        turn: Turn = ALONE,
         told: list[Change] | None = None,
     ) -> None:
-        self.news = news
+        self.news, self.number, self.seconds = turn.news, turn.number, turn.seconds
+        self._run = turn.run
         self._connection = connection
         self._statements = of_product
         self._told = told
@@ -258,6 +302,33 @@ class SqlTransaction:
         for row in await self._any_of(self._statements.claimed_by, found):
             found[row.claim_uid].append(record(Device, row))
         return found
+
+    async def lifetimes(self, uids: Collection[str]) -> dict[str, Lifetime]:
+        """See `Transaction.lifetimes`."""
+        rows = await self._any_of(self._statements.lifetimes, uids)
+        return {row.uid: Lifetime(row.until_s, row.left_s) for row in rows}
+
+    async def due(self, seconds: float, most: int) -> list[str]:
+        """See `Transaction.due`."""
+        found = await self._connection.execute(_DUE, {"seconds": seconds, "most": most})
+        return [row.uid for row in found]
+
+    async def raise_floors(self, floors: Floors) -> None:
+        """See `Transaction.raise_floors`; a store that is not shared raises them in memory."""
+        raise NotImplementedError
+
+    async def claim_post(self, row: PendingLogout, until_s: float) -> bool:
+        """See `Transaction.claim_post`."""
+        values = {"device": row.device_id, "session": row.session_id, "run": self._run}
+        claimed = await self._connection.execute(_CLAIM, {**values, "seconds": self.seconds, "until": until_s})
+        return bool(claimed.rowcount == 1)
+
+    async def posting_elsewhere(self, device_ids: Collection[str]) -> set[str]:
+        """See `Transaction.posting_elsewhere`."""
+        if not device_ids:
+            return set()
+        values = {"any_of": list(device_ids), "seconds": self.seconds, "run": self._run}
+        return {row.device_id for row in await self._connection.execute(self._statements.posting, values)}
 
     async def missed(self, uids: Collection[str]) -> dict[str, list[Missed]]:
         """See `Transaction.missed`."""
@@ -302,6 +373,9 @@ class SqlTransaction:
             case Unsubscribed():
                 phones = [{"user": row.uid, "phone": row.endpoint} for row in rows]
                 await self._connection.execute(_UNSUBSCRIBE_ONE, phones)
+            case DurableDeadline() | Departed() as first:
+                # Where deadlines are also raised beside turns, all lock their rows in one order.
+                await self._put(type(first), sorted(rows, key=_uid_of))
             case first:
                 await self._put(type(first), rows)
 

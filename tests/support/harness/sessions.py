@@ -21,14 +21,19 @@ class SessionsHarness:
     Args:
         store: a MemoryStore by default; closed by its owner.
         post: what a device with a log-out URL is posted by.
+        clock: another one's, if several share it.
     """
 
     def __init__(
-        self, settings: Settings | None = None, store: Any = None, post: Callable[..., Any] = none_is_posted
+        self,
+        settings: Settings | None = None,
+        store: Any = None,
+        post: Callable[..., Any] = none_is_posted,
+        clock: ManualClock | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.store = MemoryStore() if store is None else store
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock()
         self.sent: list[tuple[str, Message]] = []
         self.events: list[Event] = []
         self._post = post
@@ -36,7 +41,7 @@ class SessionsHarness:
 
     def another(self) -> Sessions:
         """Sessions on the same store and clock, as after a restart."""
-        self.memory = LedgerMemory(self.settings.bridge, self.clock)
+        self.memory = LedgerMemory(self.settings.bridge, self.clock, shared=self.store.shared)
         devices = Devices(self._send, self._post)
         return Sessions(self.store, self.settings, self.clock, devices, self._on_event, self.memory)
 

@@ -16,8 +16,12 @@ def nothing_new(news: Sequence[News]) -> None:
     assert not news
 
 
+def no_time(seconds: float, asked_at: float) -> None:
+    raise AssertionError(f"the ledger is not shared: {seconds}, {asked_at}")
+
+
 async def test_turns_are_taken_one_after_another_in_the_order_asked() -> None:
-    ledger = Ledger(MemoryStore(), nothing_new)
+    ledger = Ledger(MemoryStore(), nothing_new, ManualClock(), no_time)
     served: list[int] = []
 
     async def serve(number: int) -> None:
@@ -34,7 +38,7 @@ async def test_turns_are_taken_one_after_another_in_the_order_asked() -> None:
 
 
 async def test_a_turn_that_is_over_begins_no_transaction_and_the_next_one_is_free() -> None:
-    ledger = Ledger(MemoryStore(), nothing_new)
+    ledger = Ledger(MemoryStore(), nothing_new, ManualClock(), no_time)
     with pytest.raises(ValueError, match="a mistake"):
         async with ledger.exclusive() as turn:
             raise ValueError("a mistake")
@@ -51,4 +55,4 @@ async def test_only_the_ledger_makes_a_turn() -> None:
     store, clock = MemoryStore(), ManualClock()
     durable_deadlines = DurableDeadlines(Liveness(BridgeSettings(), clock), clock)
     await durable_deadlines.write(store)  # type: ignore[arg-type]
-    await durable_deadlines.write(Ledger(store, nothing_new).exclusive())  # type: ignore[arg-type]
+    await durable_deadlines.write(Ledger(store, nothing_new, clock, no_time).exclusive())  # type: ignore[arg-type]

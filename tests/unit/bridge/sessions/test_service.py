@@ -212,8 +212,8 @@ class SlowStore(MemoryStore):
         self.may_commit.set()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        async with super().transaction() as transaction:
+    async def transaction(self, *, with_news: bool = False) -> AsyncIterator[Transaction]:
+        async with super().transaction(with_news=with_news) as transaction:
             yield transaction
             await self.may_commit.wait()
 

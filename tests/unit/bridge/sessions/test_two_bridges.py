@@ -112,6 +112,7 @@ def test_a_heartbeat_after_a_log_out_that_was_not_heard_of_is_not_answered_and_r
     assert not b.sessions.try_heartbeat("alice"), "a commit is needed"
     run(a.sessions.logout("alice", "app"))
     assert run(b.sessions.heartbeat("alice")) is None
+    b.looks()
     assert b.told() == [UserLoggedOut]
     assert "alice" not in b.store.tables.promises
     assert list(b.store.tables.departed) == ["alice"]

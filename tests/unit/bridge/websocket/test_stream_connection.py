@@ -95,7 +95,8 @@ class Ledger(MemoryStore):
         self.open = asyncio.Event()
         self.open.set()
 
-    def transaction(self) -> Any:
+    def transaction(self, *, with_news: bool = False) -> Any:
+        del with_news
         inner = super().transaction
 
         @asynccontextmanager
