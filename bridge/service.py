@@ -29,6 +29,7 @@ from bridge.sessions.logout_poster import LogoutPoster
 from bridge.sessions.memory import LedgerMemory
 from bridge.sessions.removed_devices import Leftovers
 from bridge.sessions.service import Sessions
+from bridge.shared_keys import refuse_to_make_others
 from bridge.storage.records import Audit
 from bridge.storage.store import Beat, Store, StoreError
 from bridge.stories.history import DEVICE_STATES
@@ -164,6 +165,7 @@ class Bridge:
         stories: the file that stories are written to; None for no file.
         """
         try:
+            await refuse_to_make_others(self.settings, self.store)
             self.authenticator.open()
             loaded = await self.sessions.load(restored=restored)
             self._expect_returns(loaded.left)
@@ -310,7 +312,7 @@ class Bridge:
         return waiting
 
     def _beat(self) -> Beat:
-        return Beat(hears=self.mqtt.connected, draining=self.draining, sockets=len(self.hub))
+        return Beat(self.mqtt.connected, self.draining, len(self.hub))
 
     def _connected(self) -> None:
         status = self._status("online")

@@ -171,6 +171,10 @@ class MemoryStore:
     async def attach(self, floors: Floors, *, restored: bool) -> None:
         """See `Store.attach`."""
 
+    async def other_bridges(self) -> list[str]:
+        """See `Store.other_bridges`."""
+        return []
+
     async def look(self, beat: Beat) -> Seen | None:
         """See `Store.look`."""
         del beat

@@ -211,6 +211,10 @@ class Store(Protocol):
         """
         ...
 
+    async def other_bridges(self) -> list[str]:
+        """The names of other bridges that use a shared ledger, or did; raises StoreError."""
+        ...
+
     async def look(self, beat: Beat) -> Seen | None:
         """Write this bridge's own row and read what others did; None if not shared.
 

@@ -185,6 +185,23 @@ def test_a_restart_of_the_database_logs_no_user_out_and_closes_no_socket(house: 
             assert app.closed_with() == LOGGED_OUT
 
 
+def test_a_bridge_without_the_key_files_of_the_others_does_not_start(house: House, tmp_path: Path) -> None:
+    required = {"SARVIS_AUTH__MODE": "required", "SARVIS_AUTH__KEY_FILE": str(tmp_path / "signing.keys")}
+    with house.bridge("a", **required):
+        pass
+    elsewhere = required | {"SARVIS_AUTH__KEY_FILE": str(tmp_path / "elsewhere.keys")}
+    second = Sarvis(
+        "bridge", "--port", "0", "--mqtt-url", house.broker.url, cwd=house.folder,
+        settings=house.place | SETTINGS | elsewhere | {"SARVIS_BRIDGE__INSTANCE": "b"},
+    )  # fmt: skip
+    assert second.process.wait(60) == EXIT_START_ERROR
+    second.stop()
+    assert any("auth.key_file: " in line and "other bridges use this ledger (a)" in line for line in second.err)
+    assert not (tmp_path / "elsewhere.keys").exists()
+    with house.bridge("b", **required):
+        pass
+
+
 def test_a_bridge_with_a_short_coalescing_time_does_not_start_on_a_shared_ledger(house: House) -> None:
     bridge = Sarvis(
         "bridge", "--port", "0", "--mqtt-url", house.broker.url, cwd=house.folder,

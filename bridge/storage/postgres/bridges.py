@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, select, text, update
+from sqlalchemy import Select, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -34,7 +34,7 @@ _BEAT = (
     )
 )  # fmt: skip
 _GONE = update(BRIDGES).where(BRIDGES.c.instance == bindparam("me"), BRIDGES.c.run == bindparam("by")).values(gone=True)
-_OTHERS_END = delete(BRIDGES).where(BRIDGES.c.instance != bindparam("me"))
+_OTHERS_END = update(BRIDGES).where(BRIDGES.c.instance != bindparam("me")).values(gone=True, run="")
 _ERA = update(SERVICE).values(
     opened=bindparam("by"), era_after=select(func.coalesce(func.max(SESSIONS.c.number), 0)).scalar_subquery()
 )
@@ -115,6 +115,11 @@ async def all_of(connection: AsyncConnection) -> Sequence[BridgeRow]:
         )
         for row in await connection.execute(_ALL)
     ]  # fmt: skip
+
+
+def others_than(instance: str) -> Select[tuple[str]]:
+    """The names of the other bridges, also of those that ended."""
+    return select(BRIDGES.c.instance).where(BRIDGES.c.instance != instance).order_by(BRIDGES.c.instance)
 
 
 async def connected(connection: AsyncConnection) -> set[str]:

@@ -5,7 +5,9 @@ from typing import Any, Literal
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bridge.storage.postgres import server
+from bridge.storage.records import BridgeRow
 from bridge.storage.sql.store import cause
+from bridge.storage.store import LedgerKeptError
 from contract.errors import StartError
 from infra.settings.bridge import StoreSettings
 
@@ -57,6 +59,15 @@ def unreachable(settings: StoreSettings, error: BaseException) -> StartError:
     """What is said when the ledger cannot be opened, with what to check."""
     hint = HINTS.get(state_of(error) or "", "check store.url")
     return StartError(f"the ledger {settings.place} cannot be used: {cause(error)}; {hint}")
+
+
+def taken(place: str, by: BridgeRow) -> LedgerKeptError:
+    """What is said when a living bridge has the name."""
+    return LedgerKeptError(
+        f"another bridge uses the ledger {place} with this name, bridge.instance = {by.instance!r} "
+        f"(version {by.version or 'unknown'}, at {by.address or 'an unknown address'}); stop it, or give this one "
+        f"another name in bridge.instance"
+    )
 
 
 def state_of(error: BaseException) -> str | None:

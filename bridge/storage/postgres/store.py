@@ -25,9 +25,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bridge.storage.news import BehindError, HistoryError, News, NewsCursor, UnknownNewsError, text_of
 from bridge.storage.postgres import bridges, server, tables
-from bridge.storage.postgres.engine import KeptError, make_engine, state_of, unreachable
+from bridge.storage.postgres.engine import KeptError, make_engine, state_of, taken, unreachable
 from bridge.storage.postgres.joining import Joining
-from bridge.storage.records import BACK_UP, BridgeRow, Change
+from bridge.storage.records import BACK_UP, Change
 from bridge.storage.sql.schema import NEWS, SERVICE, Text
 from bridge.storage.sql.store import SqlStore
 from bridge.storage.sql.transaction import Product, SqlTransaction, Turn
@@ -263,7 +263,7 @@ class PostgresStore(SqlStore):
         if verdict == "wait":
             return None
         if verdict == "taken":
-            raise self._is_taken(next(row for row in rows if row.instance == joining.instance))
+            raise taken(self._place, next(row for row in rows if row.instance == joining.instance))
         if verdict == "joins" and (restored or opened == BACK_UP):
             others = ", ".join(row.instance for row in rows if not row.gone)
             raise LedgerKeptError(
@@ -276,13 +276,6 @@ class PostgresStore(SqlStore):
         restored = restored or opened == BACK_UP
         await bridges.raise_floors(connection, floors, self._seconds, restored=restored)
         return me.run
-
-    def _is_taken(self, by: BridgeRow) -> LedgerKeptError:
-        return LedgerKeptError(
-            f"another bridge uses the ledger {self._place} with this name, bridge.instance = {by.instance!r} "
-            f"(version {by.version or 'unknown'}, at {by.address or 'an unknown address'}); stop it, or give this one "
-            f"another name in bridge.instance"
-        )
 
     async def look(self, beat: Beat) -> Seen | None:
         """See Store."""
@@ -313,6 +306,11 @@ class PostgresStore(SqlStore):
             raise StoreError(f"the ledger cannot be read: {self.problem}") from error
         self._known_turn = max(self._known_turn, service.turn)
         return Seen(service.seconds or 0.0, news, rows)
+
+    async def other_bridges(self) -> list[str]:
+        """See Store."""
+        mine = "" if self._row is None else self._row.identity.instance
+        return [row.instance for row in await self._read(bridges.others_than(mine))]
 
     async def raise_deadlines(self, uids: Collection[str], for_s: float) -> dict[str, float]:
         """See Store."""

@@ -120,6 +120,10 @@ class SqlStore:
     async def attach(self, floors: Floors, *, restored: bool) -> None:
         """See Store."""
 
+    async def other_bridges(self) -> list[str]:
+        """See Store."""
+        return []
+
     async def look(self, beat: Beat) -> Seen | None:
         """See Store."""
         del beat
