@@ -2,8 +2,9 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, get_args
+
+from msgspec import Struct
 
 from bridge.storage.records import Missed
 from bridge.stories.records import Step
@@ -146,8 +147,8 @@ class TransitionError(RuntimeError):
     """An internal error: the table has no such transition."""
 
 
-@dataclass(slots=True, eq=False)
-class Delivery:
+# A Struct: a dataclass takes twice as long to create. It is in no cycle, so no garbage collection looks at it.
+class Delivery(Struct, eq=False, gc=False):
     """One wake; only `Deliveries` changes it. Times are monotonic seconds."""
 
     wake: Wake | QuickWake
@@ -156,6 +157,8 @@ class Delivery:
     expires_at: float
     received_on: str = ""
     """The date of `received_at`, for display."""
+    steps: list[Step] | None = None
+    """What happened to it, see `StoryBook`; None if stories are off."""
 
     state: State = "received"
     status: OutcomeStatus = "user_not_connected"
@@ -164,12 +167,6 @@ class Delivery:
     again_at: float = 0.0
     push_due: bool = True
     """Whether no push was requested yet."""
-    steps: list[Step] | None = None
-    """What happened to it, see `StoryBook`; None if stories are off."""
-    sent_ms: float | None = None
-    """From its receipt to the first socket; None if stories are off."""
-    measured: Literal["", "sent", "acked"] = ""
-    """Which of its latencies were counted."""
 
     def age_ms(self, now: float) -> int:
         """How long ago its word was said, as far as the device's reports tell."""
@@ -181,9 +178,11 @@ class Delivery:
         return self.state in _TAKEN
 
 
-def received(wake: Wake | QuickWake, device_id: str, now: float, date: str) -> Delivery:
+def received(
+    wake: Wake | QuickWake, device_id: str, now: float, date: str, steps: list[Step] | None = None
+) -> Delivery:
     """A new wake; the device reported its age."""
-    return Delivery(wake, device_id, now, now + (wake.ttl_ms - wake.age_ms) / 1000, date)
+    return Delivery(wake, device_id, now, now + (wake.ttl_ms - wake.age_ms) / 1000, date, steps)
 
 
 class Deliveries:
@@ -315,7 +314,8 @@ class Deliveries:
             self._changed[delivery.wake.id] = delivery
         if status is not None:
             delivery.status = status
-            delivery.latency_ms = round((now - delivery.received_at) * 1000, 3)
+            # Thousandths; rounding to digits takes twice as long.
+            delivery.latency_ms = round((now - delivery.received_at) * 1e6) / 1000
         if fate is not None:
             self._settled[fate] += 1
             self._silence(delivery)

@@ -8,6 +8,7 @@ from bridge.apps.connection import AppConnection
 from bridge.apps.hub import Hub
 from bridge.apps.protocol import FRAMES, How
 from bridge.storage.records import Change, Missed
+from bridge.stories.records import Step
 from bridge.wakes.delivery import FATES, Deliveries, Delivery, First, Reach, received
 from bridge.wakes.missed import MissedWakes
 from bridge.wakes.story import MOST_SENT, MOST_STEPS, StoryBook
@@ -89,7 +90,8 @@ class Relay:
 
     def received(self, device_id: str, wake: Wake | QuickWake) -> Delivery:
         """A wake that comes now; it is not recorded yet."""
-        return received(wake, device_id, self._clock.monotonic(), self._stamps.now())
+        steps: list[Step] | None = None if self._book is None else []
+        return received(wake, device_id, self._clock.monotonic(), self._stamps.now(), steps)
 
     def copy(self, delivery: Delivery, device_id: str, wake: Wake | QuickWake) -> None:
         """A known wake came again: the device gets its outcome again."""
@@ -142,8 +144,11 @@ class Relay:
         confirmation = self._deliveries.acked(delivery, now)
         if confirmation == "counts":
             ACKED[""] += 1
-            if delivery.steps is not None and len(delivery.steps) < MOST_STEPS:
-                delivery.steps.append((now, "acked", label, how))
+            book, steps = self._book, delivery.steps
+            if book is not None and steps is not None:
+                book.to_ack_ms.append(delivery.latency_ms)
+                if len(steps) < MOST_STEPS:
+                    steps.append((now, "acked", label, how))
             self._tell_device(delivery)
             return
         if confirmation == "late":
@@ -219,22 +224,18 @@ class Relay:
         device_id = delivery.device_id
         if delivery.expires_at <= now or (device_id != LEGACY_DEVICE and not self._may_ring(device_id, wake.uid)):
             return False
-        if self._book is not None:
-            delivery.steps = []
         reach = self._deliver(delivery, self._hub.of(wake.uid) if sockets is None else sockets, now, "queued")
         if reach == "unreached":
             return False
         self._record(delivery, reach)
-        if delivery.steps is not None:
-            delivery.sent_ms = delivery.latency_ms
+        if self._book is not None:
+            self._book.to_socket_ms.append(delivery.latency_ms)
         self._tell_device(delivery)
         return True
 
     def refuse(self, delivery: Delivery) -> None:
         """Record a received wake that does not ring, and say why."""
         first: First = "unreached"
-        if self._book is not None and delivery.steps is None:
-            delivery.steps = []
         if delivery.expires_at <= self._clock.monotonic():
             first = "stale"
             REFUSED["stale"] += 1
@@ -254,6 +255,8 @@ class Relay:
     def _record(self, delivery: Delivery, first: First) -> None:
         self._deliveries.add(delivery, first, self._clock.monotonic())
         WAKES[delivery.status] += 1
+        if self._book is not None:
+            self._book.ages_ms.append(delivery.wake.age_ms)
 
     def _may_ring(self, device_id: str, uid: str) -> bool:
         user = self._user_of(device_id)

@@ -13,7 +13,7 @@ MOST_SENT = 24
 """Steps of sockets: some are left for what came of it."""
 
 
-BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 AGES = HistogramFamily("sarvis_wake_age_seconds", "From the word to the bridge, as the device says", BOUNDS_S)
 TO_SOCKET = HistogramFamily("sarvis_wake_to_socket_seconds", "From the bridge's receipt to the first socket", BOUNDS_S)
 TO_ACK = HistogramFamily("sarvis_wake_to_ack_seconds", "From the bridge's receipt to an app's confirmation", BOUNDS_S)
@@ -25,10 +25,14 @@ class StoryBook:
 
     Attributes:
         changed: by their id; all changes of a delivery put it here.
+        ages_ms, to_socket_ms, to_ack_ms: what was measured since they were last taken.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.changed: dict[str, Delivery] = {}
+        self.ages_ms: list[float] = []
+        self.to_socket_ms: list[float] = []
+        self.to_ack_ms: list[float] = []
         self._clock = clock
 
     def note(self, delivery: Delivery, what: str, *details: object) -> None:
@@ -52,25 +56,16 @@ class StoryBook:
         """The stories with news since the last call; to be written before anything else happens to the wakes."""
         if not self.changed:
             return []
-        stories: list[StoryFields] = []
-        ages, to_socket, to_ack = [], [], []
-        for delivery in self.changed.values():
-            wake = delivery.wake
-            if not delivery.measured:
-                delivery.measured = "sent"
-                ages.append(wake.age_ms / 1000)
-                if delivery.sent_ms is not None:
-                    to_socket.append(delivery.sent_ms / 1000)
-            if delivery.state == "acked" and delivery.measured == "sent":
-                delivery.measured = "acked"
-                to_ack.append(delivery.latency_ms / 1000)
-            stories.append((
-                wake.id, wake.uid, delivery.device_id, delivery.received_on, delivery.received_at, wake.age_ms,
-                wake.ttl_ms, wake.score, wake.model, delivery.state, delivery.status, delivery.latency_ms,
-                delivery.steps or (),
-            ))  # fmt: skip
+        stories: list[StoryFields] = [
+            (
+                wake.id, wake.uid, one.device_id, one.received_on, one.received_at, wake.age_ms,
+                wake.ttl_ms, wake.score, wake.model, one.state, one.status, one.latency_ms,
+                one.steps,
+            )
+            for one in self.changed.values() for wake in (one.wake,)
+        ]  # fmt: skip
         self.changed.clear()
-        AGES.observe(ages)
-        TO_SOCKET.observe(to_socket)
-        TO_ACK.observe(to_ack)
+        AGES.observe_ms(self.ages_ms)
+        TO_SOCKET.observe_ms(self.to_socket_ms)
+        TO_ACK.observe_ms(self.to_ack_ms)
         return stories

@@ -54,11 +54,13 @@ def test_a_log_line_holds_no_known_secret() -> None:
 
 def test_a_histogram_without_a_lock_is_told_like_any_other() -> None:
     by_mode = HistogramFamily("test_seconds", "For a test", (0.1, 1), "mode", ("v2", "legacy"))
-    by_mode.observe((0.05, 0.1, 0.5), "v2")
-    by_mode.observe([7.0], "v2")
-    by_mode.observe([], "legacy")
+    counted = [500.0, 50.0, 100.0]
+    by_mode.observe_ms(counted, "v2")
+    assert not counted, "what is counted is taken"
+    by_mode.observe_ms([7000.0], "v2")
+    by_mode.observe_ms([], "legacy")
     alone = HistogramFamily("test_alone_seconds", "For a test", (0.1, 1))
-    alone.observe([2])
+    alone.observe_ms([2000])
     text = generate_latest(REGISTRY).decode()
     for line in (
         'test_seconds_bucket{le="0.1",mode="v2"} 2.0',
