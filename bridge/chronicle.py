@@ -111,6 +111,17 @@ class Chronicle:
         self._condition("broker", broker)
         self._condition("ledger", ledger)
 
+    async def forget(self, uid: str, name: str) -> int:
+        """Delete a user's stories and events; returns how many there were. Raises StoriesError.
+
+        `name` stands in the place of the user in the stories of others.
+        """
+        for connection in [one for one in self._joined if one.uid == uid]:
+            del self._joined[connection]
+        self._events = [event for event in self._events if event.about != uid]
+        self.flush()
+        return 0 if self._writer is None else await self._writer.forget(uid, name)
+
     def flush(self) -> None:
         """Hand over what is new; call it often."""
         stories = [] if self.book is None else self.book.take()

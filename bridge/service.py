@@ -22,6 +22,7 @@ from bridge.auth.rate_limits import Budget, Budgets, amount_of
 from bridge.chronicle import Chronicle
 from bridge.drain import RETRY_WITHIN_MS, SLICE_S, Drain, Times
 from bridge.gate import Gate
+from bridge.loop_lag import LoopLag
 from bridge.push.service import PushNotifications
 from bridge.report_queue import ReportQueue
 from bridge.sessions.devices import Devices
@@ -30,7 +31,7 @@ from bridge.sessions.memory import LedgerMemory
 from bridge.sessions.removed_devices import Leftovers
 from bridge.sessions.service import Sessions
 from bridge.shared_keys import refuse_to_make_others
-from bridge.storage.records import Audit
+from bridge.storage.records import UNNAMED, Audit, By
 from bridge.storage.store import Beat, Store, StoreError
 from bridge.stories.history import DEVICE_STATES
 from bridge.wakes.relay import Relay
@@ -116,6 +117,8 @@ class Bridge:
         self.asked_to_leave = asyncio.Event()
         """Set by an operator's request; the server then drains the bridge and ends."""
         self._left = asyncio.Event()
+        self.keeping = asyncio.Lock()
+        """Held while wakes that were missed are on their way into the ledger."""
         self._started_at = iso(self.clock.utc_now())
         self.mqtt = MqttSession(
             settings.mqtt,
@@ -189,6 +192,8 @@ class Bridge:
                     tasks.start(self._prune(), "prune")
                     tasks.start(self._leftovers.run(), "leftovers")
                     tasks.start(self._watch_keys(), "keys")
+                    tasks.start(self.authenticator.note_key_use(), "key_use")
+                    tasks.start(LoopLag(self.clock).run(), "loop_lag")
                     yield
             finally:
                 await self.sessions.stop()
@@ -304,9 +309,9 @@ class Bridge:
             return f"mqtt: {self.mqtt.problem}"
         return None if self.store.problem is None else f"ledger: {self.store.problem}"
 
-    async def remove_device(self, device_id: str, *, give_up: bool) -> int:
+    async def remove_device(self, device_id: str, *, give_up: bool, by: By = UNNAMED) -> int:
         """Remove a device; returns how many log-outs it has not confirmed. Raises NoSuchDeviceError, StoreError."""
-        waiting = await self.sessions.remove(device_id, give_up=give_up)
+        waiting = await self.sessions.remove(device_id, give_up=give_up, by=by)
         if not self.mqtt.clear(DEVICE_STATUS, device_id):
             self._leftovers.seen(device_id)
         return waiting
@@ -376,11 +381,12 @@ class Bridge:
         self.chronicle.flush()
 
     async def _keep_time(self) -> None:
-        unsaved = self.relay.take_unsaved()
-        try:
-            await self.sessions.tick(unsaved)
-        finally:
-            self.relay.put_back(unsaved)  # not on disk
+        async with self.keeping:
+            unsaved = self.relay.take_unsaved()
+            try:
+                await self.sessions.tick(unsaved)
+            finally:
+                self.relay.put_back(unsaved)  # not on disk
 
     async def _watch_keys(self) -> None:
         """Close sockets whose signing key was removed."""

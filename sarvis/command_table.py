@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, Command] = {
         "Restore a back-up; bridge and embedded broker must be stopped.",
     ),
     "app": Command("app_sim.cli:app", "The app in a terminal."),
+    "audit": Command("bridge.operator.audit_cli:audit", "Who logged whom in and out, from where."),
     "bridge": Command("bridge.cli:app", "Deliver wakes from MQTT to apps, and keep the ledger of sessions."),
     "broker": Command(
         "broker.cli:app",
@@ -57,6 +58,10 @@ COMMANDS: Mapping[str, Command] = {
         "Ask the running bridge to send its apps away, a few at a time, and to end; as SIGTERM does.",
     ),
     "edge": Command("edge_node.cli:app", "Recognise the wake word, publish wakes, obey log-outs."),
+    "forget": Command(
+        "bridge.operator.forget_cli:forget",
+        "Log a user out, then delete or make anonymous what the running bridge keeps; exit 1 if something must stay.",
+    ),
     "fleet": Command(
         "sarvis.fleet.cli:app",
         "Run many simulated devices and apps against a broker and a running bridge: for load, and to check that it "

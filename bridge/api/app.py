@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from bridge.api.legacy import router
 from bridge.api.push import router as push_router
+from bridge.api.users import router as users_router
 from bridge.api.web_app import PATH, page
 from bridge.auth.middleware import AuthMiddleware
 from bridge.console.actions import router as console_actions
@@ -46,6 +47,7 @@ def create_app(bridge: Bridge) -> FastAPI:
     app.state.bridge = bridge
     app.include_router(router)
     app.include_router(push_router)
+    app.include_router(users_router)
     app.add_api_websocket_route(SOCKET_PATH, app_socket)
     app.add_api_websocket_route(SOCKET_PATH + "/", app_socket)
     app.add_api_route(PATH, to_page, include_in_schema=False)

@@ -7,9 +7,11 @@ names each fault.
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bridge.api.event_ids import EVENT_HEADER, KEY_HEADER
 from bridge.api.legacy import TRIGGER_PATH, Trigger, ring
 from bridge.auth.middleware import AuthMiddleware
 from bridge.service import Bridge
+from contract.messages import new_id
 from infra.web.middleware import Origins
 from infra.web.server import Result, replay
 
@@ -43,8 +45,9 @@ class FastTrigger:
         except ValidationError:
             await self._app(scope, replay(body, receive), send)
             return
-        rung = ring(self._bridge, asked)
-        await send(_STARTS[rung])
+        wake_id = new_id()
+        rung = ring(self._bridge, asked, wake_id)
+        await send(_start(rung, wake_id))
         await send(_BODIES[rung])
 
     def _is_plain(self, scope: Scope) -> bool:
@@ -53,7 +56,7 @@ class FastTrigger:
         for name, value in scope["headers"]:
             if name == b"content-length":
                 length = value
-            elif name in {b"origin", b"expect"}:
+            elif name in {b"origin", b"expect", KEY_HEADER.encode()}:
                 return False
         return (
             scope["method"] == "POST"
@@ -62,6 +65,12 @@ class FastTrigger:
             and int(length) <= self._max_bytes
             and self._origins.refusal(scope) is None
         )
+
+
+def _start(rung: bool, wake_id: str) -> Message:
+    """The answer's beginning."""
+    headers = [*_HEADERS[rung], (_EVENT_HEADER, wake_id.encode())]
+    return {"type": "http.response.start", "status": 200, "headers": headers}
 
 
 def _given(message: Message, receive: Receive) -> Receive:
@@ -78,12 +87,9 @@ _TEXTS = {
     True: Result(success=True, message="Command sent").model_dump_json().encode(),
     False: Result(success=False, message="User not connected").model_dump_json().encode(),
 }
-_STARTS = {
-    rung: {
-        "type": "http.response.start",
-        "status": 200,
-        "headers": [(b"content-length", str(len(text)).encode()), (b"content-type", b"application/json")],
-    }
+_HEADERS = {
+    rung: [(b"content-length", str(len(text)).encode()), (b"content-type", b"application/json")]
     for rung, text in _TEXTS.items()
 }
+_EVENT_HEADER = EVENT_HEADER.encode()
 _BODIES = {rung: {"type": "http.response.body", "body": text} for rung, text in _TEXTS.items()}

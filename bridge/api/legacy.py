@@ -2,16 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Header, HTTPException, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from bridge.auth.middleware import principal_of
+from bridge.api.event_ids import EVENT_HEADER, MAX_KEY_CHARACTERS, event_id
+from bridge.auth.middleware import actor_of, principal_of
 from bridge.console.logins import LINK_S, Logins
 from bridge.drain import Times
 from bridge.service import Bridge
 from bridge.sessions.errors import DeviceBehindError, NoSuchDeviceError
 from bridge.sessions.service import describe
-from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, absent_is_default, new_id
+from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, absent_is_default
 from contract.names import check_uid
 from contract.wake_codec import QuickWake
 from infra.web.server import Result, UserRequest, example, problems
@@ -44,6 +45,17 @@ TRUTH_OR_ABSENT = {
     ]
 }
 """The values that callers write for true, false and an absent value, for the API description."""
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=MAX_KEY_CHARACTERS,
+        description="a retried request with the same key, user and command rings once: while this bridge remembers the "
+        "wake, which it does for the newest 10,000",
+    ),
+]
 
 
 class Trigger(BaseModel):
@@ -119,21 +131,28 @@ class HeartbeatResult(BaseModel):
 
 
 @router.post(TRIGGER_PATH, responses=problems(DENIED))
-async def trigger_voice_command(body: Trigger, request: Request) -> Result:
-    """Ring the user's apps; success if at least one socket accepted it."""
-    rung = ring(request.app.state.bridge, body)
+async def trigger_voice_command(
+    body: Trigger, request: Request, response: Response, idempotency_key: IdempotencyKey = None
+) -> Result:
+    """Ring the user's apps; success if at least one socket accepted it.
+
+    The header X-Sarvis-Event-Id of the answer names the wake.
+    """
+    wake_id = event_id(principal_of(request).name, idempotency_key, body.uid, body.command)
+    response.headers[EVENT_HEADER] = wake_id
+    rung = ring(request.app.state.bridge, body, wake_id)
     return Result(success=rung, message="Command sent" if rung else "User not connected")
 
 
-def ring(bridge: Bridge, body: Trigger) -> bool:
-    """Ring the user's apps; whether a socket accepted it."""
+def ring(bridge: Bridge, body: Trigger, wake_id: str) -> bool:
+    """Ring the user's apps; whether a socket accepted it. A known wake does not ring again."""
     try:
         check_uid(body.uid)
     except ValueError:
         # An app cannot connect with such a uid: the documented answer is true.
         return False
     timestamp = body.timestamp[:MIRRORED_CHARACTERS]
-    return bridge.relay.trigger(QuickWake(body.uid, body.command, timestamp, id=new_id(), device_id=LEGACY_DEVICE))
+    return bridge.relay.trigger(QuickWake(body.uid, body.command, timestamp, id=wake_id, device_id=LEGACY_DEVICE))
 
 
 @router.post("/api/auth/logout", responses=problems(DENIED | NOT_STORED))
@@ -141,7 +160,7 @@ async def logout(body: UserRequest, request: Request) -> Result:
     """End all sessions of the user; answered after the ledger has committed."""
     bridge: Bridge = request.app.state.bridge
     speak_for(request, body.uid)
-    await bridge.sessions.logout(body.uid, "http")
+    await bridge.sessions.logout(body.uid, "http", actor_of(request))
     return Result(success=True, message="Logged out successfully")
 
 
@@ -149,7 +168,8 @@ async def logout(body: UserRequest, request: Request) -> Result:
 async def operator_logout(body: UserRequest, request: Request) -> OperatorResult:
     """End all sessions of the user, as an operator's action."""
     bridge: Bridge = request.app.state.bridge
-    return OperatorResult(success=True, sessions=await bridge.sessions.logout(body.uid, "operator"))
+    sessions = await bridge.sessions.logout(body.uid, "operator", actor_of(request))
+    return OperatorResult(success=True, sessions=sessions)
 
 
 @router.post("/api/devices/remove", responses=problems(DENIED | NOT_STORED | {404: NO_DEVICE}))
@@ -157,7 +177,7 @@ async def remove_device(body: RemoveBody, request: Request) -> RemoveResult:
     """Log out the device's user and allow no log-in there again; for `sarvis device remove`."""
     bridge: Bridge = request.app.state.bridge
     try:
-        waiting = await bridge.remove_device(body.device_id, give_up=body.give_up)
+        waiting = await bridge.remove_device(body.device_id, give_up=body.give_up, by=actor_of(request))
     except NoSuchDeviceError:
         raise HTTPException(404, NO_DEVICE) from None
     return RemoveResult(success=True, waiting=waiting)
@@ -193,7 +213,7 @@ async def login(body: LoginBody, request: Request) -> LoginResult:
     if not principal_of(request).may_log_in_on(body.device_id):
         raise HTTPException(403, "this token is not for this device")
     try:
-        session = await bridge.sessions.login(body.uid, body.device_id, "http")
+        session = await bridge.sessions.login(body.uid, body.device_id, "http", actor_of(request))
     except NoSuchDeviceError:
         raise HTTPException(404, NO_DEVICE) from None
     except DeviceBehindError:

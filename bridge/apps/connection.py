@@ -22,6 +22,8 @@ class AppConnection(Protocol):
     frames: Frames
     misunderstood: bool
     """The app sent an invalid message, and the log has a line about it."""
+    address: str
+    """Of its client."""
     label: str
     """The name by which stories call it: the app's `client`, or one that the bridge gave it."""
     ended: int

@@ -6,6 +6,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +17,8 @@ from contract.clock import Clock
 
 FRESH_S = 5.0
 """The longest time until a revoked key is refused."""
+
+NOTE_USE_S = 60.0
 
 AGAIN_S = 1.0
 """The longest time until a new key is accepted."""
@@ -31,6 +34,10 @@ class Keys(Protocol):
 
     async def api_keys(self) -> Sequence[ApiKey]:
         """All keys; raises StoreError."""
+        ...
+
+    async def keys_used(self, used: Mapping[str, float]) -> None:
+        """See `Store.keys_used`."""
         ...
 
 
@@ -62,6 +69,7 @@ class ApiKeys:
         self._copy: dict[str, ApiKey] = {}
         self._copied_at = float("-inf")
         self._one = asyncio.Lock()
+        self._used: dict[str, float] = {}
 
     async def principal(self, credential: str) -> Principal | None:
         """The principal of a key; None for a wrong, revoked or expired one.
@@ -75,7 +83,10 @@ class ApiKeys:
         key = await self._find(key_id)
         if key is None or not hmac.compare_digest(key.hash, _hash(secret)):
             return None
-        return self._holder(key)
+        found = self._holder(key)
+        if found is not None:
+            self._used[key_id] = self._clock.utc_now().timestamp()
+        return found
 
     async def holder(self, key_id: str) -> Principal | None:
         """The principal of a key that was checked before; None if it was revoked or has expired. Raises StoreError."""
@@ -85,7 +96,16 @@ class ApiKeys:
     def _holder(self, key: ApiKey) -> Principal | None:
         if key.expires_at is not None and self._clock.utc_now().timestamp() >= key.expires_at:
             return None
-        return Principal(_KINDS.get(key.role, "caller"), key.key_id)
+        return Principal(_KINDS.get(key.role, "caller"), key.key_id, label=key.name)
+
+    async def note_use(self) -> None:
+        """Store once a minute when each key was last used, until cancelled: a request waits for no disk."""
+        while True:
+            await self._clock.sleep(NOTE_USE_S)
+            used, self._used = self._used, {}
+            if used:
+                with suppress(StoreError):  # the store has logged it; the next use is noted
+                    await self._keys.keys_used(used)
 
     async def _find(self, key_id: str) -> ApiKey | None:
         if self._age_s() <= (FRESH_S if key_id in self._copy else AGAIN_S):

@@ -88,6 +88,10 @@ class Authenticator:
         """The keys that sign tokens, newest first."""
         return self._signing.keys
 
+    async def note_key_use(self) -> None:
+        """See `ApiKeys.note_use`."""
+        await self._api_keys.note_use()
+
     async def authorize(self, path: str, address: str | None, headers: Headers, query: bytes) -> Principal:
         """The principal that calls this HTTP endpoint; raises Refusal, or StoreError if the ledger cannot be read."""
         principal = await self.authenticate(address, headers, query)

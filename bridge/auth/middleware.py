@@ -6,6 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bridge.auth.authenticator import UNAUTHORISED, Authenticator, Refusal
 from bridge.auth.principals import BARE, Principal, is_free
+from bridge.storage.records import By
 from bridge.storage.store import StoreError
 from infra.web.forwarded import Headers
 from infra.web.methods import is_about_the_server
@@ -74,6 +75,11 @@ def denial(refusal: Refusal, *, asks_a_person: bool = True) -> Response:
         for scheme in ('Basic realm="SARVIS", charset="UTF-8"', 'Bearer realm="SARVIS"')[not asks_a_person :]:
             response.headers.append("www-authenticate", scheme)
     return response
+
+
+def actor_of(request: Request) -> By:
+    """Who calls, for the audit."""
+    return By(principal_of(request).actor, address_of(request.scope) or "", "http")
 
 
 def principal_of(request: Request) -> Principal:

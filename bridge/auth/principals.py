@@ -31,6 +31,7 @@ PERMISSIONS: Mapping[str, frozenset[Kind]] = {
     "/api/devices/remove": OPERATORS,
     "/api/bridge/drain": OPERATORS,
     "/api/console/link": OPERATORS,
+    "/api/users/forget": OPERATORS,
     "/metrics": VIEWERS,
     "/docs": VIEWERS,
     "/openapi.json": VIEWERS,
@@ -66,6 +67,7 @@ class Principal:
     issued_at: Unix time; None if the token does not have it.
     key_id: the key that signed the token.
     devices: the only devices on which this app may log in; None for any.
+    label: the name that an operator gave to its API key.
     """
 
     kind: Kind
@@ -75,6 +77,16 @@ class Principal:
     issued_at: float | None = None
     key_id: str | None = None
     devices: frozenset[str] | None = None
+    label: str = ""
+
+    @property
+    def actor(self) -> str:
+        """How the audit names it, see `bridge.storage.records.By`."""
+        if self.kind == "app":
+            return f"app:{self.uid}"
+        if self.kind in {"caller", "operator", "viewer"}:
+            return f"key:{self.name}:{self.label}"
+        return self.kind
 
     def speaks_for(self, uid: str) -> bool:
         """Whether the principal may act for the user."""

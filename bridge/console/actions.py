@@ -15,6 +15,7 @@ from bridge.console.pages import asked_by, missing
 from bridge.console.render import LANGUAGE_COOKIE, page, refused
 from bridge.console.words import LANGUAGES
 from bridge.service import Bridge
+from bridge.storage.records import By
 from contract.clock import iso
 from contract.messages import LEGACY_DEVICE
 from contract.names import check_uid, is_device_id
@@ -98,7 +99,8 @@ async def log_user_out(request: Request) -> Response:
         return await missing(request, "people", uid)
     if visit.form.get("sure") != uid:
         return RedirectResponse(_with(at, "not_sure"), SEE_OTHER)
-    await bridge.sessions.logout(uid, "operator")
+    actor = "" if visit.principal is None else visit.principal.actor
+    await bridge.sessions.logout(uid, "operator", By(actor, address_of(request.scope) or "", "http"))
     return RedirectResponse(_with(at, "logged_out"), SEE_OTHER)
 
 

@@ -157,13 +157,19 @@ class _Found:
 
     def say_audit(self) -> None:
         rows = [
-            (line.at, line.event, line.device_id or "-", line.uid, line.session_id or "-", line.reason)
+            (line.at, line.event, line.device_id or "-", line.uid, line.session_id or "-", line.reason, said_by(line))
             for line in self.audit
         ]
-        say_table(("WHEN", "WHAT", "DEVICE", "USER", "SESSION", "WHY"), rows)
+        say_table(("WHEN", "WHAT", "DEVICE", "USER", "SESSION", "WHY", "BY"), rows)
 
     def _left_s(self, promise: DurableDeadline | None) -> float | None:
         return None if promise is None else max(round(promise.until_s - self.seconds, 1), 0.0)
+
+
+def said_by(line: Audit) -> str:
+    """Who caused it, from where and how."""
+    where = " ".join(filter(None, (line.address, line.via and f"({line.via})")))
+    return f"{line.actor} {where}".strip() or "-"
 
 
 def _told_by(row: PendingLogout) -> str:

@@ -118,8 +118,11 @@ def list_all(*, config: Config = None, store_url: StoreUrl = None, as_json: AsJs
         say_json({"api_keys": [_told(key) for key in keys], "signing_keys": signing})
         return
     if keys:
-        rows = [(key.key_id, key.role, key.name, key.created_at, _told(key)["expires_at"] or "never") for key in keys]
-        say_table(("KEY", "ROLE", "NAME", "MADE", "EXPIRES"), rows)
+        rows = [
+            (key.key_id, key.role, key.name, key.created_at, told["expires_at"] or "never", told["used_at"] or "-")
+            for key, told in zip(keys, map(_told, keys), strict=True)
+        ]
+        say_table(("KEY", "ROLE", "NAME", "MADE", "EXPIRES", "LAST USED"), rows)
     else:
         typer.echo("there is no API key")
     typer.echo(f"\ntokens are signed by {signing[0]}" if signing else "\nno key signs tokens yet")
@@ -191,4 +194,5 @@ def _told(key: ApiKey) -> dict[str, str | None]:
         "name": key.name,
         "created_at": key.created_at,
         "expires_at": expires,
+        "used_at": None if key.used_at is None else iso(datetime.fromtimestamp(key.used_at, UTC)),
     }

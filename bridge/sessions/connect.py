@@ -1,7 +1,7 @@
 """Connects a batch of users in one transaction, then updates memory and devices."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridge.sessions.durable_deadlines import DurableDeadlines
 from bridge.sessions.effects import Effects
@@ -9,7 +9,7 @@ from bridge.sessions.ledger import LedgerTurn
 from bridge.sessions.load import DeviceSessionLoader
 from bridge.sessions.memory import LedgerMemory
 from bridge.sessions.rules.device_session import DeviceSession, user_is_back
-from bridge.storage.records import Change, Device, Missed, Session
+from bridge.storage.records import Audit, Change, Device, Missed, Session
 from bridge.storage.store import Transaction
 from contract.clock import Clock, iso
 
@@ -70,9 +70,9 @@ class Connector:
             coming = [uid for uid in coming if uid not in busy]
             durable_deadlines = self._liveness.needed(coming)
             device_sessions = await self._open_what_is_claimed(transaction, {uid: claimed[uid] for uid in coming})
-            opened = [change for device_session in device_sessions for change in device_session.changes]
             superseded = self._superseded(coming, device_sessions)
-            await transaction.save([*opened, *self._durable_deadlines.dated(durable_deadlines), *superseded])
+            news = [*(change for session in device_sessions for change in session.changes), *superseded]
+            await transaction.save([*_by_apps(news), *self._durable_deadlines.dated(durable_deadlines)])
             sessions = await transaction.active_of(coming)
             missed = await transaction.missed(coming)
         for promise in durable_deadlines:
@@ -126,6 +126,14 @@ class Connector:
         done = {device_session.device.device_id for device_session in device_sessions}
         at = iso(self._clock.utc_now())
         return [change for uid in uids for change in user_is_back(self._outbox.posted_of(uid), done, at)]
+
+
+def _by_apps(changes: Iterable[Change]) -> list[Change]:
+    """Each line names its user's app."""
+    return [
+        replace(change, actor=f"app:{change.uid}", via="socket") if isinstance(change, Audit) else change
+        for change in changes
+    ]
 
 
 def _with_opened(

@@ -15,11 +15,17 @@ from bridge.sessions.events import (
 from bridge.sessions.memory import LedgerMemory
 from bridge.sessions.rules.device_session import Answer, DeviceSession
 from bridge.storage.news import News
-from bridge.storage.records import Change, Departed
+from bridge.storage.records import Audit, Change, Departed
 from contract.clock import Clock, iso
 from contract.messages import Login, LogoutReason, new_id
 from contract.topics import LOGIN, LOGOUT
-from infra.telemetry import get_logger
+from infra.telemetry import HistogramFamily, get_logger
+
+CONFIRMED = HistogramFamily(
+    "sarvis_logout_confirm_seconds",
+    "Service time from a log-out to the confirmation of its device",
+    (0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 900.0, 3600.0, 86400.0),
+)
 
 log = get_logger("sessions")
 
@@ -47,7 +53,11 @@ class Effects:
 
     def committed(self, changes: Iterable[Change]) -> None:
         """These rows are on disk."""
+        changes = list(changes)
+        confirmed = {line.session_id for line in changes if isinstance(line, Audit) and line.event == "settled"}
         for event in events_of(changes):
+            if isinstance(event, LogoutConfirmed) and event.session_id in confirmed:
+                self._measure(event)
             self._remember(event)
             self._on_event(event)
 
@@ -72,6 +82,11 @@ class Effects:
     def poke(self, device_id: str, uid: str) -> None:
         """Ask a device to say hello now."""
         self._devices.send(LOGIN, device_id, Login(id=new_id(), uid=uid, issued_at=iso(self._clock.utc_now())))
+
+    def _measure(self, event: LogoutConfirmed) -> None:
+        queued_s = self._memory.outbox.queued_s(event.device_id, event.session_id)
+        if queued_s is not None:
+            CONFIRMED.observe_ms([max(self._memory.liveness.now() - queued_s, 0.0) * 1000])
 
     def _remember(self, event: Event) -> None:
         memory = self._memory

@@ -8,7 +8,7 @@ from bridge.sessions.effects import Effects
 from bridge.sessions.load import DeviceSessionLoader
 from bridge.sessions.memory import LedgerMemory
 from bridge.sessions.rules.device_session import DeviceSession, without_session
-from bridge.storage.records import Change, Departed, Unsubscribed
+from bridge.storage.records import By, Change, Departed, Unsubscribed, signed
 from bridge.storage.store import Transaction
 from contract.clock import Clock, iso
 from contract.messages import LogoutReason, new_id
@@ -45,7 +45,7 @@ class UserEnder:
         self._clock = clock
         self._legacy_url = legacy_url
 
-    async def write(self, transaction: Transaction, uids: Collection[str], reason: LogoutReason) -> Ended:
+    async def write(self, transaction: Transaction, uids: Collection[str], reason: LogoutReason, by: By) -> Ended:
         """Save the end of their sessions and of their deadlines; raises StoreError."""
         changes: list[Change] = []
         at = iso(self._clock.utc_now())
@@ -61,7 +61,7 @@ class UserEnder:
             if reason != "heartbeat_timeout":
                 changes.append(Unsubscribed(uid))  # silence is normal for a sleeping phone: it stays subscribed
         ended = [change for device_session in device_sessions for change in device_session.changes]
-        await transaction.save([*ended, *changes])
+        await transaction.save(signed([*ended, *changes], by))
         return Ended(device_sessions, changes)
 
     def ended(self, uids: Collection[str], what: Ended, reason: LogoutReason) -> None:

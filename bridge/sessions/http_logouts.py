@@ -11,7 +11,7 @@ from bridge.sessions.logout_poster import TIMEOUT_S
 from bridge.sessions.rules.device_session import settle
 from bridge.sessions.rules.outbox import Outbox
 from bridge.sessions.rules.shared_liveness import SharedLiveness
-from bridge.storage.records import AuditEvent, PendingLogout
+from bridge.storage.records import AuditEvent, By, PendingLogout, signed
 from bridge.storage.store import StoreError
 from contract.clock import Clock, iso
 from infra.tasks import Tasks
@@ -88,7 +88,7 @@ class HttpLogouts:
             async with turn.transaction() as transaction:
                 if row not in self._outbox.posted_at(row.device_id):
                     return  # another bridge has just taken it out
-                await transaction.save(changes)
+                await transaction.save(signed(changes, By(f"device:{row.device_id}", via="http")))
             self._effects.committed(changes)
 
     async def _may_post(self, row: PendingLogout) -> bool:

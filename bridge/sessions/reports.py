@@ -13,7 +13,7 @@ from bridge.sessions.memory import LedgerMemory
 from bridge.sessions.rules.device_session import DeviceSession
 from bridge.sessions.rules.presence import Presence
 from bridge.sessions.rules.rewinds import Rewinds
-from bridge.storage.records import Change, DurableDeadline, Session
+from bridge.storage.records import By, Change, DurableDeadline, Session, signed
 from contract.clock import Clock
 from contract.messages import Ack, DeviceStatus, Hello
 from infra.telemetry import REGISTRY, get_logger
@@ -76,7 +76,8 @@ class Reports:
                     )
                     nonce = report.nonce if isinstance(report, Hello) else None
                     device_session.answer(report, nonce, users)
-                    changes += device_session.changes
+                    by = By(f"device:{device_session.device.device_id}", via="mqtt")
+                    changes += signed(device_session.changes, by)
                     device_sessions.append(device_session)
                     adopted = device_session.adopted
                     if adopted is not None:

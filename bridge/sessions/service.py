@@ -20,7 +20,7 @@ from bridge.sessions.reports import Reports
 from bridge.sessions.rules.device_session import user_is_back
 from bridge.sessions.rules.shared_liveness import SMALLEST_COALESCE_S
 from bridge.sessions.shared_time import SharedTime
-from bridge.storage.records import Change, Session
+from bridge.storage.records import TIME_OUT, UNNAMED, By, Change, Session, signed
 from bridge.storage.store import Beat, Floors, Loaded, Store, StoreError
 from contract.clock import Clock, iso
 from contract.errors import StartError
@@ -152,6 +152,15 @@ class Sessions:
         """The number of log-outs that no device has confirmed."""
         return len(self._outbox)
 
+    def waiting_at(self, uid: str) -> list[str]:
+        """The devices that have not confirmed a log-out of this user."""
+        return self._outbox.waiting_at(uid)
+
+    async def claims(self, uid: str) -> list[str]:
+        """The devices that are to log in this user."""
+        async with self._ledger.exclusive() as turn, turn.transaction() as transaction:
+            return [device.device_id for device in (await transaction.claimed_by([uid]))[uid]]
+
     def oldest_logout_s(self, *, online: bool) -> float:
         """Service time that the oldest log-out waits, of devices that are online, or of the others; 0 if none does."""
         return self._outbox.oldest_s(self._clock.monotonic(), self._reports.online, self.liveness.now(), wanted=online)
@@ -202,12 +211,12 @@ class Sessions:
                 await self._durable_deadlines.write(turn)
         return self._settings.bridge.heartbeat_timeout_s
 
-    async def login(self, uid: str, device_id: str, how: str) -> Session:
+    async def login(self, uid: str, device_id: str, how: str, by: By = UNNAMED) -> Session:
         """Open a session, replacing another user; counts as a sign of life of a user who was not alive."""
         while True:
             async with self._ledger.exclusive() as turn:
                 busy = self._http_logouts.busy([*self._outbox.posted_of(uid), *self._outbox.posted_at(device_id)])
-                session = None if busy else await self._log_in(turn, uid, device_id, how)
+                session = None if busy else await self._log_in(turn, uid, device_id, how, by)
             if session is not None:
                 return session
             if busy:
@@ -215,13 +224,13 @@ class Sessions:
             else:
                 await self._clock.sleep(AGAIN_S)
 
-    async def logout(self, uid: str, reason: LogoutReason) -> int:
+    async def logout(self, uid: str, reason: LogoutReason, by: By = UNNAMED) -> int:
         """End all sessions of the user; returns how many there were."""
         self._connect_batcher.seal()  # a connection after this makes the user alive
         async with self._ledger.exclusive() as turn:
-            return await self._end(turn, {uid: self.liveness.mark_leaving(uid)}, reason)
+            return await self._end(turn, {uid: self.liveness.mark_leaving(uid)}, reason, by)
 
-    async def remove(self, device_id: str, *, give_up: bool) -> int:
+    async def remove(self, device_id: str, *, give_up: bool, by: By = UNNAMED) -> int:
         """Remove a device, its user is logged out there; returns how many log-outs it has not confirmed.
 
         `give_up`: they need no confirmation. Raises NoSuchDeviceError.
@@ -232,7 +241,7 @@ class Sessions:
                 if device_session.device.state == "new":
                     raise NoSuchDeviceError(device_id)
                 device_session.remove(give_up=give_up)
-                await transaction.save(device_session.changes)
+                await transaction.save(signed(device_session.changes, by))
             self._effects.decided([device_session])
         return len(device_session.pending)
 
@@ -304,10 +313,10 @@ class Sessions:
             # Checked in our turn: a user who connected meanwhile is no longer due.
             due = self.liveness.mark_due_leaving(DUE_AT_ONCE)
             if due:
-                await self._end(turn, due, "heartbeat_timeout")
+                await self._end(turn, due, "heartbeat_timeout", TIME_OUT)
         return bool(due)
 
-    async def _log_in(self, turn: LedgerTurn, uid: str, device_id: str, how: str) -> Session | None:
+    async def _log_in(self, turn: LedgerTurn, uid: str, device_id: str, how: str, by: By) -> Session | None:
         """None: another bridge posts a log-out that the session must not meet."""
         async with turn.transaction() as transaction:
             posted = {row.device_id for row in (*self._outbox.posted_of(uid), *self._outbox.posted_at(device_id))}
@@ -326,7 +335,7 @@ class Sessions:
             rows = self._outbox.posted_of(uid)
             superseded = user_is_back(rows, {device_id}, iso(self._clock.utc_now()))
             durable_deadlines = self._durable_deadlines.dated([promise] if promise else [])
-            await transaction.save([*durable_deadlines, *superseded, *device_session.changes])
+            await transaction.save([*durable_deadlines, *signed([*superseded, *device_session.changes], by)])
         if promise is not None:
             self.liveness.begin(promise)
         self._effects.committed(superseded)
@@ -335,11 +344,11 @@ class Sessions:
             self._effects.poke(device_id, uid)
         return session
 
-    async def _end(self, turn: LedgerTurn, leaving: Mapping[str, float | None], reason: LogoutReason) -> int:
+    async def _end(self, turn: LedgerTurn, leaving: Mapping[str, float | None], reason: LogoutReason, by: By) -> int:
         """End the sessions of users who were removed from the deadlines, with their deadlines; in one transaction."""
         try:
             async with turn.transaction() as transaction:
-                ended = await self._ender.write(transaction, leaving, reason)
+                ended = await self._ender.write(transaction, leaving, reason, by)
         except BaseException:
             for uid, deadline in leaving.items():
                 if deadline is not None:

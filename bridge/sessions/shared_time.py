@@ -6,7 +6,7 @@ from bridge.sessions.ending import Ended, UserEnder
 from bridge.sessions.ledger import Ledger, LedgerTurn
 from bridge.sessions.rules.advances import Advances
 from bridge.sessions.rules.shared_liveness import SharedLiveness
-from bridge.storage.records import Change, ServiceSeconds
+from bridge.storage.records import TIME_OUT, Change, ServiceSeconds
 from bridge.storage.store import Floors, Transaction
 from contract.clock import Clock
 from infra.telemetry import get_logger
@@ -82,4 +82,4 @@ class SharedTime:
 
     async def _write_due(self, transaction: Transaction, seconds: float) -> tuple[Sequence[str], Ended]:
         due = await transaction.due(seconds, DUE_AT_ONCE)
-        return due, (await self._ender.write(transaction, due, "heartbeat_timeout") if due else Ended())
+        return due, (await self._ender.write(transaction, due, "heartbeat_timeout", TIME_OUT) if due else Ended())

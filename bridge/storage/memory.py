@@ -1,7 +1,7 @@
 """A ledger in memory with the interface of the real one, and failures on demand."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -15,6 +15,7 @@ from bridge.storage.records import (
     Departed,
     Device,
     DurableDeadline,
+    Forgotten,
     Lifetime,
     Missed,
     MissedTold,
@@ -219,6 +220,23 @@ class MemoryStore:
     async def api_keys(self) -> list[ApiKey]:
         """See `Store.api_keys`."""
         return list(self.keys.values())
+
+    async def keys_used(self, used: Mapping[str, float]) -> None:
+        """See `Store.keys_used`."""
+        known = {key_id: at for key_id, at in used.items() if key_id in self.keys}
+        self.keys |= {key_id: replace(self.keys[key_id], used_at=at) for key_id, at in known.items()}
+
+    async def forget(self, uid: str, name: str) -> Forgotten:
+        """See `Store.forget`."""
+        tables, actor = self.tables, f"app:{uid}"
+        audit = sum(uid == line.uid or line.actor == actor for line in tables.audit)
+        for at, line in enumerate(tables.audit):
+            tables.audit[at] = replace(
+                line,
+                uid=name if line.uid == uid else line.uid,
+                actor=f"app:{name}" if line.actor == actor else line.actor,
+            )
+        return Forgotten(audit=audit)
 
     async def removed(self) -> set[str]:
         """See `Store.removed`."""

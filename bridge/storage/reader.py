@@ -48,6 +48,15 @@ class LedgerReader(ABC):
         query = f"SELECT {_LISTS[Audit]} FROM audit WHERE {_NAMED} ORDER BY number DESC LIMIT :most"  # noqa: S608
         return [_record(Audit, row) for row in reversed(self._rows(query, about=about, most=most))]
 
+    def audit_after(self, number: int, most: int) -> list[tuple[int, Audit]]:
+        """The lines after that one, oldest first, each with its number; a gap tells that lines were deleted."""
+        query = f"SELECT number, {_LISTS[Audit]} FROM audit WHERE number > :after ORDER BY number LIMIT :most"  # noqa: S608
+        return [(row["number"], _record(Audit, row)) for row in self._rows(query, after=number, most=most)]
+
+    def newest_audit(self) -> int:
+        """The number of the newest line; 0 if there is none."""
+        return next(row["number"] or 0 for row in self._rows("SELECT max(number) AS number FROM audit"))
+
     def devices(self, most: int) -> list[Device]:
         """All devices that were added or seen."""
         query = f"SELECT {_LISTS[Device]} FROM devices ORDER BY device_id LIMIT :most"  # noqa: S608

@@ -1,12 +1,15 @@
 """The rows of the ledger, and the changes that are written to it. A crash loses everything that is not in a row."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 from contract.messages import EndReason, Logout, LogoutReason
 
 SessionEnd = LogoutReason | EndReason
 AuditEvent = Literal["opened", "adopted", "ended", "left", "settled", "superseded", "dead", "removed"]
+Via = Literal["", "http", "socket", "mqtt", "cli", "expiry"]
+"""The way of a request; "" in lines of earlier versions."""
 LEAVING = ("heartbeat_timeout", "app", "http", "operator")
 """Why sessions end that end together with all others of their user."""
 DeviceState = Literal["new", "seen", "added", "removed"]
@@ -41,7 +44,11 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key of an HTTP caller or an operator; `hash` is that of its secret part, `expires_at` Unix time."""
+    """A key of an HTTP caller or an operator; `hash` is that of its secret part; times are Unix time.
+
+    Attributes:
+    used_at: when it was last used, a minute late at most; None if it was not used since bridges note that.
+    """
 
     key_id: str
     hash: str
@@ -49,6 +56,7 @@ class ApiKey:
     name: str
     created_at: str
     expires_at: float | None = None
+    used_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +198,7 @@ class Unsubscribed:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """One line per session change: who, why, when."""
+    """One line per session change: when, what, why, and who caused it; see `By`."""
 
     at: str
     event: AuditEvent
@@ -198,6 +206,9 @@ class Audit:
     device_id: str
     uid: str
     reason: str
+    actor: str = ""
+    address: str = ""
+    via: Via = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,3 +265,45 @@ Change = (
     | Unsubscribed
     | Audit
 )
+
+
+class Forgotten(NamedTuple):
+    """How many rows of a user were deleted, or bear a made-up name from now on.
+
+    Attributes:
+    audit, sessions: bear that name.
+    missed, subscriptions, deadlines: were deleted.
+    """
+
+    audit: int = 0
+    sessions: int = 0
+    missed: int = 0
+    subscriptions: int = 0
+    deadlines: int = 0
+
+
+class By(NamedTuple):
+    """Who caused a change.
+
+    Attributes:
+    actor: `app:UID`, `device:ID`, `key:ID:NAME`, `network`, `open` (no credentials are required), `user:NAME` of this
+        machine, or `time-out`.
+    address: of its client, if it came over a network.
+    via: the way it came.
+    """
+
+    actor: str = ""
+    address: str = ""
+    via: Via = ""
+
+
+UNNAMED = By()
+TIME_OUT = By("time-out", via="expiry")
+
+
+def signed(changes: Iterable[Change], by: By) -> list[Change]:
+    """The changes, with this actor in each audit line."""
+    return [
+        replace(change, actor=by.actor, address=by.address, via=by.via) if isinstance(change, Audit) else change
+        for change in changes
+    ]

@@ -13,6 +13,7 @@ from bridge.storage.records import (
     Change,
     Device,
     DurableDeadline,
+    Forgotten,
     Lifetime,
     Missed,
     PendingLogout,
@@ -261,6 +262,17 @@ class Store(Protocol):
 
     async def api_keys(self) -> Sequence[ApiKey]:
         """All API keys; raises StoreError."""
+        ...
+
+    async def keys_used(self, used: Mapping[str, float]) -> None:
+        """Note when these API keys, by id, were last used (Unix time); unknown ones are ignored. Raises StoreError."""
+        ...
+
+    async def forget(self, uid: str, name: str) -> Forgotten:
+        """Delete what is kept of a user, or put `name` in its place, also in free space; raises StoreError.
+
+        Running sessions, and log-outs that no device has confirmed, stay.
+        """
         ...
 
     async def removed(self) -> set[str]:

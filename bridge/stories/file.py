@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple, replace
 
-from bridge.stories.records import DeviceState, Event, Run, Story, StoryFields
+from bridge.stories.records import DeviceState, Event, Run, Story, StoryFields, forgotten
 from contract.errors import SarvisError
 from infra.files import give_like, make_folder
 
@@ -126,6 +127,35 @@ class StoriesFile:
                 "DELETE FROM events WHERE number <= (SELECT max(number) FROM events) - ?", (MOST_EVENTS,)
             )
 
+    def forget(self, uid: str, name: str) -> int:
+        """Delete the user's stories and events, also from free space; returns how many there were.
+
+        `name` stands in the place of the user in the stories of others. Another process that reads the file at this
+        moment makes it raise StoriesError: then the log still has them.
+        """
+        count = 0
+        with self._transaction() as connection:
+            rows = connection.execute("SELECT number, stories FROM chunks").fetchall()
+            for number, blob in rows:
+                before = _stories(blob)
+                after = [_without(story, uid, name) for story in before if story.uid != uid]
+                if after == before:
+                    continue
+                count += len(before) - len(after)
+                if not after:
+                    connection.execute("DELETE FROM chunks WHERE number = ?", (number,))
+                    continue
+                connection.execute(
+                    "UPDATE chunks SET count = ?, stories = ? WHERE number = ?",
+                    (len(after), encoded([_fields(story) for story in after]), number),
+                )
+            count += connection.execute("DELETE FROM events WHERE about = ?", (uid,)).rowcount
+        self._connection.execute("VACUUM")
+        busy, *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StoriesError("another process reads their file; try again")
+        return count
+
     def end(self, at: float) -> None:
         """The bridge ends in order."""
         self._connection.execute("UPDATE runs SET written = ?, ended = ? WHERE number = ?", (at, at, self._run))
@@ -144,6 +174,15 @@ class StoriesFile:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+
+
+def _without(story: Story, uid: str, name: str) -> Story:
+    steps = tuple(forgotten(tuple(step), uid, name) for step in story.steps)
+    return replace(story, steps=steps) if steps != tuple(map(tuple, story.steps)) else story
+
+
+def _fields(story: Story) -> StoryFields:
+    return astuple(story)[:-1]
 
 
 class StoriesReader:

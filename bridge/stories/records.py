@@ -23,6 +23,14 @@ STEPS = {
 }
 """By the second field of a step: what it means, and the details behind it."""
 
+
+def forgotten(step: Step, uid: str, name: str) -> Step:
+    """The step with `name` in the place of a user who is logged in on the device of another's wake."""
+    if step[1] != "refused":
+        return step
+    return (*step[:2], *(name if told == uid else told for told in step[2:]))
+
+
 EventKind = Literal["status", "near", "flooded", "broker", "ledger", "app_joined", "app_left", "lost"]
 """`about` of an event is a device (status, near, flooded), a user (app_...) or a bridge (the others)."""
 

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -46,6 +47,12 @@ class _Batch(NamedTuple):
         return (0 if self.chunk is None else self.chunk[1]) + len(self.events) + len(self.states)
 
 
+class _Forget(NamedTuple):
+    uid: str
+    name: str
+    done: Future[int]
+
+
 class StoryWriter:
     """Writes inside of `running`; before and after that `put` drops what it gets.
 
@@ -59,7 +66,8 @@ class StoryWriter:
         self._days = days
         self._run = run
         self._now = now
-        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Batch | _Forget | None] = queue.SimpleQueue()
+        self._to_forget: list[_Forget] = []
         self._waiting = 0
         self._running = False
         self._file: StoriesFile | None = None
@@ -101,6 +109,14 @@ class StoryWriter:
         self._waiting += batch.size
         self._queue.put(batch)
 
+    async def forget(self, uid: str, name: str) -> int:
+        """Delete the user's stories and events, see `StoriesFile.forget`; raises StoriesError."""
+        if not self._running:
+            raise StoriesError("the bridge ends")
+        wanted = _Forget(uid, name, Future())
+        self._queue.put(wanted)
+        return await asyncio.wrap_future(wanted.done)
+
     # In the thread:
 
     def _begin(self) -> Sequence[DeviceState]:
@@ -120,8 +136,9 @@ class StoryWriter:
         ends = False
         while not ends:
             ends = self._take(waiting)
-            if ends or self._now() >= self._retry_at:
+            if ends or self._to_forget or self._now() >= self._retry_at:
                 self._write(waiting)
+            self._forget_all(written=not waiting)
         if self._file is None:
             return
         try:
@@ -136,7 +153,10 @@ class StoryWriter:
         try:
             batch = self._queue.get(timeout=ALIVE_EVERY_S)
             while batch is not None:
-                waiting.append(batch)
+                if isinstance(batch, _Forget):
+                    self._to_forget.append(batch)
+                else:
+                    waiting.append(batch)
                 batch = self._queue.get_nowait()
         except queue.Empty:
             return False
@@ -163,6 +183,18 @@ class StoryWriter:
             if self._failing:
                 self._failing = False
                 log.info("stories_written_again", file=str(self._path))
+
+    def _forget_all(self, *, written: bool) -> None:
+        """Only when all that came before is in the file: else it would come in later."""
+        wanted, self._to_forget = self._to_forget, []
+        for one in wanted:
+            if not written:
+                one.done.set_exception(StoriesError(f"the stories' file {self._path} cannot be written"))
+                continue
+            try:
+                one.done.set_result(self._open().forget(one.uid, one.name))
+            except (StoriesError, sqlite3.Error, OSError) as error:
+                one.done.set_exception(StoriesError(f"the stories are not forgotten: {error}"))
 
     def _failed(self, error: Exception) -> None:
         self._retry_at = self._now() + AGAIN_S

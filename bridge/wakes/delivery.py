@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from msgspec import Struct
 
 from bridge.storage.records import Missed
-from bridge.stories.records import Step
+from bridge.stories.records import Step, forgotten
 from bridge.wakes.missed import MissedWakes
 from contract.messages import OutcomeStatus, Wake
 from contract.wake_codec import QuickWake
@@ -303,6 +303,15 @@ class Deliveries:
         for delivery in due:
             delivery.push_due = False
         return due
+
+    def forget(self, uid: str, name: str) -> None:
+        """Put `name` in the place of a user who is logged out, in all wakes that are still known."""
+        for delivery in self._order:
+            wake = delivery.wake
+            if wake.uid == uid and delivery.state not in RINGING:
+                delivery.wake = QuickWake(name, "", "", id=wake.id, age_ms=wake.age_ms, ttl_ms=wake.ttl_ms)
+            if delivery.steps is not None:
+                delivery.steps[:] = [forgotten(step, uid, name) for step in delivery.steps]
 
     def _move(self, delivery: Delivery, event: Event, now: float) -> None:
         """The one place that changes a state; raises TransitionError."""

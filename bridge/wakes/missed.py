@@ -38,6 +38,12 @@ class MissedWakes:
         self._unsaved.extend(MissedTold(one.id) for one in missed)
         return missed[-MISSED_PER_USER:]
 
+    def forget(self, uid: str) -> None:
+        """Drop what is not stored of a user."""
+        kept = [one for one in self._unsaved if not (isinstance(one, Missed) and one.uid == uid)]
+        self._unsaved.clear()
+        self._unsaved.extend(kept)
+
     def take_unsaved(self) -> list[Change]:
         """The changes since the last call, oldest first."""
         self._in_hand = list(self._unsaved)

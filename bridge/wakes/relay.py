@@ -17,6 +17,7 @@ from contract.messages import LEGACY_DEVICE, OutcomeStatus, Wake, encode_outcome
 from contract.wake_codec import QuickWake
 from infra.telemetry import REGISTRY, CounterFamily, get_logger
 
+TAKEN_BY_SOCKET = frozenset({"sent", "acked"})
 FIRST = ("sent", "expired", "user_not_connected", "rejected")
 WAKES = CounterFamily("sarvis_wakes", "Deliveries by their first outcome", "status", FIRST).counts
 ACKED = CounterFamily("sarvis_wakes_acked", "Deliveries that an app confirmed").counts
@@ -122,7 +123,10 @@ class Relay:
         self._deliveries.elsewhere(delivery, status, self._clock.monotonic())
 
     def trigger(self, wake: Wake | QuickWake) -> bool:
-        """The legacy HTTP trigger; True if at least one socket accepted it."""
+        """The legacy HTTP trigger; True if at least one socket accepted it. A known wake does not ring again."""
+        known = self._deliveries.known(wake.id)
+        if known is not None:
+            return known.status in TAKEN_BY_SOCKET
         delivery = self.received(LEGACY_DEVICE, wake)
         self.begin(delivery)
         self.mirror(wake)
@@ -203,6 +207,12 @@ class Relay:
     def left(self, uid: str) -> None:
         """The user is logged out: stop ringing."""
         self._deliveries.logged_out(uid, self._clock.monotonic())
+
+    def forget(self, uid: str, name: str) -> None:
+        """Put `name` in the place of a user who is logged out; raises nothing."""
+        self.tick()  # what has just expired is missed, and not over only in the next moment
+        self._missed.forget(uid)
+        self._deliveries.forget(uid, name)
 
     def rings(self, uid: str) -> bool:
         """Whether a wake of the user rings that no app has confirmed."""

@@ -9,7 +9,7 @@ from bridge.apps.connection import AppConnection
 from bridge.apps.hub import Hub
 from bridge.cluster.peers import Peers
 from bridge.wakes.delivery import Delivery
-from bridge.wakes.relay import Relay
+from bridge.wakes.relay import TAKEN_BY_SOCKET, Relay
 from bridge.wakes.verdicts import ACKED, SENT, WORTH, Remembered, Verdicts
 from contract.clock import Clock
 from contract.messages import LEGACY_DEVICE, Outcome, Seek, SoughtWake, Wake
@@ -101,7 +101,13 @@ class SharedWakes:
             caller.set()
 
     async def trigger(self, wake: Wake | QuickWake) -> bool:
-        """The legacy HTTP trigger; True if at least one socket accepted it, here or at another bridge."""
+        """The legacy HTTP trigger; True if at least one socket accepted it, here or at another bridge.
+
+        A wake that is known here does not ring again.
+        """
+        known = self._relay.known(wake.id)
+        if known is not None:
+            return known.status in TAKEN_BY_SOCKET
         self._relay.mirror(wake)
         delivery = self._relay.received(LEGACY_DEVICE, wake)
         rung = self._relay.ring(delivery)

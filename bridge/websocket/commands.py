@@ -9,7 +9,7 @@ from bridge.service import Bridge
 from bridge.sessions.connect import UserData
 from bridge.sessions.errors import DeviceBehindError, NoSuchDeviceError
 from bridge.sessions.service import describe
-from bridge.storage.records import Missed
+from bridge.storage.records import By, Missed
 from bridge.storage.store import StoreError
 from contract.clock import clock_ms, iso
 from contract.messages import LEGACY_DEVICE
@@ -115,10 +115,15 @@ async def _carry_out(
             case LoginRequest(device_id):
                 await _log_in(bridge, connection, device_id)
             case LogoutRequest():
-                await bridge.sessions.logout(connection.uid, "app")
+                await bridge.sessions.logout(connection.uid, "app", _actor_of(connection))
     except StoreError:
         # Not stored, so not answered: the documented protocol has no message for it.
         _complain(bridge, connection, "not_stored", "try again", temporary=True)
+
+
+def _actor_of(connection: AppConnection) -> By:
+    # Also where no credentials are required: the app has said whose it is.
+    return By(f"app:{connection.uid}", connection.address, "socket")
 
 
 async def _log_in(bridge: Bridge, connection: AppConnection, device_id: str) -> None:
@@ -129,7 +134,7 @@ async def _log_in(bridge: Bridge, connection: AppConnection, device_id: str) -> 
         _complain(bridge, connection, "not_allowed", "device_id: this token is not for this device")
         return
     try:
-        session = await bridge.sessions.login(connection.uid, device_id, "app")
+        session = await bridge.sessions.login(connection.uid, device_id, "app", _actor_of(connection))
     except NoSuchDeviceError as error:
         _complain(bridge, connection, "no_such_device", f"device_id: {error}")
         return

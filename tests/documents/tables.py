@@ -431,7 +431,9 @@ async def _acts() -> list[list[str]]:
     asked = cast(
         "Any",
         SimpleNamespace(
-            app=SimpleNamespace(state=SimpleNamespace(bridge=bridge)), state=SimpleNamespace(principal=EVERYBODY)
+            app=SimpleNamespace(state=SimpleNamespace(bridge=bridge)),
+            state=SimpleNamespace(principal=EVERYBODY),
+            scope={},
         ),
     )
     body = UserRequest(uid="alice")

@@ -38,6 +38,7 @@ BODIES = {
     "/api/sessions/logout": {"uid": "u"},
     "/api/devices/remove": {"device_id": "jetson"},
     "/api/console/link": {},
+    "/api/users/forget": {"uid": "u"},
 }
 
 
@@ -184,7 +185,7 @@ def test_each_credential_opens_its_own_doors(house: House) -> None:
     users = {"/api/auth/logout", "/api/auth/login", "/api/app/heartbeat", *pushes}
     assert opened == {
         "caller": users | {TRIGGER},
-        "operator": {"/api/sessions/logout", "/api/devices/remove", "/api/console/link"},
+        "operator": {"/api/sessions/logout", "/api/devices/remove", "/api/console/link", "/api/users/forget"},
         "viewer": set(),
         "app": users,
     }
@@ -204,7 +205,13 @@ def test_each_credential_opens_its_own_doors(house: House) -> None:
 
 def test_neither_a_slash_nor_another_method_opens_a_door(house: House) -> None:
     uid = unique("user")
-    operators = ("/api/sessions/logout", "/api/devices/remove", "/api/bridge/drain", "/api/console/link")
+    operators = (
+        "/api/sessions/logout",
+        "/api/devices/remove",
+        "/api/bridge/drain",
+        "/api/console/link",
+        "/api/users/forget",
+    )
     for path in ("/metrics", "/docs", "/openapi.json", *operators):
         for key, method, end in product(
             (house.caller, house.token(uid)), ("GET", "HEAD", "OPTIONS", "POST", "PUT"), ("/", "//", "%2f")

@@ -30,6 +30,7 @@ BODIES: dict[str, dict[str, object]] = {
     "/api/app/heartbeat": {"uid": "bob"},
     "/api/sessions/logout": {"uid": "nobody"},
     "/api/devices/remove": {"device_id": "none-9"},
+    "/api/users/forget": {"uid": "a/b"},
     "/api/push/subscribe": {"uid": "bob", "subscription": {"endpoint": "e", "keys": {"p256dh": "p", "auth": "a"}}},
     "/api/push/unsubscribe": {"uid": "bob", "endpoint": "e"},
 }

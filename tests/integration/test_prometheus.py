@@ -107,6 +107,9 @@ def test_the_numbers_of_wakes_sockets_and_devices(scrape: str) -> None:
         "sarvis_ledger_writable 1.0",
     ):
         assert f"\n{line}\n" in scrape, line
+    counts = dict(line.rsplit(" ", 1) for line in scrape.splitlines() if not line.startswith("#"))
+    assert float(counts["sarvis_ledger_commit_seconds_count"]) >= 1, "the app that connected is in the ledger"
+    assert 0 <= float(counts["sarvis_loop_lag_seconds"]) < float("inf")
     assert 'sarvis_build_info{component="bridge",' in scrape
     assert "process_resident_memory_bytes " in scrape
     assert "user-" not in scrape, "no user is among the label values"

@@ -42,6 +42,8 @@ _UNDONE = {
     "0008": "DROP TABLE news; ALTER TABLE service DROP COLUMN turn",
     "0009": "DROP TABLE bridges; ALTER TABLE service DROP COLUMN era_after;"
     "ALTER TABLE outbox DROP COLUMN claimed_by; ALTER TABLE outbox DROP COLUMN claimed_until_s",
+    "0010": "ALTER TABLE audit DROP COLUMN actor; ALTER TABLE audit DROP COLUMN address; "
+    "ALTER TABLE audit DROP COLUMN via; ALTER TABLE api_keys DROP COLUMN used_at",
 }
 
 

@@ -63,6 +63,12 @@ class Outbox:
             queue.delay_s = FIRST_AGAIN_S
             self._schedule(row.device_id, queue, now + FIRST_AGAIN_S)
 
+    def queued_s(self, device_id: str, session_id: str) -> float | None:
+        """The service time at which a row that waits was queued; None if there is none."""
+        queue = self._queues.get(device_id)
+        row = None if queue is None else queue.rows.get(session_id)
+        return None if row is None else row.queued_s
+
     def settled(self, device_id: str, session_id: str) -> None:
         """The row is done."""
         queue = self._queues.get(device_id)
@@ -160,6 +166,10 @@ class Outbox:
         """Whether a post to this device is running."""
         queue = self._queues.get(device_id)
         return queue is not None and queue.busy
+
+    def waiting_at(self, uid: str) -> list[str]:
+        """The devices that have not confirmed a log-out of this user."""
+        return [name for name, queue in self._queues.items() if any(row.uid == uid for row in queue.rows.values())]
 
     def posted_of(self, uid: str) -> list[PendingLogout]:
         """The user's rows at HTTP devices."""

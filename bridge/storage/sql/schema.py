@@ -76,6 +76,7 @@ API_KEYS = Table(
     Column("name", Text),
     Column("created_at", Text),
     Column("expires_at", Float),
+    Column("used_at", Float),
 )
 SESSIONS = Table(
     "sessions",
@@ -141,4 +142,7 @@ AUDIT = Table(
     Column("device_id", Text),
     Column("uid", Text),
     Column("reason", Text),
+    Column("actor", Text, server_default=""),
+    Column("address", Text, server_default=""),
+    Column("via", Text, server_default=""),
 )

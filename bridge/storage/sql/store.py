@@ -1,6 +1,7 @@
 """The ledger in an SQL database, by SQLAlchemy Core; each commit is on disk before anything is told."""
 
 import asyncio
+import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Executable,
     Row,
     Table,
+    case,
     delete,
     func,
     inspect,
@@ -31,6 +33,7 @@ from bridge.storage.records import (
     Change,
     Device,
     DurableDeadline,
+    Forgotten,
     PendingLogout,
     PushSubscription,
     Session,
@@ -57,7 +60,7 @@ from bridge.storage.sql.transaction import (
     subscriptions_of,
 )
 from bridge.storage.store import Beat, Floors, Loaded, Seen, StoreError, Transaction
-from infra.telemetry import get_logger
+from infra.telemetry import HistogramFamily, get_logger
 
 KEPT_AUDIT_LINES = 100_000
 KEPT_IN_MIND = 10_000
@@ -66,6 +69,12 @@ KEPT_ENDED_SESSIONS = 100_000
 KEPT_MISSED = 200_000
 KEPT_SUBSCRIPTIONS = 1_000_000
 ROWS_AT_ONCE = 500
+
+COMMITS = HistogramFamily(
+    "sarvis_ledger_commit_seconds",
+    "Transactions of the ledger that were committed, from their begin to the end of the commit",
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+)
 
 log = get_logger("store")
 
@@ -146,6 +155,7 @@ class SqlStore:
     async def transaction(self, *, with_news: bool = False) -> AsyncIterator[Transaction]:
         """One at a time; see Store."""
         async with self._one:
+            began = time.perf_counter()
             try:
                 async with self._writing() as connection:
                     told: list[Change] | None = [] if self.shared else None
@@ -157,6 +167,7 @@ class SqlStore:
                 self._fail(error)
                 raise StoreError(f"the ledger cannot be written: {self.problem}") from error
             self.problem = None
+            COMMITS.observe_ms([(time.perf_counter() - began) * 1000])
 
     async def load(self) -> Loaded:
         """See Store."""
@@ -260,6 +271,37 @@ class SqlStore:
     async def api_keys(self) -> list[ApiKey]:
         """All keys, the oldest first; raises StoreError."""
         return [record(ApiKey, row) for row in await self._read(select(API_KEYS).order_by(API_KEYS.c.created_at))]
+
+    async def forget(self, uid: str, name: str) -> Forgotten:
+        """See `Store.forget`."""
+        actor, ended = f"app:{uid}", SESSIONS.c.ended.is_not(None)
+        renamed = {
+            "uid": case((AUDIT.c.uid == uid, name), else_=AUDIT.c.uid),
+            "actor": case((AUDIT.c.actor == actor, f"app:{name}"), else_=AUDIT.c.actor),
+        }
+        changes = (
+            AUDIT.update().where((AUDIT.c.uid == uid) | (AUDIT.c.actor == actor)).values(**renamed),
+            SESSIONS.update().where(SESSIONS.c.uid == uid, ended).values(uid=name),
+            delete(MISSED).where(MISSED.c.uid == uid),
+            delete(PUSH_SUBSCRIPTIONS).where(PUSH_SUBSCRIPTIONS.c.uid == uid),
+            delete(PROMISES).where(PROMISES.c.uid == uid, PROMISES.c.left_s.is_not(None)),
+        )
+        async with self._one:
+            try:
+                async with self._writing() as connection:
+                    counts = [(await connection.execute(change)).rowcount for change in changes]
+                await self._clear_free_space()
+            except self.FAILURES as error:
+                raise StoreError(f"the ledger cannot be written: {cause(error)}") from error
+        return Forgotten(*map(int, counts))
+
+    async def _clear_free_space(self) -> None:
+        """Let nothing of deleted rows stay in the files, where the product keeps it."""
+
+    async def keys_used(self, used: Mapping[str, float]) -> None:
+        """See `Store.keys_used`."""
+        for key_id, at in used.items():
+            await self._write(API_KEYS.update().where(API_KEYS.c.key_id == key_id).values(used_at=at))
 
     async def add_api_key(self, key: ApiKey) -> None:
         """Let a key be valid; raises StoreError."""

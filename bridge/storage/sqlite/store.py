@@ -171,6 +171,14 @@ class SqliteStore(SqlStore):
             await self._engine.dispose()
             raise StartError(f"the ledger {self._path} cannot be kept: {cause(error)}") from None
 
+    async def _clear_free_space(self) -> None:
+        async with self._engine.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            # Debian's SQLite overwrites what it deletes; others do not.
+            await driver.execute("VACUUM")
+        if not await self._move_log_into_file():
+            raise StoreError("another process reads the ledger, whose log still has what was deleted; try again")
+
     async def _move_log_into_file(self) -> bool:
         """False if another process reads at the moment."""
         async with self._engine.connect() as connection:

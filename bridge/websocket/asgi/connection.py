@@ -22,7 +22,9 @@ class AsgiConnection:
     Any code on the loop may call `send` and `close`; `serve` owns the socket and ends when it is closed.
     """
 
-    def __init__(self, websocket: WebSocket, uid: str, mode: Mode, principal: Principal = EVERYBODY) -> None:
+    def __init__(
+        self, websocket: WebSocket, uid: str, mode: Mode, principal: Principal = EVERYBODY, address: str = ""
+    ) -> None:
         self.uid = uid
         self.mode = mode
         self.principal = principal
@@ -30,6 +32,7 @@ class AsgiConnection:
         self.misunderstood = False
         self.label = ""
         self.ended = 0
+        self.address = address
         self._websocket = websocket
         self._unsent: deque[str] = deque()
         self._unsent_bytes = 0

@@ -60,7 +60,7 @@ async def _serve(bridge: Bridge, websocket: WebSocket, uid: str) -> None:
         return
     mode: Mode = "v2" if SUBPROTOCOL_V2 in websocket.scope["subprotocols"] else "legacy"
     await websocket.accept(SUBPROTOCOL_V2 if mode == "v2" else None)
-    connection = AsgiConnection(websocket, uid, mode, principal)
+    connection = AsgiConnection(websocket, uid, mode, principal, address_of(websocket.scope) or "")
     returns = bridge.returns(uid, mode, client)
     if returns is not None:
         connection.send(established(bridge, connection, NOTHING))

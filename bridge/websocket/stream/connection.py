@@ -102,6 +102,7 @@ class StreamConnection(asyncio.Protocol):
         "_state",
         "_transport",
         "_window_ends",
+        "address",
         "ended",
         "frames",
         "label",
@@ -121,6 +122,7 @@ class StreamConnection(asyncio.Protocol):
         self.principal = admitted.principal
         self.frames = FRAMES[admitted.mode]
         self.misunderstood = False
+        self.address = admitted.address
         self.label = ""
         self.ended = 0
         self.silence = 0

@@ -35,6 +35,7 @@ class AcceptedHandshake:
     Attributes:
     client: the name by which it replaces its older socket.
     handshake: the answer to its request.
+    address: of its client.
     """
 
     uid: str
@@ -42,6 +43,7 @@ class AcceptedHandshake:
     principal: Principal
     client: str | None
     handshake: bytes
+    address: str = ""
 
 
 class HandshakeCheck:
@@ -70,7 +72,7 @@ class HandshakeCheck:
         if principal is None or not principal.speaks_for(uid):
             return None
         mode: Mode = "v2" if SUBPROTOCOL_V2 in subprotocols else "legacy"
-        return AcceptedHandshake(uid, mode, principal, client, _handshake(accept, mode))
+        return AcceptedHandshake(uid, mode, principal, client, _handshake(accept, mode), address_of(scope) or "")
 
     def _who(self, scope: Scope, subprotocols: list[str]) -> Principal | None:
         self._proxies.take_over(scope)

@@ -96,6 +96,7 @@ async def test_a_good_one_is_answered_without_the_application(harness: TriggerHa
         {"headers": [(b"origin", b"https://app.example")]},
         {"headers": [(b"origin", b"https://evil.example")]},
         {"headers": [(b"expect", b"100-continue")]},
+        {"headers": [(b"idempotency-key", b"k")]},
     ],
 )
 async def test_everything_else_goes_on_as_it_came(harness: TriggerHarness, more: dict[str, Any]) -> None:

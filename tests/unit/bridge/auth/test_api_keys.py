@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 
@@ -15,12 +16,18 @@ class Ledger:
         self.keys = {key.key_id: key for key in keys}
         self.asked = 0
         self.broken = False
+        self.used: list[dict[str, float]] = []
 
     async def api_keys(self) -> list[ApiKey]:
         self.asked += 1
         if self.broken:
             raise StoreError("no disk")
         return list(self.keys.values())
+
+    async def keys_used(self, used: Mapping[str, float]) -> None:
+        if self.broken:
+            raise StoreError("no disk")
+        self.used.append(dict(used))
 
 
 async def test_a_key_lets_its_owner_in_with_its_role() -> None:
@@ -97,3 +104,25 @@ async def test_an_unreadable_ledger_admits_only_keys_that_were_read_before() -> 
     clock.advance(10)
     with pytest.raises(StoreError):
         await it.principal(make("b", "caller", "now", None).text)
+
+
+async def test_the_last_use_of_each_key_is_told_once_and_a_refused_use_is_none() -> None:
+    used, unused, clock = make("a", "caller", "now", None), make("b", "caller", "now", None), ManualClock()
+    expired = make("c", "caller", "now", clock.utc_now().timestamp())
+    ledger = Ledger(used.row, unused.row, expired.row)
+    it = ApiKeys(ledger, clock)
+    assert await it.principal(used.text)
+    clock.advance(3)
+    assert await it.principal(used.text)
+    assert await it.principal(expired.text) is None
+    assert await it.principal(unused.text[:20] + used.text[20:]) is None, "the secret of another key"
+    used_at = clock.utc_now().timestamp()
+    noting = asyncio.create_task(it.note_use())
+    await asyncio.sleep(0)
+    assert ledger.used == [], "a request waits for no disk"
+    for _ in range(3):
+        clock.advance(60)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    noting.cancel()
+    assert ledger.used == [{used.row.key_id: used_at}]

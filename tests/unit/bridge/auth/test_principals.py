@@ -97,7 +97,13 @@ def test_every_kind_enters_its_own_doors_only() -> None:
     }
     pushes = {"/api/push/key", "/api/push/subscribe", "/api/push/unsubscribe"}
     users = {"/api/auth/login", "/api/auth/logout", "/api/app/heartbeat", *pushes}
-    operators = {"/api/sessions/logout", "/api/devices/remove", "/api/bridge/drain", "/api/console/link"}
+    operators = {
+        "/api/sessions/logout",
+        "/api/devices/remove",
+        "/api/bridge/drain",
+        "/api/console/link",
+        "/api/users/forget",
+    }
     viewers = {"/metrics", "/docs", "/openapi.json"}
     assert entered == {
         "app": users,

@@ -165,6 +165,9 @@ def test_a_user_or_a_session_is_shown_with_who_did_what_when(run: Run, name: str
             "device_id": line.device_id,
             "uid": line.uid,
             "reason": line.reason,
+            "actor": line.actor,
+            "address": line.address,
+            "via": line.via,
         }
         for line in LINES
     ]
@@ -177,7 +180,7 @@ def test_a_device_is_shown_with_its_session_and_its_log_outs(run: Run) -> None:
     cells = said.cells()
     assert ["jetson", "alice", ONE.session_id, "60", "s"] in cells
     assert ["jetson", "싸비스", "http", ROW.issued_at, "mqtt"] in cells
-    assert [LINES[0].at, "opened", "jetson", "alice", ONE.session_id, "app"] in cells
+    assert [LINES[0].at, "opened", "jetson", "alice", ONE.session_id, "app", "-"] in cells
     assert LONG not in said.out
     assert "bob" not in said.out
 

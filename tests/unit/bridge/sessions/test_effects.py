@@ -3,7 +3,7 @@
 import pytest
 
 from bridge.sessions.devices import Devices
-from bridge.sessions.effects import Effects
+from bridge.sessions.effects import CONFIRMED, Effects
 from bridge.sessions.events import Event, LogoutConfirmed, LogoutQueued, SessionEnded, SessionOpened, UserLoggedOut
 from bridge.sessions.memory import LedgerMemory
 from bridge.storage.records import Departed, DurableDeadline, PendingLogout, ServiceSeconds, Session, Settled
@@ -93,6 +93,35 @@ def test_a_confirmation_is_told_when_the_outbox_has_forgotten_the_row() -> None:
     ended = [EndedSession(session_id=session.session_id, reason="done")]
     run(witness.sessions.reports([("jetson", Hello(install_id="i", boot=1, seq=1, nonce="n", ended=ended))]))
     assert (witness.said, witness.knew) == (["LogoutConfirmed jetson"], [(None, 0)])
+
+
+def confirmed() -> tuple[float, float]:
+    """How many confirmations the metric has counted, and after how many seconds in all."""
+    samples = {sample.name: sample.value for family in CONFIRMED.collect() for sample in family.samples}
+    return samples["sarvis_logout_confirm_seconds_count"], samples["sarvis_logout_confirm_seconds_sum"]
+
+
+def test_the_time_until_a_confirmation_is_counted() -> None:
+    witness = Witness()
+    session = run(witness.sessions.login("alice", "jetson", "app"))
+    run(witness.sessions.logout("alice", "app"))
+    count, seconds = confirmed()
+    for _ in range(7):
+        witness.clock.advance(1)
+        run(witness.sessions.tick())
+    ended = [EndedSession(session_id=session.session_id, reason="done")]
+    run(witness.sessions.reports([("jetson", Hello(install_id="i", boot=1, seq=1, nonce="n", ended=ended))]))
+    counted, in_all = confirmed()
+    assert (counted, round(in_all - seconds, 3)) == (count + 1, 7.0)
+
+
+def test_a_log_out_that_is_no_longer_needed_is_no_confirmation() -> None:
+    witness = Witness()
+    run(witness.sessions.login("alice", "jetson", "app"))
+    run(witness.sessions.logout("alice", "app"))
+    before = confirmed()
+    run(witness.sessions.remove("jetson", give_up=True))
+    assert confirmed() == before
 
 
 def test_what_is_not_committed_has_no_event() -> None:

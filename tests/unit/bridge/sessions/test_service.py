@@ -10,7 +10,7 @@ from bridge.sessions.errors import DeviceBehindError, NoSuchDeviceError
 from bridge.sessions.events import Event, SessionEnded, UserLoggedOut
 from bridge.sessions.rules.device_session import MAX_WAITING
 from bridge.storage.memory import MemoryStore
-from bridge.storage.records import Device, PushSubscription, Session
+from bridge.storage.records import By, Device, PushSubscription, Session
 from bridge.storage.store import Transaction
 from contract.messages import Ack, DeviceStatus, EndedSession, Hello, Login, Logout, LogoutReason, Message
 from infra.settings.bridge import AuthSettings, BridgeSettings
@@ -350,3 +350,20 @@ def test_silence_is_what_a_sleeping_phone_does_and_unsubscribes_nobody(harness: 
     harness.live(T + 1)
     assert harness.gone == [("alice", "heartbeat_timeout")]
     assert harness.store.tables.subscriptions == [alice]
+
+
+def test_the_audit_names_who_caused_each_change() -> None:
+    harness = TimeoutHarness()
+    run(harness.sessions.login("alice", "jetson", "http", By("key:1:shop", "192.0.2.7", "http")))
+    harness.hello()
+    run(harness.sessions.logout("alice", "app", By("app:alice", "192.0.2.8", "socket")))
+    run(harness.sessions.login("bob", "jetson", "app", By("app:bob", "", "socket")))
+    harness.live(T + 1)
+    run(harness.sessions.remove("jetson", give_up=True, by=By("user:root", "", "cli")))
+    lines = [(line.event, line.uid, line.actor, line.address, line.via) for line in harness.store.audit]
+    assert ("opened", "alice", "key:1:shop", "192.0.2.7", "http") in lines
+    assert ("ended", "alice", "app:alice", "192.0.2.8", "socket") in lines
+    assert ("opened", "bob", "app:bob", "", "socket") in lines
+    assert ("ended", "bob", "time-out", "", "expiry") in lines
+    assert [line for line in lines if line[0] == "removed"] == [("removed", "", "user:root", "", "cli")]
+    assert not [line for line in lines if not line[2]], "a line without an actor"

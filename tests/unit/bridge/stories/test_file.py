@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.stories import file as module
 from bridge.stories.file import DAY_S, StoriesError, StoriesFile, StoriesReader, check, encoded
@@ -141,3 +142,22 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> None:
         check(path)
     with pytest.raises(StoriesError, match=f"the stories in {path} cannot be read"):
         list(StoriesReader([path]).runs())
+
+
+def test_a_forgotten_user_is_in_no_story_no_event_and_no_free_space(tmp_path: Path) -> None:
+    path = tmp_path / "stories.db"
+    file = StoriesFile.open(path, run())
+    # Debian's SQLite overwrites what it deletes; others do not.
+    file._connection.execute("PRAGMA secure_delete = OFF")
+    refused = replace(story("w2"), uid="carol", steps=((5.0, "refused", "other_user", "alice"),))
+    joined = [Event(200.0, "app_joined", uid, {"label": "phone", "mode": "v2"}) for uid in ("alice", "carol")]
+    write(file, 200.0, story("w1"), refused, events=(*joined,))
+    write(file, 201.0, *(story(f"x{number}") for number in range(50)))
+    assert file.forget("alice", "forgotten-1") == 52
+    for one in tmp_path.iterdir():
+        assert b"alice" not in one.read_bytes(), one.name
+    (left,) = StoriesReader([path]).stories(0, 300)
+    assert (left.id, left.uid, left.steps) == ("w2", "carol", ((5.0, "refused", "other_user", "forgotten-1"),))
+    assert [event.about for event in StoriesReader([path]).events(["alice", "carol"], 0, 300)] == ["carol"]
+    assert file.forget("alice", "forgotten-2") == 0
+    file.close()

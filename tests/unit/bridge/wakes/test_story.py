@@ -187,3 +187,32 @@ def test_without_stories_a_wake_goes_the_same_way_and_nothing_is_noted() -> None
     delivery = house.relay._deliveries.known("w1")
     assert delivery is not None
     assert (delivery.state, delivery.steps) == ("acked", None)
+
+
+def test_a_forgotten_user_is_in_no_story_that_is_written_later() -> None:
+    house = House(jetson="alice", kitchen="carol")
+    house.socket("phone")
+    house.wake()
+    house.relay.wake("kitchen", Wake(id="w2", uid="bob", command="c", timestamp="t"))
+    house.relay.left("alice")
+    house.relay.left("carol")
+    house.relay.forget("alice", "forgotten-1")
+    house.relay.forget("carol", "forgotten-2")
+    assert house.book is not None
+    house.book.take()
+    house.relay.acked("alice", "w1", "phone")
+    house.wake()
+    house.relay.wake("kitchen", Wake(id="w2", uid="bob", command="c", timestamp="t"))
+    written = encoded(house.book.take())
+    assert b"w1" in written, "its device sent it again: it is still known, and does not ring again"
+    assert b"alice" not in written
+    assert b"carol" not in written
+    assert b"forgotten-2" in written
+
+
+def test_a_missed_wake_of_a_forgotten_user_is_not_stored() -> None:
+    house = House(jetson="alice")
+    house.wake(ttl_ms=1000)
+    house.clock.advance(5)
+    house.relay.forget("alice", "forgotten-1")
+    assert house.relay.take_unsaved() == []
