@@ -5,6 +5,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse,
 from fastapi_swagger import patch_fastapi
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from bridge.api.description import describe, operation_id
 from bridge.api.legacy import router
 from bridge.api.push import router as push_router
 from bridge.api.users import router as users_router
@@ -43,6 +44,7 @@ def create_app(bridge: Bridge) -> FastAPI:
         # The documented callers may omit the content type of their body.
         strict_content_type=False,
         redirect_slashes=False,
+        generate_unique_id_function=operation_id,
     )
     app.state.bridge = bridge
     app.include_router(router)
@@ -62,6 +64,7 @@ def create_app(bridge: Bridge) -> FastAPI:
     app.state.console_viewers = Viewers(bridge)
     app.include_router(console_feed)
     app.add_exception_handler(StoreError, not_stored)
+    describe(app, required=bridge.authenticator.required)
     patch_fastapi(app, docs_url="/docs", redirect_from_root_to_docs=False)
     app.add_middleware(ConsoleGuard, bridge=bridge, logins=logins)
     harden(app, max_body_bytes=bridge.settings.bridge.max_body_bytes)

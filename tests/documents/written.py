@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from contract import app_socket
-from tests.documents import tree
+from tests.documents import openapi, tree
 
 ROOT = Path(__file__).parents[2]
 
 WRITTEN: Mapping[Path, Callable[[], str]] = {
     ROOT / "app_sim" / "web" / "core" / "codes.js": app_socket.javascript,
+    openapi.PATH: openapi.written,
     tree.PAGE: lambda: tree.filled(tree.PAGE.read_text(encoding="utf-8")),
 }
