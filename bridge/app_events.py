@@ -8,6 +8,7 @@ from bridge.sessions.events import Event, SessionEnded, SessionOpened, UserLogge
 from bridge.sessions.service import describe
 from bridge.storage.records import Session
 from bridge.wakes.relay import Relay
+from bridge.wakes.shared import SharedWakes
 from contract.app_socket import CloseCode
 from contract.clock import Clock, iso
 from contract.messages import LogoutReason
@@ -19,7 +20,7 @@ class AppEvents:
     def __init__(
         self,
         hub: Hub[AppConnection],
-        relay: Relay,
+        relay: Relay | SharedWakes,
         push: PushNotifications,
         returning: ReturningSockets[AppConnection],
         clock: Clock,

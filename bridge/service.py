@@ -11,8 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
+from bridge import gauges
 from bridge.app_events import AppEvents
 from bridge.apps.connection import AppConnection
 from bridge.apps.hub import Hub
@@ -23,9 +24,12 @@ from bridge.chronicle import Chronicle
 from bridge.drain import RETRY_WITHIN_MS, SLICE_S, Drain, Times
 from bridge.gate import Gate
 from bridge.loop_lag import LoopLag
+from bridge.news_hints import NewsHints
+from bridge.peer_messages import HEARD, PeerMessages
 from bridge.push.service import PushNotifications
 from bridge.report_queue import ReportQueue
 from bridge.sessions.devices import Devices
+from bridge.sessions.events import Event
 from bridge.sessions.logout_poster import LogoutPoster
 from bridge.sessions.memory import LedgerMemory
 from bridge.sessions.removed_devices import Leftovers
@@ -33,7 +37,6 @@ from bridge.sessions.service import Sessions
 from bridge.shared_keys import refuse_to_make_others
 from bridge.storage.records import UNNAMED, Audit, By
 from bridge.storage.store import Beat, Store, StoreError
-from bridge.stories.history import DEVICE_STATES
 from bridge.wakes.relay import Relay
 from contract import client_ids
 from contract.app_socket import LOST, MODES, CloseCode, Mode
@@ -48,7 +51,7 @@ from contract.messages import (
     LogoutReason,
     Wake,
 )
-from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, OUTCOME, WAKE, Topic
+from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, NEWS, OUTCOME, WAKE, Topic
 from contract.wake_codec import QuickWake, decode_wake
 from infra.log_limit import LogLimit
 from infra.mqtt.session import NOT_YET, Incoming, MqttSession, Outgoing, Subscription
@@ -72,22 +75,6 @@ CLOSED = CounterFamily(
     "sarvis_app_closes", "Apps' sockets that ended, by close code", "code", (*map(str, CLOSES), "other")
 ).counts
 CONNECTED = CounterFamily("sarvis_app_connects", "Apps' sockets that were accepted", "mode", MODES).counts
-OLDEST = Gauge(
-    "sarvis_logouts_oldest_seconds",
-    "Service time that the oldest unconfirmed log-out waits, of devices that are online and others",
-    ["presence"],
-    registry=REGISTRY,
-)
-LEDGER_WRITABLE = Gauge("sarvis_ledger_writable", "1 while the ledger can be written", registry=REGISTRY)
-SERVICE_SECONDS = Gauge(
-    "sarvis_service_seconds", "Service time, in which deadlines count: it stands still in an outage", registry=REGISTRY
-)
-DEVICES = Gauge(
-    "sarvis_devices", "Devices by what they last said: deaf ones have an alarm", ["state"], registry=REGISTRY
-)
-CONNECTIONS = Gauge("sarvis_app_connections", "Apps' sockets that are open", registry=REGISTRY)
-RUNNING = Gauge("sarvis_sessions", "Sessions that run", registry=REGISTRY)
-WAITING = Gauge("sarvis_logouts_waiting", "Log-outs that no device has confirmed yet", registry=REGISTRY)
 NOT_STORED = Counter("sarvis_not_stored_total", "Writes of the service time that failed", registry=REGISTRY)
 FLOODED = Counter(
     "sarvis_device_messages_refused_total", "MQTT messages beyond a device's limit", ["kind"], registry=REGISTRY
@@ -120,15 +107,16 @@ class Bridge:
         self.keeping = asyncio.Lock()
         """Held while wakes that were missed are on their way into the ledger."""
         self._started_at = iso(self.clock.utc_now())
+        topics = (WAKE, HELLO, ACK, DEVICE_STATUS, *(HEARD if store.shared else ()))
         self.mqtt = MqttSession(
             settings.mqtt,
             client_ids.of_bridge(settings.bridge.instance),
             self.clock,
-            subscriptions=[Subscription(topic) for topic in (WAKE, HELLO, ACK, DEVICE_STATUS)],
-            on_message=self._received,
+            subscriptions=[Subscription(topic) for topic in topics],
+            on_message=self._received_beside_others if store.shared else self._received,
             last_will=lambda: self._status("offline"),
             on_connected=self._connected,
-            admit=self._admit,
+            admit=self._admit_beside_others if store.shared else self._admit,
             decoders={WAKE: decode_wake},
             id_setting="bridge.instance",
         )
@@ -150,11 +138,29 @@ class Bridge:
             mirror=partial(self.mqtt.show, WAKE, LEGACY_DEVICE),
             user_of=memory.active_sessions.user_of,
             strict=self.authenticator.required,
+            tells_bridges=store.shared,
             push=self.push.wake if settings.push.enabled else None,
             book=self.chronicle.book,
         )
-        app_events = AppEvents(self.hub, self.relay, self.push, self._returns, self.clock)
-        self.sessions = Sessions(store, settings, self.clock, self.devices, app_events.on_event, memory, self._beat)
+        self._peer_messages = (
+            PeerMessages(
+                settings.bridge.instance,
+                self.relay,
+                self.hub,
+                self.mqtt,
+                self.clock,
+                peers=lambda: self.sessions.peers,
+                looked_at=lambda: self.sessions.looked_at,
+                max_per_user=settings.bridge.max_sockets_per_user,
+                heard_news=lambda news: self._news_hints.heard(news),  # noqa: PLW0108 - it is made later
+            )
+            if store.shared
+            else None
+        )
+        self._wakes = self.relay if self._peer_messages is None else self._peer_messages.wakes
+        self._app_events = AppEvents(self.hub, self._wakes, self.push, self._returns, self.clock)
+        self.sessions = Sessions(store, settings, self.clock, self.devices, self._on_event, memory, self._beat)
+        self._news_hints = NewsHints(self.sessions, self.clock, partial(self.mqtt.send, NEWS, settings.bridge.instance))
         self._reports = ReportQueue(self.sessions, self.clock)
 
     @asynccontextmanager
@@ -174,10 +180,7 @@ class Bridge:
             self._expect_returns(loaded.left)
         except StoreError as error:
             raise StartError(str(error)) from None
-        self._tell_metrics()
-        CONNECTIONS.set_function(lambda: len(self.hub))
-        RUNNING.set_function(lambda: self.sessions.active)
-        WAITING.set_function(lambda: self.sessions.waiting)
+        gauges.show(self.hub, self.sessions, self.store, self.chronicle)
         async with (
             self.chronicle.running(stories),
             self._logout_poster.running(),
@@ -194,18 +197,13 @@ class Bridge:
                     tasks.start(self._watch_keys(), "keys")
                     tasks.start(self.authenticator.note_key_use(), "key_use")
                     tasks.start(LoopLag(self.clock).run(), "loop_lag")
+                    if self._peer_messages is not None:
+                        tasks.start(self._peer_messages.wakes.run(), "shared wakes")
+                        tasks.start(self._news_hints.run(), "hints of news")
+                        tasks.start(self._news_hints.look(), "looks at news")
                     yield
             finally:
                 await self.sessions.stop()
-
-    def _tell_metrics(self) -> None:
-        """Gauges that are computed at each scrape."""
-        for presence, online in (("online", True), ("offline", False)):
-            OLDEST.labels(presence).set_function(partial(self.sessions.oldest_logout_s, online=online))
-        LEDGER_WRITABLE.set_function(lambda: self.store.problem is None)
-        SERVICE_SECONDS.set_function(self.sessions.liveness.now)
-        for state in DEVICE_STATES:
-            DEVICES.labels(state).set_function(partial(self.chronicle.count, state))
 
     async def drain(self) -> None:
         """Leave: first only not ready, then closed to newcomers, and every app is asked to reconnect, paced.
@@ -234,16 +232,21 @@ class Bridge:
                 return
             await self.clock.sleep(SLICE_S)
 
-    def join(self, connection: AppConnection, client: str | None) -> None:
-        """The socket receives its user's wakes from now on; others may be closed for it."""
+    def join(self, connection: AppConnection, client: str | None, turn: int = 0) -> None:
+        """The socket receives its user's wakes from now on; others may be closed for it, also at other bridges.
+
+        `turn`: the number of the turn that connected its user, if the ledger is shared.
+        """
         for other, why in self.hub.join(connection.uid, connection, client):
             if why == "replaced":
                 other.close(CloseCode.REPLACED, "the same client connected again")
             else:
                 other.close(CloseCode.TOO_MANY, "too many sockets of this user")
+        if self._peer_messages is not None:
+            self._peer_messages.joined(connection, client, turn)
         CONNECTED[connection.mode] += 1
         self.chronicle.joined(connection, client)
-        self.relay.connected(connection)
+        self._wakes.connected(connection)
         if self.closing:
             connection.close(CloseCode.DRAIN, LEAVES, random.randrange(RETRY_WITHIN_MS))  # noqa: S311 - no secret
 
@@ -286,6 +289,8 @@ class Bridge:
         """The socket is closed."""
         self.hub.leave(connection.uid, connection)
         CLOSED[str(connection.ended) if connection.ended in CLOSES else "other"] += 1
+        if self._peer_messages is not None:
+            self._peer_messages.left(connection)
         self.relay.closed(connection)
         self.chronicle.left(connection)
         self._returns.left(connection)
@@ -329,6 +334,20 @@ class Bridge:
         message = BridgeStatus.model_validate({"state": state, "version": VERSION, "started_at": self._started_at})
         return Outgoing(BRIDGE_STATUS, instance, message)
 
+    def _on_event(self, event: Event) -> None:
+        self._app_events.on_event(event)
+        self._news_hints.changed()
+
+    async def trigger(self, wake: QuickWake) -> bool:
+        """The legacy HTTP trigger; True if at least one socket accepted it, here or at another bridge."""
+        if self._peer_messages is None:
+            return self.relay.trigger(wake)
+        return await self._peer_messages.wakes.trigger(wake)
+
+    def _received_beside_others(self, incoming: Incoming) -> None:
+        if self._peer_messages is None or not self._peer_messages.received(incoming):
+            self._received(incoming)
+
     def _received(self, incoming: Incoming) -> None:
         if incoming.owner == LEGACY_DEVICE:
             incoming.ack()  # our own mirror of the HTTP trigger; a device cannot have this name
@@ -336,7 +355,7 @@ class Bridge:
         match incoming.message:
             case QuickWake() | Wake():
                 if not incoming.retained:
-                    self.relay.wake(incoming.owner, incoming.message)
+                    self._wakes.wake(incoming.owner, incoming.message)
                 incoming.ack()
             case Hello() | Ack():
                 if not incoming.retained:
@@ -348,6 +367,10 @@ class Bridge:
                 incoming.ack()
             case _:
                 incoming.ack()
+
+    def _admit_beside_others(self, topic: Topic, owner: str) -> bool:
+        """What bridges say is not limited as what devices say."""
+        return topic is OUTCOME or topic.family == "bridges" or self._admit(topic, owner)
 
     def _admit(self, topic: Topic, device_id: str) -> bool:
         """Called for each message before it is decoded: a flood from one device must cost as little as possible."""

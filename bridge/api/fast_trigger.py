@@ -46,7 +46,7 @@ class FastTrigger:
             await self._app(scope, replay(body, receive), send)
             return
         wake_id = new_id()
-        rung = ring(self._bridge, asked, wake_id)
+        rung = await ring(self._bridge, asked, wake_id)
         await send(_start(rung, wake_id))
         await send(_BODIES[rung])
 

@@ -140,11 +140,11 @@ async def trigger_voice_command(
     """
     wake_id = event_id(principal_of(request).name, idempotency_key, body.uid, body.command)
     response.headers[EVENT_HEADER] = wake_id
-    rung = ring(request.app.state.bridge, body, wake_id)
+    rung = await ring(request.app.state.bridge, body, wake_id)
     return Result(success=rung, message="Command sent" if rung else "User not connected")
 
 
-def ring(bridge: Bridge, body: Trigger, wake_id: str) -> bool:
+async def ring(bridge: Bridge, body: Trigger, wake_id: str) -> bool:
     """Ring the user's apps; whether a socket accepted it. A known wake does not ring again."""
     try:
         check_uid(body.uid)
@@ -152,7 +152,7 @@ def ring(bridge: Bridge, body: Trigger, wake_id: str) -> bool:
         # An app cannot connect with such a uid: the documented answer is true.
         return False
     timestamp = body.timestamp[:MIRRORED_CHARACTERS]
-    return bridge.relay.trigger(QuickWake(body.uid, body.command, timestamp, id=wake_id, device_id=LEGACY_DEVICE))
+    return await bridge.trigger(QuickWake(body.uid, body.command, timestamp, id=wake_id, device_id=LEGACY_DEVICE))
 
 
 @router.post("/api/auth/logout", responses=problems(DENIED | NOT_STORED))

@@ -1,7 +1,7 @@
 """Keeps subscriptions in the ledger, reads them when a push is due, and runs the sender while pushes are on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from prometheus_client import Gauge
@@ -144,6 +144,7 @@ class PushNotifications:
                 uids = {delivery.wake.uid for delivery, _ in due}
                 phones = await self._store.subscriptions(uids)
                 present = await self._store.present(uids) if self._store.shared else uids
+                mine = await self._claim(delivery for delivery, _ in due if phones[delivery.wake.uid])
             except StoreError:  # the store has logged the reason once
                 now = self._clock.monotonic()
                 self._due = [one for one in self._due if one[0].expires_at > now]
@@ -151,12 +152,20 @@ class PushNotifications:
                 continue
             for delivery, on_accepted in due:
                 if delivery.wake.uid in present:
+                    if phones[delivery.wake.uid] and _name(delivery) not in mine:
+                        self._note(delivery, "elsewhere")
+                        continue
                     self._push(delivery, phones[delivery.wake.uid], on_accepted)
                 else:
                     self._note(delivery, "logged_out")
             del self._due[: len(due)]
             if not self._due:
                 self._some_due.clear()
+
+    async def _claim(self, deliveries: Iterable[Delivery]) -> set[str]:
+        """Two bridges may hold the sockets of one user: only one of them pushes. Raises StoreError."""
+        names = {_name(delivery) for delivery in deliveries}
+        return await self._store.claim(names) if names and self._store.shared else names
 
     def _push(self, delivery: Delivery, phones: Sequence[PushSubscription], on_accepted: OnAccepted) -> None:
         """A log-out may have come since the phones were read, which has unsubscribed them."""
@@ -192,3 +201,8 @@ class PushNotifications:
         except StoreError as error:
             log.warning("subscription_not_dropped", uid=subscription.uid, error=str(error))  # the next push tries again
         self._to_count.set()
+
+
+def _name(delivery: Delivery) -> str:
+    """By which bridges claim the push of a wake."""
+    return f"push {delivery.wake.id}"

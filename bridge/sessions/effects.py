@@ -44,6 +44,8 @@ class Effects:
         self._memory = memory
         self._devices = devices
         self._on_event = on_event
+        self.follows = False
+        """The event that is told now is of another bridge's doing."""
 
     def decided(self, device_sessions: Iterable[DeviceSession]) -> None:
         """What the rules decided on these devices is on disk."""
@@ -63,11 +65,15 @@ class Effects:
 
     def follow(self, news: Iterable[News]) -> None:
         """Another bridge has changed the ledger, and has sent the commands to the devices."""
-        for change in (change for row in news for change in row.changes):
-            self.committed([change])
-            if isinstance(change, Departed):
-                self._memory.liveness.left(change.uid)
-                self.logged_out(change.uid, change.reason)
+        self.follows = True
+        try:
+            for change in (change for row in news for change in row.changes):
+                self.committed([change])
+                if isinstance(change, Departed):
+                    self._memory.liveness.left(change.uid)
+                    self.logged_out(change.uid, change.reason)
+        finally:
+            self.follows = False
 
     def logged_out(self, uid: str, reason: LogoutReason) -> None:
         """All that the log-out of this user changed is on disk, and its effects have run."""

@@ -37,6 +37,9 @@ class Ledger:
     Args:
         follow: lets memory follow what others have changed; called before this bridge reads or changes anything.
         on_time: called with the service time on disk if the ledger is shared, and the monotonic time of the question.
+
+    Attributes:
+        turn: the number of this bridge's last turn, if the ledger is shared: memory knows all turns before it.
     """
 
     def __init__(self, store: Store, follow: Follow, clock: Clock, on_time: OnTime) -> None:
@@ -44,6 +47,7 @@ class Ledger:
         self._follow = follow
         self._clock = clock
         self._on_time = on_time
+        self.turn = 0
         self._lock = asyncio.Lock()
 
     @property
@@ -53,14 +57,15 @@ class Ledger:
 
     def exclusive(self) -> AbstractAsyncContextManager[LedgerTurn]:
         """Wait for the turn, and hold it inside the block."""
-        return _Exclusive(_Turn(self._store, self._follow, self._clock, self._on_time), self._lock)
+        return _Exclusive(_Turn(self, self._store, self._follow, self._clock, self._on_time), self._lock)
 
 
 class _Turn(LedgerTurn):
-    __slots__ = ("_clock", "_follow", "_on_time", "_store", "is_over")
+    __slots__ = ("_clock", "_follow", "_ledger", "_on_time", "_store", "is_over")
 
-    def __init__(self, store: Store, follow: Follow, clock: Clock, on_time: OnTime) -> None:
+    def __init__(self, ledger: Ledger, store: Store, follow: Follow, clock: Clock, on_time: OnTime) -> None:
         self.is_over = False
+        self._ledger = ledger
         self._store = store
         self._follow = follow
         self._clock = clock
@@ -88,6 +93,7 @@ class _Turn(LedgerTurn):
             self._on_time(transaction.seconds, asked_at)
             self._follow(transaction.news)
             yield transaction
+        self._ledger.turn = transaction.number
 
 
 class _Exclusive(AbstractAsyncContextManager[LedgerTurn]):

@@ -268,11 +268,7 @@ class Sessions:
         unsaved: rows of others that are written with this second's; emptied when they are on disk.
         """
         async with self._ledger.exclusive() as turn:
-            looked_at = self._clock.monotonic()
-            seen = await turn.look(self._beat())
-            if seen is not None:
-                self.looked_at = looked_at
-                self.peers = live_peers(self._settings.bridge.instance, seen.bridges, seen.seconds)
+            await self._look(turn)
             # A post that begins while its user comes back would hit the new session.
             again = self._outbox.due(
                 self._clock.monotonic(), self._reports.online, self.liveness.now(), self._is_first_for
@@ -292,7 +288,29 @@ class Sessions:
             while await self._log_out_who_is_due():
                 pass
 
+    @property
+    def turn(self) -> int:
+        """The number of this bridge's last turn, if the ledger is shared: memory knows all turns before it."""
+        return self._ledger.turn
+
+    @property
+    def follows(self) -> bool:
+        """Whether the event that is told now is of another bridge's doing."""
+        return self._effects.follows
+
+    async def look(self) -> None:
+        """Follow what other bridges changed, now and not at the next tick; raises StoreError."""
+        async with self._ledger.exclusive() as turn:
+            await self._look(turn)
+
     # Internal:
+
+    async def _look(self, turn: LedgerTurn) -> None:
+        looked_at = self._clock.monotonic()
+        seen = await turn.look(self._beat())
+        if seen is not None:
+            self.looked_at = looked_at
+            self.peers = live_peers(self._settings.bridge.instance, seen.bridges, seen.seconds)
 
     def _is_first_for(self, device_id: str) -> bool:
         return self.peers.rank(device_id) == 0

@@ -46,6 +46,8 @@ class Tables:
     seconds: float = 0.0
     claims: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
     """Who posts a log-out, and until when."""
+    named: set[str] = field(default_factory=set)
+    """What bridges have claimed."""
 
     def copy(self) -> "Tables":
         """A copy of these tables."""
@@ -60,6 +62,7 @@ class Tables:
             self.audit.copy(),
             self.seconds,
             dict(self.claims),
+            set(self.named),
         )
 
     def apply(self, change: Change) -> None:  # noqa: C901 - one line for each kind of row
@@ -190,6 +193,14 @@ class MemoryStore:
         for uid in there:
             self.tables.apply(DurableDeadline(uid, self.tables.seconds + for_s))
         return {uid: self.tables.promises[uid].until_s for uid in there}
+
+    async def claim(self, names: Collection[str]) -> set[str]:
+        """See `Store.claim`."""
+        if not self.shared:
+            return set(names)
+        mine = set(names) - self.tables.named
+        self.tables.named |= mine
+        return mine
 
     async def present(self, uids: Collection[str]) -> set[str]:
         """See `Store.present`."""

@@ -230,6 +230,14 @@ class Store(Protocol):
         """
         ...
 
+    async def claim(self, names: Collection[str]) -> set[str]:
+        """Those of these names that no bridge has claimed within the last hour; from now on this one has.
+
+        If the answer is lost, no bridge may act on them. A store that is not shared returns them all.
+        Raises StoreError.
+        """
+        ...
+
     async def present(self, uids: Collection[str]) -> set[str]:
         """Those of these users who are there, in a shared ledger; raises StoreError."""
         ...

@@ -60,6 +60,7 @@ _NO_PUSH: Mapping[str, str] = {
     "no_phone": "no phone of the user is subscribed to pushes",
     "logged_out": "the user is not logged in, so no push was sent",
     "no_room": "too many pushes were under way",
+    "elsewhere": "another bridge pushes it",
 }
 
 

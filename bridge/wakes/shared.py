@@ -30,7 +30,7 @@ class SharedWakes:
     Args:
         me: this bridge's instance.
         peers: who is alive now.
-        fresh_since: this bridge knows what was changed in the ledger before that time, monotonic.
+        looked_at: this bridge knows what was changed in the ledger before that time, monotonic.
         seek: publishes an encoded Seek; False if no broker is reached.
     """
 
@@ -42,7 +42,7 @@ class SharedWakes:
         *,
         me: str,
         peers: Callable[[], Peers],
-        fresh_since: Callable[[], float],
+        looked_at: Callable[[], float],
         seek: Callable[[bytes], bool],
     ) -> None:
         self._relay = relay
@@ -50,7 +50,7 @@ class SharedWakes:
         self._clock = clock
         self._me = me
         self._peers = peers
-        self._fresh_since = fresh_since
+        self._looked_at = looked_at
         self._publish_seek = seek
         self._verdicts = Verdicts(lambda name: peers().rank(name))
         self._stale_view: list[Remembered] = []
@@ -108,6 +108,12 @@ class SharedWakes:
         known = self._relay.known(wake.id)
         if known is not None:
             return known.status in TAKEN_BY_SOCKET
+        one = self._verdicts.known(wake.id)
+        if one is not None and one.came:
+            rings = self._callers.get(wake.id)  # of an earlier call that still waits
+            if rings is not None:
+                await self._clock.wait(rings, CALLER_WAITS_S)
+            return one.word >= SENT
         self._relay.mirror(wake)
         delivery = self._relay.received(LEGACY_DEVICE, wake)
         rung = self._relay.ring(delivery)
@@ -147,7 +153,7 @@ class SharedWakes:
     def sweep(self) -> None:
         """What is due now."""
         now = self._clock.monotonic()
-        fresh_since = self._fresh_since()
+        fresh_since = self._looked_at()
         self._stale_view = [
             one
             for one in self._stale_view

@@ -81,7 +81,7 @@ class Verdicts:
         self._known: dict[str, Remembered] = {}
         self._order: deque[tuple[float, Remembered]] = deque()  # with the time to forget it, if it is over then
         self._texts: deque[Remembered] = deque()  # oldest first; some may have none now
-        self._living: dict[str, list[Remembered]] = {}
+        self._living: dict[str, dict[str, Remembered]] = {}  # by user and id
         self._new: deque[tuple[float, int, Remembered]] = deque()
         self._steps: list[tuple[float, int, int, bool, Remembered]] = []
         self._unnamed: dict[str, list[Remembered]] = {}  # by device; some may wait no more
@@ -144,12 +144,12 @@ class Verdicts:
 
     def left(self, uid: str) -> None:
         """The user is logged out: none of the user's wakes rings a socket that connects."""
-        for one in list(self._living.get(uid, ())):
+        for one in list(self._living.get(uid, {}).values()):
             self._drop_text(one)
 
     def living_of(self, uid: str, now: float) -> list[Remembered]:
         """The user's wakes that may ring a socket which connects, oldest first."""
-        return [one for one in self._living.get(uid, ()) if one.expires_at > now]
+        return [one for one in self._living.get(uid, {}).values() if one.expires_at > now]
 
     def next_at(self) -> float | None:
         """When `due` has something to do; None if nothing waits. It may be a wake that waits no more."""
@@ -211,9 +211,9 @@ class Verdicts:
         self._texts.append(one)
         living = self._living.get(wake.uid)
         if living is None:
-            self._living[wake.uid] = [one]
+            self._living[wake.uid] = {wake.id: one}
         else:
-            living.append(one)
+            living[wake.id] = one
         while self._bytes > self._max_bytes:
             self._drop_text(self._texts.popleft())
 
@@ -224,10 +224,9 @@ class Verdicts:
         one.wake = None
         self._bytes -= _size(wake)
         living = self._living[wake.uid]
-        if len(living) == 1:
+        del living[wake.id]
+        if not living:
             del self._living[wake.uid]
-        else:
-            living.remove(one)
 
     def _forget(self, now: float) -> None:
         """Those whose time is over. One that lives longer is looked at again later."""
@@ -246,5 +245,5 @@ class Verdicts:
 
 
 def _size(wake: Wake | QuickWake) -> int:
-    texts = (wake.uid, wake.command, wake.timestamp, wake.id, wake.model or "")
-    return _OBJECTS_BYTES + sum(map(len, texts))
+    model = 0 if wake.model is None else len(wake.model)
+    return _OBJECTS_BYTES + len(wake.uid) + len(wake.command) + len(wake.timestamp) + len(wake.id) + model

@@ -44,6 +44,7 @@ _UNDONE = {
     "ALTER TABLE outbox DROP COLUMN claimed_by; ALTER TABLE outbox DROP COLUMN claimed_until_s",
     "0010": "ALTER TABLE audit DROP COLUMN actor; ALTER TABLE audit DROP COLUMN address; "
     "ALTER TABLE audit DROP COLUMN via; ALTER TABLE api_keys DROP COLUMN used_at",
+    "0011": "DROP TABLE claims",
 }
 
 

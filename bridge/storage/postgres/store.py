@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bridge.storage.news import BehindError, HistoryError, News, NewsCursor, UnknownNewsError, text_of
-from bridge.storage.postgres import bridges, server, tables
+from bridge.storage.postgres import bridges, claims, server, tables
 from bridge.storage.postgres.engine import KeptError, make_engine, state_of, taken, unreachable
 from bridge.storage.postgres.joining import Joining
 from bridge.storage.records import BACK_UP, Change
@@ -321,6 +321,15 @@ class PostgresStore(SqlStore):
             self._fail(error)
             raise StoreError(f"the ledger cannot be written: {self.problem}") from error
 
+    async def claim(self, names: Collection[str]) -> set[str]:
+        """See Store."""
+        try:
+            async with asyncio.timeout(TURN_WITHIN_S), self._engine.begin() as connection:
+                return await claims.claim(connection, names)
+        except self.FAILURES as error:
+            self._fail(error)
+            raise StoreError(f"the ledger cannot be written: {self.problem}") from error
+
     async def load(self) -> Loaded:
         """See Store."""
         loaded = await super().load()
@@ -356,6 +365,7 @@ class PostgresStore(SqlStore):
 
     async def _forget(self, connection: AsyncConnection) -> None:
         await connection.execute(_OLD_NEWS, {"kept": KEPT_TURNS})
+        await claims.forget(connection)
 
     async def _settle(self, connection: AsyncConnection, unknown: tuple[str, int]) -> None:
         turn, number = unknown

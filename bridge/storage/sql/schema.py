@@ -47,6 +47,12 @@ BRIDGES = Table(
     Column("gone", Boolean),
 )
 """The bridges on this ledger; see bridge/storage/postgres/bridges.py."""
+CLAIMS = Table(
+    "claims",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("at_s", Float),
+)
 NEWS = Table(
     "news",
     METADATA,

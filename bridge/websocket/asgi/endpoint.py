@@ -73,7 +73,7 @@ async def _serve(bridge: Bridge, websocket: WebSocket, uid: str) -> None:
             await refuse(websocket, CloseCode.DRAIN, "the ledger cannot be written")
             return
         connection.send(established(bridge, connection, user))
-        bridge.join(connection, client)
+        bridge.join(connection, client, user.turn)
     log.debug("app_connected", uid=uid, mode=mode)
 
     budget = Budget(*amount_of(bridge.settings.limits.frames))

@@ -261,7 +261,7 @@ class StreamConnection(asyncio.Protocol):
             self._say_goodbye(CloseCode.DRAIN, "the ledger cannot be written")
         else:
             self._welcome(handshake, answer)
-            bridge.join(self, self._client)
+            bridge.join(self, self._client, answer.turn)
         self._go_on()
 
     def _welcome(self, handshake: bytes, user: UserData) -> None:

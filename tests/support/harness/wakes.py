@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from bridge.apps.connection import AppConnection
 from bridge.apps.hub import Hub
+from bridge.apps.protocol import FRAMES
 from bridge.cluster.peers import Peers
 from bridge.wakes.delivery import Delivery
 from bridge.wakes.relay import Relay
@@ -31,15 +32,16 @@ class FakePhone:
         self.has_room = True
         self.label = uid
         self.ended = 0
-        self.frames: list[dict[str, Any]] = []
+        self.frames = FRAMES[mode]
+        self.got: list[dict[str, Any]] = []
 
     def send(self, frame: str) -> bool:
-        self.frames.append(json.loads(frame))
+        self.got.append(json.loads(frame))
         return True
 
     def rung(self) -> list[str]:
         """The ids of the wakes that it got, in order; empty ones on the documented protocol."""
-        return [frame.get("id", "") for frame in self.frames if frame["type"] == "voice_command"]
+        return [frame.get("id", "") for frame in self.got if frame["type"] == "voice_command"]
 
 
 class OneBridge:
@@ -72,7 +74,7 @@ class OneBridge:
             town.clock,
             me=name,
             peers=lambda: Peers(name, self.others),
-            fresh_since=lambda: self.looked_at,
+            looked_at=lambda: self.looked_at,
             seek=self._seek,
         )
 

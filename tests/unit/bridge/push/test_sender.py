@@ -9,7 +9,7 @@ from bridge.push.sender import PushSender
 from bridge.push.service import PushNotifications
 from bridge.push.vapid import Vapid
 from bridge.storage.memory import MemoryStore
-from bridge.storage.records import PushSubscription
+from bridge.storage.records import DurableDeadline, PushSubscription
 from bridge.storage.store import StoreError
 from bridge.wakes.delivery import Delivery
 from contract.clock import SystemClock
@@ -18,6 +18,7 @@ from infra.settings.bridge import PushSettings
 from infra.telemetry import REGISTRY
 from tests.support.ports import free_port
 from tests.support.push_service import CONTACT, HOST, Phone, PushService
+from tests.support.shared_ledger import BridgeStore, SharedLedger
 from tests.support.waiting import loop_time_passes, wait_until
 
 QUICK_S = 0.3
@@ -317,11 +318,13 @@ async def test_a_proxy_of_the_environment_is_not_asked(
 class Post:
     """Pushes as a whole, on a store in memory."""
 
-    def __init__(self, folder: Path, service: PushService, *, enabled: bool = True) -> None:
+    def __init__(
+        self, folder: Path, service: PushService, *, enabled: bool = True, store: MemoryStore | None = None
+    ) -> None:
         settings = PushSettings(
             enabled=enabled, contact=CONTACT, key_file=folder / "vapid.pem", services=[service.origin]
         )
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.alive = {"alice", "bob"}
         self.accepted: list[Delivery] = []
         self.pushing = PushNotifications(settings, self.store, SystemClock(), alive=self.alive.__contains__)
@@ -417,6 +420,21 @@ async def test_phones_of_all_whose_wakes_are_due_are_read_together(tmp_path: Pat
         await post.over()
     assert asked == [{"alice", "bob"}]
     assert phone.ids == ["of-alice"]
+
+
+async def test_of_two_bridges_on_one_ledger_one_pushes_a_wake(tmp_path: Path, service: PushService) -> None:
+    ledger, phone = SharedLedger(), service.phone()
+    a, b = (Post(tmp_path, service, store=BridgeStore(ledger, name)) for name in "ab")
+    ledger.tables.subscriptions = [subscription(phone)]
+    ledger.tables.apply(DurableDeadline("alice", 1000.0))
+    async with a.pushing.running(), b.pushing.running():
+        for wake_id in ("w1", "w2"):
+            for post in (a, b):
+                post.wake(fate_of(wake_id))
+        await a.over()
+        await b.over()
+    assert sorted(phone.ids) == ["w1", "w2"]
+    assert len(a.accepted) + len(b.accepted) == 2
 
 
 async def test_the_metric_is_what_the_ledger_has(
