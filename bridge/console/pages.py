@@ -54,7 +54,7 @@ def asked_by(request: Request, section: str = "") -> Asked:
     return Asked(
         language_of(request),
         visit.token,
-        who=principal.name if principal is not None and principal.kind != "open" else "",
+        who=(principal.label or principal.name) if principal is not None and principal.kind != "open" else "",
         may_act=visit.may_act,
         is_in=principal is not None,
         section=section,

@@ -318,7 +318,9 @@ def test_an_operator_logs_a_user_out_by_the_name(house: House, operator: Visitor
         assert app.closed_with() == 4501
         assert "Logged out." in operator.get(f"/person?uid={uid}&told=logged_out").text
         assert 'role="status"' not in operator.get(f"/person?uid={uid}&told=nonsense").text
-        assert "operator" in operator.get("/audit", about=uid).text
+        key_id = house.operator.split("_")[1]
+        for path, query in (("/audit", {"about": uid}), ("/person", {"uid": uid})):
+            assert f"key:{key_id}:operator (http, 127.0.0.1)" in operator.get(path, **query).text
 
 
 @pytest.mark.parametrize(
