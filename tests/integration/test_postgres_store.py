@@ -158,6 +158,19 @@ async def test_what_was_committed_although_it_was_told_that_it_failed_is_news(
         await store.close()
 
 
+async def test_a_transaction_that_a_crash_has_made_unknown_to_the_server_was_not_committed(
+    place: StoreSettings,
+) -> None:
+    store = await begin(place, "a")
+    store._unknown = ("10000000", 5)
+    await store.look(Beat())
+    store._unknown = ("10000000", 5)
+    await add(store, "next")
+    assert await names(place) == ["next"]
+    assert await store._was_committed("10000000") is False
+    await store.close()
+
+
 async def test_a_cancelled_commit_is_asked_for_before_the_next_turn(
     place: StoreSettings, postgres_server: Postgres
 ) -> None:

@@ -369,7 +369,7 @@ class PostgresStore(SqlStore):
 
     async def _settle(self, connection: AsyncConnection, unknown: tuple[str, int]) -> None:
         turn, number = unknown
-        status = (await connection.execute(_STATUS, {"turn": turn})).scalar()
+        status = await self._status(connection, turn)
         if status == "committed":
             log.warning("ledger_commit_unanswered", outcome="committed, after all")
             if self._cursor is not None:
@@ -384,10 +384,8 @@ class PostgresStore(SqlStore):
         while True:
             try:
                 async with asyncio.timeout(TURN_WITHIN_S), self._engine.connect() as connection:
-                    status = (await connection.execute(_STATUS, {"turn": turn})).scalar()
-            except self.FAILURES as error:
-                if state_of(error) == IN_THE_FUTURE:
-                    return False
+                    status = await self._status(connection, turn)
+            except self.FAILURES:
                 status = None
             if status in {"committed", "aborted"}:
                 log.warning("ledger_commit_unanswered", outcome=status)
@@ -396,6 +394,16 @@ class PostgresStore(SqlStore):
                 self._unknown = turn, self._turn
                 return False
             await asyncio.sleep(PAUSE_S)
+
+    async def _status(self, connection: AsyncConnection, turn: str) -> object:
+        """What became of a transaction; one whose number the server does not know is lost, as after a crash."""
+        try:
+            return (await connection.execute(_STATUS, {"turn": turn})).scalar()
+        except self.FAILURES as error:
+            if state_of(error) != IN_THE_FUTURE:
+                raise
+            await connection.rollback()
+            return "aborted"
 
     def _is_lost(self, problem: str) -> LedgerLostError:
         self.problem = problem
