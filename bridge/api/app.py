@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from bridge.api.description import describe, operation_id
 from bridge.api.legacy import router
+from bridge.api.ops import router as ops_router
 from bridge.api.push import router as push_router
 from bridge.api.users import router as users_router
 from bridge.api.web_app import PATH, page
@@ -50,6 +51,7 @@ def create_app(bridge: Bridge) -> FastAPI:
     app.include_router(router)
     app.include_router(push_router)
     app.include_router(users_router)
+    app.include_router(ops_router)
     app.add_api_websocket_route(SOCKET_PATH, app_socket)
     app.add_api_websocket_route(SOCKET_PATH + "/", app_socket)
     app.add_api_route(PATH, to_page, include_in_schema=False)

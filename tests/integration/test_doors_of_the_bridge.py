@@ -189,12 +189,13 @@ def test_each_credential_opens_its_own_doors(house: House) -> None:
         "viewer": set(),
         "app": users,
     }
-    reading = ("/metrics", "/docs", "/openapi.json", "/api/push/key")
+    ops = {f"/api/ops/{what}" for what in ("devices", "users", "logouts", "wakes")}
+    reading = ("/metrics", "/docs", "/openapi.json", "/api/push/key", *sorted(ops))
     reads = {
         who: {path for path in reading if house.get(path, key).status_code in {200, 404}}
         for who, key in credentials.items()
     }
-    operators = {"/metrics", "/docs", "/openapi.json"}
+    operators = {"/metrics", "/docs", "/openapi.json", *ops}
     assert reads == {
         "caller": {"/api/push/key"},
         "operator": operators,

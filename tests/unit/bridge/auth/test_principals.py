@@ -104,7 +104,8 @@ def test_every_kind_enters_its_own_doors_only() -> None:
         "/api/console/link",
         "/api/users/forget",
     }
-    viewers = {"/metrics", "/docs", "/openapi.json"}
+    ops = {f"/api/ops/{what}" for what in ("devices", "users", "logouts", "wakes")}
+    viewers = {"/metrics", "/docs", "/openapi.json", *ops}
     assert entered == {
         "app": users,
         "caller": users | {"/api/voice-command/trigger"},
