@@ -27,6 +27,8 @@ GUARDED_CHECKS: dict[str, Any] = {"unsupported_method": {"enabled": False}}
 
 ENDS = ("/api/bridge/drain",)
 """Their purpose is to end the server, for those who may call them; see tests/integration/test_draining.py."""
+NAMES = ("/api/ops/users", "/api/ops/devices", "/api/ops/logouts", "/api/ops/wakes")
+"""They name the neighbour, whom the attack then logs out, as it may; see tests/integration/test_ops.py."""
 
 Settle = Callable[[object], bool]
 
@@ -69,7 +71,7 @@ def attack(
         answer = httpx2.get(f"{url}/openapi.json", headers=dict(reading or headers or {}), trust_env=False)
         assert answer.status_code == 200, answer.text
         description = answer.json()
-        for path in ENDS:
+        for path in (*ENDS, *NAMES):
             description["paths"].pop(path, None)
         server = Server(url, description, dict(headers or {}), is_open=reading is None)
         if _by_description(server, halves, settled, result):
