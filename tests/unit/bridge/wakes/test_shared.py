@@ -1,5 +1,6 @@
 """Two or three bridges, each of which hears every wake: where does it ring, and who says so?"""
 
+import asyncio
 import random
 from collections.abc import Mapping
 
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.cluster.peers import Peers
-from contract.messages import Wake, unnamed_id
+from contract.messages import Seek, Wake, unnamed_id
 from tests.support.harness.wakes import OneBridge, Town
 
 BAD = {"user_not_connected", "expired", "rejected"}
@@ -48,6 +49,32 @@ def test_a_wake_that_the_holder_hears_late_is_rung_when_another_asks_for_it() ->
     assert phone.got[0]["age_ms"] == pytest.approx(150, abs=60)
     assert town.told() == [(second.name, "sent")], "it is not told again when the broker delivers the wake at last"
     assert first.pushed == []
+
+
+async def test_a_wake_is_asked_for_in_time_whatever_else_waits_longer() -> None:
+    """Asked for 150 ms after it came, also while the task waits for the end of an earlier one."""
+    town = Town()
+    first = order_of(town, "w1")[0]
+    clock = town.clock
+    sought: list[str] = []
+
+    def seek(payload: bytes) -> bool:
+        sought.append(Seek.decode(payload).wake.id)
+        return True
+
+    first.wakes._publish_seek = seek
+    later = next(f"w{number}" for number in range(2, 100) if order_of(town, f"w{number}")[0] is first)
+    task = asyncio.create_task(first.wakes.run())
+    try:
+        first.wakes.wake("jetson", Wake(id="w1", uid="alice", command="c", timestamp="t"))
+        await clock.run(0.2, step_s=0.05)
+        assert sought == ["w1"]
+        first.wakes.wake("jetson", Wake(id=later, uid="bob", command="c", timestamp="t"))
+        await clock.run(0.2, step_s=0.05)
+        assert sought == ["w1", later]
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def test_that_no_user_is_there_is_said_once_by_the_first_of_the_order() -> None:
