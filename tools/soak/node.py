@@ -21,6 +21,8 @@ from tools.soak import wire
 
 _AHEAD = 20
 """Pieces that may wait in the ring before the card waits, too."""
+_STARVED_S = 600.0
+"""The process that plays the sound may be starved for as long: silence alone is no loss here, the pipe says what is."""
 
 
 class Card:
@@ -74,7 +76,9 @@ def open_card(_name: str, options: SourceOptions) -> AudioSource:
     # Not sys.stdin: at its end Python waits for the thread that reads from it.
     card = Card(os.fdopen(os.dup(0), "rb"))
     block_s = wire.BLOCK / SAMPLE_RATE_HZ
-    return Capture(card.open, block_s=block_s, on_change=options.on_change, return_s=options.return_s)
+    return Capture(
+        card.open, block_s=block_s, on_change=options.on_change, stall_s=_STARVED_S, return_s=options.return_s
+    )
 
 
 def main() -> None:
