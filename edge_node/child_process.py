@@ -47,7 +47,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
-            env={**os.environ, MARK: self._mark},
+            env={**os.environ, **GUARD.environment(), MARK: self._mark},
             start_new_session=True,
         )
         self._ended = False

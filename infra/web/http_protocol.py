@@ -5,6 +5,7 @@ rest of a body, accepts headers of any length, and loses the body of a request t
 """
 
 import asyncio
+import contextlib
 import json
 from typing import cast
 
@@ -55,7 +56,9 @@ class Gathered:
     def _write(self) -> None:
         said, self._said = self._said, []
         if said and not self._transport.is_closing():
-            self._transport.write(b"".join(said))
+            # A transport of uvloop may be closed without ever having been closing: the client is gone.
+            with contextlib.suppress(RuntimeError):
+                self._transport.write(b"".join(said))
 
 
 class PunctualProtocol(HttpToolsProtocol):

@@ -38,7 +38,7 @@ def keys(on_key: Callable[[str], None]) -> Iterator[None]:
                 on_key(key)
 
     if before is not None:
-        tty.setcbreak(descriptor)
+        tty.setcbreak(descriptor, termios.TCSANOW)  # keeps what has been typed already
     with contextlib.suppress(PermissionError):  # a file cannot be waited for
         loop.add_reader(descriptor, readable)
     try:

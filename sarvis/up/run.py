@@ -35,7 +35,6 @@ async def _serve(wanted: Wanted, voice: Voice, screen: Screen) -> None:
     screen.starting()
     with temporary_folder() as folder:
         async with house(wanted, folder) as running:
-            screen.ready(running)
             await _follow(running, voice, screen)
 
 
@@ -60,4 +59,5 @@ async def _follow(running: House, voice: Voice, screen: Screen) -> None:
         if (microphone := running.edge.process.stdin) is not None:
             tasks.start(voice.speak(microphone), "voice")
         with keys(pressed):
+            screen.ready(running)  # tells of the keys, so they work from then on
             await running.follow(happened)

@@ -196,7 +196,7 @@ def counted_ids() -> Iterator[None]:
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        with patch("bridge.sessions.service.new_id", counted), patch("bridge.sessions.load.new_id", counted):
+        with patch("bridge.sessions.ending.new_id", counted), patch("bridge.sessions.load.new_id", counted):
             yield
     finally:
         structlog.configure(**before)

@@ -58,7 +58,9 @@ def _copy(value: Any, memo: dict[int, Any]) -> None:
 
 
 _CHANGES: dict[type, bool] = {}
-_SHARED = (type(None), str, int, float, tuple, datetime, BaseModel, FunctionType, BuiltinFunctionType, asyncio.Lock)
+_SHARED = (
+    type(None), type, str, int, float, tuple, datetime, BaseModel, FunctionType, BuiltinFunctionType, asyncio.Lock,
+)  # fmt: skip
 
 
 def _can_change(kind: type) -> bool:

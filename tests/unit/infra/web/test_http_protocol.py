@@ -380,3 +380,18 @@ async def test_an_answers_head_and_body_are_one_write() -> None:
     assert (wire.writes[1:], wire.closed, gathered.is_closing()) == ([b"last"], True, True)
     await asyncio.sleep(0)
     assert len(wire.writes) == 2
+
+
+class GoneWire(Wire):
+    """uvloop's, after the client has gone in the midst of a close."""
+
+    def write(self, data: bytes) -> None:
+        raise RuntimeError("the handler is closed")
+
+
+async def test_an_answer_to_a_client_that_is_gone_is_dropped() -> None:
+    wire = GoneWire()
+    gathered = Gathered(cast("asyncio.Transport", wire), asyncio.get_running_loop())
+    gathered.write(b"answer")
+    gathered.close()
+    assert wire.closed
