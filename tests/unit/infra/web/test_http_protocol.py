@@ -386,7 +386,7 @@ class GoneWire(Wire):
     """uvloop's, after the client has gone in the midst of a close."""
 
     def write(self, data: bytes) -> None:
-        raise RuntimeError("the handler is closed")
+        raise RuntimeError(f"the handler is closed; {len(data)} bytes are lost")
 
 
 async def test_an_answer_to_a_client_that_is_gone_is_dropped() -> None:
