@@ -94,7 +94,9 @@ def test_a_newcomer_rings_a_phone_and_everything_ends_with_ctrl_c(tmp_path: Path
             it.says("acked: the app rang")
             page.wait_for_selector("#call:not([hidden])")
             assert page.locator("#call-who").inner_text() == "jetson-1 calls you"
-            assert "an app confirmed it" in it.other("why", "alice", "--config", CONFIG.findall(it.text)[0])
+            asked = ("why", "alice", "--config", CONFIG.findall(it.text)[0])
+            # The story is written a moment after the edge has heard of its end.
+            wait_for("the story is told", lambda: "an app confirmed it" in it.other(*asked))
             page.click("#logout")
             it.says("logged out (done): it does not listen")
             page.goto(CONSOLE.findall(it.text)[0])
