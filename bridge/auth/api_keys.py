@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bridge.auth.principals import Kind, Principal
+from bridge.auth.rate_limits import Budget
 from bridge.storage.records import ApiKey
 from bridge.storage.store import StoreError
 from contract.clock import Clock
@@ -21,7 +22,10 @@ FRESH_S = 5.0
 NOTE_USE_S = 60.0
 
 AGAIN_S = 1.0
-"""The longest time until a new key is accepted."""
+"""The longest time until a new key is accepted while unknown ones are tried in numbers; else it is at once."""
+
+UNKNOWN, UNKNOWN_WITHIN_S = 10, 10.0
+"""Unknown keys for which the ledger is asked at once. More of them cost it one look a second."""
 
 _KINDS: Mapping[str, Kind] = {"operator": "operator", "viewer": "viewer"}
 """By role; any other is a caller's."""
@@ -61,7 +65,10 @@ def is_one(credential: str) -> bool:
 
 
 class ApiKeys:
-    """Checks keys against a copy of the ledger's, which is renewed at most once a second."""
+    """Checks keys against a copy of the ledger's.
+
+    The copy is renewed when it is old, and for a key that is not in it: who has just made a key uses it.
+    """
 
     def __init__(self, keys: Keys, clock: Clock) -> None:
         self._keys = keys
@@ -69,6 +76,7 @@ class ApiKeys:
         self._copy: dict[str, ApiKey] = {}
         self._copied_at = float("-inf")
         self._one = asyncio.Lock()
+        self._unknown = Budget(UNKNOWN, UNKNOWN_WITHIN_S)
         self._used: dict[str, float] = {}
 
     async def principal(self, credential: str) -> Principal | None:
@@ -108,10 +116,10 @@ class ApiKeys:
                     await self._keys.keys_used(used)
 
     async def _find(self, key_id: str) -> ApiKey | None:
-        if self._age_s() <= (FRESH_S if key_id in self._copy else AGAIN_S):
-            return self._copy.get(key_id)
-        async with self._one:
-            if self._age_s() > AGAIN_S:  # no other task has renewed it meanwhile
+        if key_id in self._copy and self._age_s() <= FRESH_S:
+            return self._copy[key_id]
+        async with self._one:  # another task may renew it meanwhile
+            if self._age_s() > AGAIN_S or (key_id not in self._copy and self._unknown.spend(self._clock.monotonic())):
                 try:
                     self._copy = {key.key_id: key for key in await self._keys.api_keys()}
                 except StoreError:

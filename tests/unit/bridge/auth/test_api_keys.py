@@ -69,18 +69,35 @@ async def test_a_revoked_key_is_refused_within_five_seconds_and_until_then_costs
     assert await it.principal(key.text) is None
 
 
+async def test_a_new_key_is_good_at_once() -> None:
+    ledger = Ledger()
+    it = ApiKeys(ledger, ManualClock())
+    for _ in range(5):
+        new = make("new", "caller", "now", None)
+        assert await it.principal(new.text) is None
+        ledger.keys[new.row.key_id] = new.row
+        assert all(await asyncio.gather(*(it.principal(new.text) for _ in range(10))))
+    assert ledger.asked == 10
+
+
 async def test_a_new_key_is_known_within_a_second_however_many_unknown_ones_are_tried() -> None:
     clock, ledger = ManualClock(), Ledger()
     it = ApiKeys(ledger, clock)
     for _ in range(100):
         assert await it.principal(make("a", "caller", "now", None).text) is None
-    assert ledger.asked == 1
+    assert ledger.asked == 11
     new = make("new", "caller", "now", None)
     ledger.keys[new.row.key_id] = new.row
+    assert await it.principal(new.text) is None
     clock.advance(1.1)
     results = await asyncio.gather(*(it.principal(new.text) for _ in range(10)))
     assert all(results)
-    assert ledger.asked == 2
+    assert ledger.asked == 12
+    clock.advance(9)
+    assert await it.principal(make("a", "caller", "now", None).text) is None
+    newer = make("newer", "caller", "now", None)
+    ledger.keys[newer.row.key_id] = newer.row
+    assert await it.principal(newer.text), "the next window has looks of its own"
 
 
 async def test_a_key_expires() -> None:
