@@ -5,18 +5,22 @@ import uuid
 from math import isfinite
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema
 from pydantic_core import PydanticUseDefault, from_json, to_json
 
 from contract.errors import MessageError
-from contract.names import DEVICE_ID_PATTERN, check_uid
+from contract.names import DEVICE_ID_PATTERN, UID_MAX_CHARACTERS, check_uid
 
 MAX_PAYLOAD_BYTES = 8 * 1024
 LEGACY_DEVICE = "legacy-http"
 """The device id under which operators see triggers of the legacy HTTP endpoint."""
 
 DeviceId = Annotated[str, StringConstraints(pattern=DEVICE_ID_PATTERN)]
-Uid = Annotated[str, AfterValidator(check_uid)]
+Uid = Annotated[
+    str,
+    AfterValidator(check_uid),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": UID_MAX_CHARACTERS, "pattern": "^[^/]*$"}),
+]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
 Text = Annotated[str, StringConstraints(max_length=1024)]
 MAX_COUNT = 2**53

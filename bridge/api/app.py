@@ -5,6 +5,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse,
 from fastapi_swagger import patch_fastapi
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from bridge.api.asyncapi import asyncapi
 from bridge.api.description import describe, operation_id
 from bridge.api.legacy import router
 from bridge.api.ops import router as ops_router
@@ -60,6 +61,7 @@ def create_app(bridge: Bridge) -> FastAPI:
     app.add_api_route("/livez", livez, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     app.add_api_route("/metrics", metrics, include_in_schema=False)
+    app.add_api_route("/asyncapi.json", messages, include_in_schema=False)
     app.state.console_logins = logins = Logins()
     app.include_router(console_pages)
     app.include_router(console_actions)
@@ -120,6 +122,12 @@ async def readyz(request: Request) -> Response:
 async def not_stored(_request: Request, error: Exception) -> Response:
     """Answer that the request changed nothing."""
     return JSONResponse({"detail": f"{error}; nothing was changed, try again"}, 503)
+
+
+async def messages(request: Request) -> Response:
+    """The messages over MQTT and WebSocket, as AsyncAPI."""
+    bridge: Bridge = request.app.state.bridge
+    return JSONResponse(asyncapi(bridge.settings.mqtt.prefix, required=bridge.authenticator.required))
 
 
 async def metrics() -> Response:

@@ -39,6 +39,7 @@ PERMISSIONS: Mapping[str, frozenset[Kind]] = {
     "/metrics": VIEWERS,
     "/docs": VIEWERS,
     "/openapi.json": VIEWERS,
+    "/asyncapi.json": VIEWERS,
 }
 """Every endpoint except the public ones, and its permitted kinds of principal."""
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bridge.auth.principals import PERMISSIONS
-from tests.documents.openapi import PATH, BreakingError, breaks, described, written
+from tests.documents.breaking import BreakingError
+from tests.documents.openapi import PATH, breaks, described, written
 
 TRIGGER = "/api/voice-command/trigger"
 Change = Callable[[dict[str, Any]], object]

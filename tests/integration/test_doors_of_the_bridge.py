@@ -116,7 +116,15 @@ def test_every_endpoint_but_livez_the_page_and_a_bare_readyz_wants_a_credential(
     paths = {getattr(route, "path", "") for route in app.routes} | set(app.openapi()["paths"]) | {"/nothing-here"}
     paths |= {getattr(route, "path", "") for router in (actions.router, pages.router) for route in router.routes}
     asked = {path for path in paths if path.startswith("/") and not path.startswith("/ws/")}
-    assert {"/metrics", "/docs", "/openapi.json", TRIGGER, "/console", "/console/people/log-out"} <= asked
+    assert {
+        "/metrics",
+        "/docs",
+        "/openapi.json",
+        "/asyncapi.json",
+        TRIGGER,
+        "/console",
+        "/console/people/log-out",
+    } <= asked
     open_to_all = set()
     for path in sorted(asked):
         statuses = {house.get(path).status_code, house.bridge.http.post(house.bridge.url + path).status_code}
@@ -190,12 +198,12 @@ def test_each_credential_opens_its_own_doors(house: House) -> None:
         "app": users,
     }
     ops = {f"/api/ops/{what}" for what in ("devices", "users", "logouts", "wakes")}
-    reading = ("/metrics", "/docs", "/openapi.json", "/api/push/key", *sorted(ops))
+    reading = ("/metrics", "/docs", "/openapi.json", "/asyncapi.json", "/api/push/key", *sorted(ops))
     reads = {
         who: {path for path in reading if house.get(path, key).status_code in {200, 404}}
         for who, key in credentials.items()
     }
-    operators = {"/metrics", "/docs", "/openapi.json", *ops}
+    operators = {"/metrics", "/docs", "/openapi.json", "/asyncapi.json", *ops}
     assert reads == {
         "caller": {"/api/push/key"},
         "operator": operators,
@@ -213,7 +221,7 @@ def test_neither_a_slash_nor_another_method_opens_a_door(house: House) -> None:
         "/api/console/link",
         "/api/users/forget",
     )
-    for path in ("/metrics", "/docs", "/openapi.json", *operators):
+    for path in ("/metrics", "/docs", "/openapi.json", "/asyncapi.json", *operators):
         for key, method, end in product(
             (house.caller, house.token(uid)), ("GET", "HEAD", "OPTIONS", "POST", "PUT"), ("/", "//", "%2f")
         ):

@@ -39,7 +39,7 @@ NODES: dict[str, dict[str, object]] = {
     "/api/auth/logout": {"uid": "bob"},
     "/api/mute": {"muted": False},
 }
-READ = ["/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/api/push/key"]
+READ = ["/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/asyncapi.json", "/api/push/key"]
 NODES_READ = ["/livez", "/metrics", "/openapi.json"]
 TYPES = [
     None, "", "application/json; charset=euc-kr", "text/plain", "application/x-www-form-urlencoded",

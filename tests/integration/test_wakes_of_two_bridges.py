@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from contract.app_socket import CloseCode
+from tests.support.described import kinds_of_mqtt, mqtt_faults
 from tests.support.postgres import PASSWORD, Postgres
 from tests.support.programs import needs
 from tests.support.waiting import wait_for
@@ -90,6 +91,23 @@ def test_an_http_caller_at_one_bridge_rings_the_phone_at_the_other(pair: Pair) -
         phone.message("voice_command")
         old.message("voice_command")
     assert pair.a.trigger(unique("absent")) == {"success": False, "message": "User not connected"}
+
+
+def test_what_bridges_say_to_each_other_is_as_the_document_says(pair: Pair) -> None:
+    uid = unique("alice")
+
+    def between() -> list[tuple[str, bytes]]:
+        return [(topic, payload) for topic, payload, _ in list(pair.mqtt.got) if "/bridges/" in topic]
+
+    def said() -> bool:
+        """Have they said each kind? Each is said again: a bridge that just lost sight of the other keeps silent."""
+        with pair.a.app(uid):
+            pair.b.trigger(uid)
+        pair.a.post("/api/auth/login", {"uid": uid, "device_id": unique("kitchen")})
+        return {"Seek", "Joined", "News", "BridgeStatus"} <= kinds_of_mqtt(between())
+
+    wait_for("they said each kind", said)
+    assert mqtt_faults(between()) == []
 
 
 def test_a_newer_socket_at_one_bridge_closes_the_older_one_of_its_client_at_the_other(pair: Pair) -> None:

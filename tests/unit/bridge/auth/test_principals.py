@@ -105,7 +105,7 @@ def test_every_kind_enters_its_own_doors_only() -> None:
         "/api/users/forget",
     }
     ops = {f"/api/ops/{what}" for what in ("devices", "users", "logouts", "wakes")}
-    viewers = {"/metrics", "/docs", "/openapi.json", *ops}
+    viewers = {"/metrics", "/docs", "/openapi.json", "/asyncapi.json", *ops}
     assert entered == {
         "app": users,
         "caller": users | {"/api/voice-command/trigger"},
