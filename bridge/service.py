@@ -23,6 +23,7 @@ from bridge.auth.rate_limits import Budget, Budgets, amount_of
 from bridge.chronicle import Chronicle
 from bridge.drain import RETRY_WITHIN_MS, SLICE_S, Drain, Times
 from bridge.gate import Gate
+from bridge.home_assistant.publisher import HomeAssistant
 from bridge.loop_lag import LoopLag
 from bridge.news_hints import NewsHints
 from bridge.peer_messages import HEARD, PeerMessages
@@ -123,7 +124,12 @@ class Bridge:
         self._device_budgets = Budgets(settings.limits.device)
         self._floods = LogLimit(TELL_OF_FLOODS_EVERY_S, MOST_FLOODS_TOLD)
         self._misunderstood = Budget(*amount_of(TOLD_OF_MISUNDERSTOOD))
-        self._leftovers = Leftovers(store, partial(self.mqtt.clear, DEVICE_STATUS), self.clock)
+        self._home_assistant = (
+            HomeAssistant(settings.home_assistant, self.mqtt, self.clock, VERSION)
+            if settings.home_assistant.enabled
+            else None
+        )
+        self._leftovers = Leftovers(store, self._clear, self.clock)
         self._logout_poster = LogoutPoster()
         self.devices = Devices(self.mqtt.send, self._logout_poster.post)
         memory = LedgerMemory(settings.bridge, self.clock, shared=store.shared)
@@ -141,6 +147,7 @@ class Bridge:
             tells_bridges=store.shared,
             push=self.push.wake if settings.push.enabled else None,
             book=self.chronicle.book,
+            watch=None if self._home_assistant is None else self._home_assistant.watch,
         )
         self._peer_messages = (
             PeerMessages(
@@ -197,6 +204,8 @@ class Bridge:
                     tasks.start(self._watch_keys(), "keys")
                     tasks.start(self.authenticator.note_key_use(), "key_use")
                     tasks.start(LoopLag(self.clock).run(), "loop_lag")
+                    if self._home_assistant is not None:
+                        tasks.start(self._home_assistant.run(), "home assistant")
                     if self._peer_messages is not None:
                         tasks.start(self._peer_messages.wakes.run(), "shared wakes")
                         tasks.start(self._news_hints.run(), "hints of news")
@@ -317,14 +326,21 @@ class Bridge:
     async def remove_device(self, device_id: str, *, give_up: bool, by: By = UNNAMED) -> int:
         """Remove a device; returns how many log-outs it has not confirmed. Raises NoSuchDeviceError, StoreError."""
         waiting = await self.sessions.remove(device_id, give_up=give_up, by=by)
-        if not self.mqtt.clear(DEVICE_STATUS, device_id):
+        if not self._clear(device_id):
             self._leftovers.seen(device_id)
         return waiting
+
+    def _clear(self, device_id: str) -> bool:
+        """Delete what brokers retain of a removed device; False if no broker is reached."""
+        gone = self._home_assistant is None or self._home_assistant.removed(device_id)
+        return self.mqtt.clear(DEVICE_STATUS, device_id) and gone
 
     def _beat(self) -> Beat:
         return Beat(self.mqtt.connected, self.draining, len(self.hub))
 
     def _connected(self) -> None:
+        if self._home_assistant is not None:
+            self._home_assistant.connected()
         status = self._status("online")
         self.mqtt.send(status.topic, status.owner, status.message)
         self.sessions.broker_reached()
@@ -364,6 +380,8 @@ class Bridge:
             case DeviceStatus():
                 self.chronicle.status(incoming.owner, incoming.message, retained=incoming.retained)
                 self.sessions.device_status(incoming.owner, incoming.message)
+                if self._home_assistant is not None:
+                    self._home_assistant.status(incoming.owner, incoming.message)
                 incoming.ack()
             case _:
                 incoming.ack()

@@ -38,6 +38,8 @@ OutcomeStatus = Literal["sent", "acked", "pushed", "expired", "user_not_connecte
 LogoutReason = Literal["heartbeat_timeout", "app", "http", "operator", "replaced"]
 EndReason = Literal["done", "replaced", "lapsed", "local"]
 AckStatus = Literal["done", "duplicate", "refused", "failed"]
+EventType = Literal["heard", "acked", "delivered", "pushed", "missed", "stopped", "forgotten", "expired", "rejected"]
+"""`heard`, and what became of a wake in the end: the fates that the bridge's metrics count."""
 
 
 def new_id() -> str:
@@ -258,6 +260,17 @@ class DeviceStatus(Message):
     best: Number = None
     """The best score of the newest ones, of which `threshold` was needed."""
     threshold: Number = None
+
+
+class DeviceEvent(Message):
+    """What a wake of a device became, for programs that automate a house: `heard` first, its fate later, each once."""
+
+    event_type: EventType
+    id: Id
+    uid: Uid
+    score: Number = None
+    ms: Number = None
+    """From the bridge's receipt of the wake to this event."""
 
 
 class BridgeStatus(Message):

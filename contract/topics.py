@@ -8,6 +8,7 @@ from contract.errors import MessageError
 from contract.messages import (
     Ack,
     BridgeStatus,
+    DeviceEvent,
     DeviceStatus,
     Hello,
     Joined,
@@ -21,7 +22,9 @@ from contract.messages import (
 )
 from contract.names import DEVICE_ID_PATTERN
 
-Direction = Literal["edge_to_bridge", "bridge_to_edge", "edge_status", "bridge_status", "bridge_to_bridge"]
+Direction = Literal[
+    "edge_to_bridge", "bridge_to_edge", "edge_status", "bridge_status", "bridge_to_bridge", "bridge_to_house"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ LOGIN = Topic("devices", "login", Login, 1, retained=False, direction="bridge_to
 LOGOUT = Topic("devices", "logout", Logout, 1, retained=False, direction="bridge_to_edge")
 ACK = Topic("devices", "ack", Ack, 1, retained=False, direction="edge_to_bridge")
 DEVICE_STATUS = Topic("devices", "status", DeviceStatus, 1, retained=True, direction="edge_status")
+DEVICE_EVENT = Topic("devices", "event", DeviceEvent, 1, retained=False, direction="bridge_to_house")
 BRIDGE_STATUS = Topic("bridges", "status", BridgeStatus, 1, retained=True, direction="bridge_status")
 SEEK = Topic("bridges", "seek", Seek, 0, retained=False, direction="bridge_to_bridge")
 JOINED = Topic("bridges", "joined", Joined, 0, retained=False, direction="bridge_to_bridge")
@@ -68,11 +72,17 @@ TABLE: tuple[Topic, ...] = (
     LOGOUT,
     ACK,
     DEVICE_STATUS,
+    DEVICE_EVENT,
     BRIDGE_STATUS,
     SEEK,
     JOINED,
     NEWS,
 )
+
+HOME_ASSISTANT = "homeassistant"
+"""Before the topics by which Home Assistant learns of devices; they are its own, not below the prefix."""
+HOME_ASSISTANT_STATUS = f"{HOME_ASSISTANT}/status"
+"""Where Home Assistant says that it runs."""
 
 _BY_PATH: dict[tuple[str, str], Topic] = {(topic.family, topic.kind): topic for topic in TABLE}
 _OWNER = re.compile(DEVICE_ID_PATTERN)
@@ -92,3 +102,8 @@ def parse(prefix: str, name: str) -> tuple[Topic, str]:
     if not _OWNER.fullmatch(owner):
         raise MessageError(f"{name!r} has an owner that does not match {DEVICE_ID_PATTERN}")
     return topic, owner
+
+
+def home_assistant_config(node: str) -> str:
+    """Where Home Assistant reads, retained, what a device is; `node` is its name there, `+` for the filter of all."""
+    return f"{HOME_ASSISTANT}/device/{node}/config"

@@ -22,9 +22,13 @@ DOES: Mapping[Direction, tuple[str, ...]] = {
     "edge_status": ("receive",),
     "bridge_status": ("send",),
     "bridge_to_bridge": ("send", "receive"),
+    "bridge_to_house": ("send",),
 }
 """What a bridge does with the topics of a direction."""
-SHARED = "only bridges that share a ledger"
+ONLY: Mapping[Direction, str] = {
+    "bridge_to_bridge": "only bridges that share a ledger",
+    "bridge_to_house": "only if home_assistant.enabled is set",
+}
 SHOWS = f"a trigger over HTTP, shown to operators: the device_id is {LEGACY_DEVICE}"
 WHO = {"devices": "device_id", "bridges": "bridge"}
 ADDRESS = "/ws/app/{connection_uuid}/"
@@ -122,11 +126,10 @@ def _operations() -> Json:
     """What a bridge does, by a name that is made of its verb and the message."""
     made: Json = {}
     for topic in TABLE:
-        shared = SHARED if topic.direction == "bridge_to_bridge" else ""
         for action in DOES[topic.direction]:
-            made[f"{action}{topic.model.__name__}"] = _operation(topic, action, shared)
+            made[f"{action}{topic.model.__name__}"] = _operation(topic, action, ONLY.get(topic.direction, ""))
     for topic in HEARD:
-        made.setdefault(f"receive{topic.model.__name__}", _operation(topic, "receive", SHARED))
+        made.setdefault(f"receive{topic.model.__name__}", _operation(topic, "receive", ONLY["bridge_to_bridge"]))
     made[f"send{WAKE.model.__name__}"] = _operation(WAKE, "send", SHOWS)
     return made
 

@@ -1,7 +1,7 @@
 """The state of each wake, and the one table of its transitions. Decides, sends nothing."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
 from msgspec import Struct
@@ -178,6 +178,10 @@ class Delivery(Struct, eq=False, gc=False):
         return self.state in _TAKEN
 
 
+Watch = Callable[[Delivery, State, Fate | None], None]
+"""See `Deliveries`."""
+
+
 def received(
     wake: Wake | QuickWake, device_id: str, now: float, date: str, steps: list[Step] | None = None
 ) -> Delivery:
@@ -192,6 +196,7 @@ class Deliveries:
         missed: gets the missed ones.
         changed: gets each wake whose state changes, by its id; None if stories are off.
         settled: counts what became of those that no longer ring.
+        watch: called after each change with the wake, its state before, and what became of it if it no longer rings.
     """
 
     def __init__(
@@ -199,10 +204,12 @@ class Deliveries:
         missed: MissedWakes,
         changed: dict[str, Delivery] | None = None,
         settled: dict[str, int] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._missed = missed
         self._changed = changed
         self._settled: dict[str, int] = dict.fromkeys(FATES, 0) if settled is None else settled
+        self._watch = watch
         self._known: dict[str, Delivery] = {}
         self._order: deque[Delivery] = deque()  # all recorded ones, oldest first
         self._living: dict[str, list[Delivery]] = {}
@@ -318,6 +325,7 @@ class Deliveries:
         step = _STEPS[delivery.state].get(event)
         if step is None:
             raise TransitionError(f"{event}: there is no such transition of a wake that is {delivery.state}")
+        before = delivery.state
         delivery.state, status, fate = step
         if self._changed is not None:
             self._changed[delivery.wake.id] = delivery
@@ -328,6 +336,8 @@ class Deliveries:
         if fate is not None:
             self._settled[fate] += 1
             self._silence(delivery)
+        if self._watch is not None:
+            self._watch(delivery, before, fate)
 
     def _silence(self, delivery: Delivery) -> None:
         uid = delivery.wake.uid

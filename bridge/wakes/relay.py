@@ -9,7 +9,7 @@ from bridge.apps.hub import Hub
 from bridge.apps.protocol import FRAMES, How
 from bridge.storage.records import Change, Missed
 from bridge.stories.records import Step
-from bridge.wakes.delivery import FATES, Deliveries, Delivery, First, Reach, received
+from bridge.wakes.delivery import FATES, Deliveries, Delivery, First, Reach, Watch, received
 from bridge.wakes.missed import MissedWakes
 from bridge.wakes.story import MOST_SENT, MOST_STEPS, StoryBook
 from contract.clock import Clock, Stamps
@@ -47,6 +47,7 @@ class Relay:
         strict: credentials are required: a device rings only the user who is logged in there.
         push: starts a push of a wake to the user's sleeping phones; calls the function that it is given on success.
         book: notes what happens to each wake; None if stories are off.
+        watch: called for each change of a wake, see `Deliveries`.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Relay:
         tells_bridges: bool = False,
         push: Callable[[Delivery, Callable[[Delivery], None]], None] | None = None,
         book: StoryBook | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._hub = hub
         self._clock = clock
@@ -73,7 +75,7 @@ class Relay:
         self._push = push
         self._book = book
         self._missed = MissedWakes()
-        self._deliveries = Deliveries(self._missed, None if book is None else book.changed, SETTLED)
+        self._deliveries = Deliveries(self._missed, None if book is None else book.changed, SETTLED, watch)
 
     def wake(self, device_id: str, wake: Wake | QuickWake) -> None:
         """A device recognised its word. A repeated wake gets its outcome again and does not ring again."""

@@ -1,7 +1,7 @@
 """The one access model of every broker, made from the table of topics."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -9,7 +9,15 @@ from broker.topic_filters import covers, valid_filter, valid_topic
 from contract import client_ids
 from contract.messages import LEGACY_DEVICE
 from contract.names import DEVICE_ID_PATTERN
-from contract.topics import OUTCOME, TABLE, WAKE, Topic
+from contract.topics import (
+    HOME_ASSISTANT,
+    HOME_ASSISTANT_STATUS,
+    OUTCOME,
+    TABLE,
+    WAKE,
+    Topic,
+    home_assistant_config,
+)
 
 Role = Literal["device", "bridge", "operator"]
 
@@ -61,9 +69,12 @@ def grants(prefix: str, username: str | None) -> Grants:
     if role is None or username is None:
         return Grants()
     if role == "operator":
-        return Grants(subscribe=(f"{prefix}/#",))
-    rules = _DEVICE if role == "device" else _BRIDGE
-    return rules.grants(prefix, own_name(username))
+        # Home Assistant is an operator, too: it says that it runs, which no part of SARVIS hears.
+        return Grants(publish=(HOME_ASSISTANT_STATUS,), subscribe=(f"{prefix}/#", f"{HOME_ASSISTANT}/#"))
+    if role == "device":
+        return _DEVICE.grants(prefix, own_name(username))
+    rights = _BRIDGE.grants(prefix, own_name(username))
+    return replace(rights, publish=(*rights.publish, home_assistant_config("+")))
 
 
 def may_publish(prefix: str, username: str | None, topic: str) -> bool:
@@ -133,7 +144,7 @@ _DEVICE = _Rules(
 _BRIDGE = _Rules(
     publish_own=_rows("bridge_status", "bridge_to_bridge"),
     # The status of a device, too: a bridge clears the retained status of a removed device.
-    publish_all=_rows("bridge_to_edge", "edge_status"),
+    publish_all=_rows("bridge_to_edge", "edge_status", "bridge_to_house"),
     publish_legacy=(WAKE,),
     # Bridges that share a ledger hear what others told a device, and which of them are gone.
     subscribe_all=(*_rows("edge_to_bridge", "edge_status", "bridge_status", "bridge_to_bridge"), OUTCOME),

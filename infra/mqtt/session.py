@@ -214,13 +214,19 @@ class MqttSession:
         """As `send`, with an encoded message."""
         qos = topic.qos if qos is None else qos
         client = self._client
-        if client is None or not self.connected:
-            sent = False
-        elif qos == 0 and not topic.retained and isinstance(client, StreamClient):
+        if self.connected and qos == 0 and not topic.retained and isinstance(client, StreamClient):
             sent = client.send_soon(encode_publish0(topic.name(self.settings.prefix, owner).encode(), payload))
-        else:
-            info = client.publish(topic.name(self.settings.prefix, owner), payload, qos, topic.retained)
-            sent = info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+            if not sent:
+                MQTT_UNSENT.inc()
+            return sent
+        return self.send_to(topic.name(self.settings.prefix, owner), payload, qos, retained=topic.retained)
+
+    def send_to(self, name: str, payload: bytes, qos: int, *, retained: bool) -> bool:
+        """As `send_raw`, to any topic name."""
+        client = self._client
+        sent = False
+        if client is not None and self.connected:
+            sent = client.publish(name, payload, qos, retained).rc == MQTTErrorCode.MQTT_ERR_SUCCESS
         if not sent:
             MQTT_UNSENT.inc()
         return sent

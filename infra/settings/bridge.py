@@ -118,6 +118,13 @@ class OperatorSettings(Section):
         return self
 
 
+class HomeAssistantSettings(Section):
+    """What the bridge tells Home Assistant over the same broker."""
+
+    enabled: bool = False
+    bridge_url: HttpUrl | None = Field(default=None, examples=["https://hub.home:8000"])
+
+
 class LimitsSettings(Section):
     """How much one peer may ask for; requests above that get 429 or close code 4008."""
 

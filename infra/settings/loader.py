@@ -21,6 +21,7 @@ from infra.settings.base import Section
 from infra.settings.bridge import (
     AuthSettings,
     BridgeSettings,
+    HomeAssistantSettings,
     LegacySettings,
     LimitsSettings,
     OperatorSettings,
@@ -127,6 +128,7 @@ class Settings(BaseModel):
     auth: AuthSettings = Field(default_factory=AuthSettings)
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     push: PushSettings = Field(default_factory=PushSettings)
+    home_assistant: HomeAssistantSettings = Field(default_factory=HomeAssistantSettings)
     operator: OperatorSettings = Field(default_factory=OperatorSettings)
     mqtt: MqttSettings = Field(default_factory=MqttSettings)
     broker: BrokerSettings = Field(default_factory=BrokerSettings)

@@ -181,7 +181,7 @@ def test_what_bridges_tell_each_other_is_said_and_heard_by_no_device(
     assert b"forged" not in [payload for client in (bridge, operator) for _, payload in client.got]
 
 
-def test_an_operator_hears_all_and_says_nothing(
+def test_an_operator_hears_all_and_says_nothing_to_devices_and_bridges(
     broker: SecureBroker, device: Device, bridge: Client, operator: Client
 ) -> None:
     with device.connect() as jetson:
@@ -203,6 +203,39 @@ def test_an_operator_hears_all_and_says_nothing(
         bridge.publish(device.topic("logout"), b"marker")
         later.heard(device.topic("logout"), b"marker")
         assert b"forged" not in [payload for _, payload in later.retained]
+
+
+def test_home_assistant_is_an_operator_and_devices_neither_tell_it_nor_hear_it(
+    broker: SecureBroker, device: Device, bridge: Client
+) -> None:
+    status, config = "homeassistant/status", f"homeassistant/device/{device.name}/config"
+    event = device.topic("event")
+    door = broker.operator_door()
+    with Client(broker, door, will=Will(status, b"offline")) as house, device.connect() as jetson:
+        assert house.subscribe("homeassistant/#", f"{PREFIX}/devices/+/event") == [1, 1]
+        for name in (status, config, event):
+            jetson.publish(name, b"forged", retain=True)
+        for name in (config, event):
+            house.publish(name, b"forged", retain=True)
+        house.publish(status, b"online")
+        house.heard(status, b"online")
+        for topic_filter in ("homeassistant/#", event):
+            # Mosquitto grants it and delivers nothing.
+            assert jetson.subscribe(topic_filter) == [REFUSED] or broker.kind == "mosquitto", topic_filter
+        bridge.publish(config, b"a device", retain=True)
+        house.heard(config, b"a device")
+        bridge.publish(event, b"heard")
+        house.heard(event, b"heard")
+        bridge.publish(device.topic("login"), b"marker")
+        jetson.heard(device.topic("login"), b"marker")
+        assert {name for name, _ in jetson.got} == {device.topic("login")}
+        with Client(broker, broker.operator_door()) as later:
+            later.subscribe("homeassistant/#")
+            wait_for("what is retained", lambda: (config, b"a device") in later.retained)
+            bridge.publish(config, b"", retain=True)
+            house.die()
+            later.heard(status, b"offline")
+        assert b"forged" not in [payload for client in (house, later) for _, payload in client.got]
 
 
 def test_an_operator_watches_with_the_command_that_is_printed(

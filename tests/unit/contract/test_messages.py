@@ -11,6 +11,7 @@ from contract.messages import (
     MAX_PAYLOAD_BYTES,
     Ack,
     BridgeStatus,
+    DeviceEvent,
     DeviceStatus,
     Hello,
     Joined,
@@ -81,6 +82,7 @@ PLAIN: dict[type[Message], dict[str, object]] = {
     Seek: {"device_id": "jetson", "wake": {"uid": "alice", "command": "c", "timestamp": "t", "id": "i"}},
     Joined: {"uid": "alice", "turn": 1, "sockets": 1},
     News: {"turn": 1},
+    DeviceEvent: {"event_type": "heard", "id": "i", "uid": "alice"},
 }
 
 

@@ -50,6 +50,7 @@ def test_the_table_is_the_documented_one() -> None:
         ("devices", "logout", 1, False),
         ("devices", "ack", 1, False),
         ("devices", "status", 1, True),
+        ("devices", "event", 1, False),
         ("bridges", "status", 1, True),
         ("bridges", "seek", 0, False),
         ("bridges", "joined", 0, False),

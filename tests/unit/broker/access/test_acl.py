@@ -52,7 +52,8 @@ def test_a_device_speaks_for_itself_and_hears_its_own() -> None:
 def test_a_bridge_speaks_to_all_devices_and_hears_all() -> None:
     rights = grants(P, "bridge.b1")
     assert set(rights.publish) == {
-        *(f"{P}/devices/+/{kind}" for kind in ("outcome", "login", "logout", "status")),
+        *(f"{P}/devices/+/{kind}" for kind in ("outcome", "login", "logout", "status", "event")),
+        "homeassistant/device/+/config",
         f"{P}/devices/legacy-http/wake",
         *(f"{P}/bridges/b1/{kind}" for kind in ("status", "seek", "joined", "news")),
     }
@@ -73,10 +74,22 @@ def test_only_the_bridge_itself_says_what_bridges_tell_each_other(kind: str) -> 
         assert not may_subscribe(P, other, topic), other
 
 
-def test_an_operator_hears_all_and_says_nothing() -> None:
+def test_an_operator_hears_all_and_says_only_that_home_assistant_runs() -> None:
     assert grants(P, "operator.ann") == grants(P, "operator.bob")
-    assert grants(P, "operator.ann").publish == ()
-    assert grants(P, "operator.ann").subscribe == (f"{P}/#",)
+    assert grants(P, "operator.ann").publish == ("homeassistant/status",)
+    assert grants(P, "operator.ann").subscribe == (f"{P}/#", "homeassistant/#")
+
+
+def test_only_a_bridge_tells_home_assistant_of_devices_and_only_operators_hear_it() -> None:
+    topic = "homeassistant/device/sarvis_v1_jetson-1/config"
+    assert may_publish(P, "bridge.b1", topic)
+    for user in ("jetson-1", "operator.ann", None):
+        assert not may_publish(P, user, topic), user
+    for user in ("jetson-1", "bridge.b1", None):
+        assert not may_subscribe(P, user, "homeassistant/#"), user
+        assert not may_subscribe(P, user, f"{P}/devices/jetson-1/event"), user
+    assert not may_publish(P, "bridge.b1", "homeassistant/status")
+    assert not may_publish(P, "operator.ann", f"{P}/devices/jetson-1/event")
 
 
 @pytest.mark.parametrize("username", [None, "", "legacy-http", "root.x", "jetson/1"])
@@ -90,7 +103,8 @@ def test_every_topic_of_the_table_has_a_publisher_and_a_subscriber() -> None:
     for row in TABLE:
         topic = row.name(P, "jetson-1" if row.family == "devices" else "b1")
         assert any(may_publish(P, user, topic) for user in ("jetson-1", "bridge.b1")), topic
-        assert any(may_subscribe(P, user, topic) for user in ("jetson-1", "bridge.b1")), topic
+        hears = ("operator.ann",) if row.direction == "bridge_to_house" else ("jetson-1", "bridge.b1")
+        assert any(may_subscribe(P, user, topic) for user in hears), topic
 
 
 @pytest.mark.parametrize("name", [f"{P}/devices/jetson-2/wake", f"{P}/devices/jetson-1/logout",

@@ -1,0 +1,1 @@
+"""Devices and their wakes for Home Assistant, over the broker that both use."""
