@@ -57,7 +57,7 @@ class _Way:
         mqtt.check(ours)
         password = secret_of(ours.password, ours.password_file, "mqtt.password_file")
         context = tls.client_context(ours.ca_file, ours.cert_file, ours.key_file, who="mqtt") if ours.tls else None
-        return cls(settings, password, context, _identity(ours.username, ours.cert_file))
+        return cls(settings, password, context, identity_of(ours.username, ours.cert_file))
 
     @property
     def is_bound(self) -> bool:
@@ -172,7 +172,7 @@ def _client(way: _Way, client_id: str) -> Client:
     return Client(way.settings.mqtt, client_id, "edge.device_id")
 
 
-def _identity(username: str | None, cert_file: Path | None) -> str | None:
+def identity_of(username: str | None, cert_file: Path | None) -> str | None:
     """The identity that the broker uses: the certificate's name if it requires certificates."""
     shown = common_name_of(cert_file) if cert_file is not None else None
     return shown if shown is not None and role_of(shown) is not None else username or shown

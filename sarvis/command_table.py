@@ -73,6 +73,10 @@ COMMANDS: Mapping[str, Command] = {
         "Show wakes step by step, as the bridge saw them; exit 1 if one did not ring.",
     ),
     "token": Command("bridge.operator.token_cli:token", "Tokens for apps, keys for HTTP callers and operators."),
+    "watch": Command(
+        "sarvis.watch.cli:app",
+        "Show messages as they pass the broker, decoded, until it is interrupted.",
+    ),
     "why": Command(
         "bridge.operator.why_cli:why_app",
         "Tell why a phone did not ring, and what to do; exit 0 if it rang, else 1.",

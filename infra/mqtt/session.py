@@ -83,6 +83,19 @@ def check(settings: MqttSettings) -> None:
         )
 
 
+class Wish(Protocol):
+    """What a client subscribes to."""
+
+    @property
+    def qos(self) -> int:
+        """The QoS that it asks for."""
+        ...
+
+    def filter(self, prefix: str) -> str:
+        """The MQTT topic filter."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """A subscription to one kind of message, of one owner or (without owner) of all."""
@@ -90,9 +103,26 @@ class Subscription:
     topic: Topic
     owner: str | None = None
 
+    @property
+    def qos(self) -> int:
+        """That of the table."""
+        return self.topic.qos
+
     def filter(self, prefix: str) -> str:
         """The MQTT topic filter."""
         return self.topic.filter(prefix) if self.owner is None else self.topic.name(prefix, self.owner)
+
+
+@dataclass(frozen=True, slots=True)
+class AnyTopic:
+    """A subscription of an observer: any filter, with QoS 0, so that the broker keeps nothing for it."""
+
+    text: str
+    qos: int = 0
+
+    def filter(self, _prefix: str) -> str:
+        """The filter as it was given."""
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +175,7 @@ class MqttSession:
 
     client_id: str
     clock: Clock
-    subscriptions: Sequence[Subscription]
+    subscriptions: Sequence[Wish]
     on_message: Callable[[Incoming], None]
     last_will: Callable[[], Outgoing] | None
     on_connected: Callable[[], None] = lambda: None
@@ -158,6 +188,9 @@ class MqttSession:
 
     decoders: Mapping[Topic, Decoder] = field(default_factory=dict)
     """Decoders that replace that of the topic's model; each raises MessageError, too."""
+
+    on_raw: Callable[[bytes, bytes, bool], None] | None = None
+    """For an observer: called, in place of `on_message`, with topic, payload and retain flag of each message."""
 
     connected: bool = field(default=False, init=False)
     problem: str | None = field(default=NOT_YET, init=False)
@@ -183,6 +216,11 @@ class MqttSession:
     def node(self) -> MqttSettings:
         """The settings with the one address that is connected, or tried."""
         return self._nodes[self._turn]
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """The last problem with each address that has accepted no connection since."""
+        return self._said
 
     @property
     def _who(self) -> Client:
@@ -281,7 +319,7 @@ class MqttSession:
         # Read for each connection, so that a renewed certificate or password needs no restart.
         access = await loop.run_in_executor(None, _Access.read, self.settings)
         client = self._make_client(access)
-        qos = [wish.topic.qos for wish in self.subscriptions]
+        qos = [wish.qos for wish in self.subscriptions]
         node = self.node
         fate = ConnectionState(
             self._who, qos, self.clock.monotonic, short_lives=self._short_lives, been_up=node.url in self._been_up
@@ -332,7 +370,7 @@ class MqttSession:
             "reconnect_on_failure": False,
         }
         if self._fast:
-            client: paho.Client = StreamClient(self._take, asyncio.get_running_loop(), **options)
+            client: paho.Client = StreamClient(self._hear, asyncio.get_running_loop(), **options)
         else:
             client = paho.Client(**options)
         client.connect_timeout = self._pacing.connect_s
@@ -358,7 +396,16 @@ class MqttSession:
             name = raw.topic.encode()
         except UnicodeDecodeError as error:
             name = error.object
-        self._take(client, name, bytes(raw.payload), raw.qos, raw.retain, raw.mid)
+        self._hear(client, name, bytes(raw.payload), raw.qos, raw.retain, raw.mid)
+
+    @property
+    def _hear(self) -> Callable[[paho.Client, bytes, bytes, int, bool, int], None]:
+        return self._take if self.on_raw is None else self._hand_on
+
+    def _hand_on(self, client: paho.Client, name: bytes, payload: bytes, qos: int, retained: bool, mid: int) -> None:
+        if self.on_raw is not None:
+            self.on_raw(name, payload, retained)
+        client.ack(mid, qos)
 
     def _take(self, client: paho.Client, name: bytes, payload: bytes, qos: int, retained: bool, mid: int) -> None:
         place = None

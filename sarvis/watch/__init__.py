@@ -1,0 +1,1 @@
+"""`sarvis watch`: messages as they pass the broker."""
