@@ -40,7 +40,7 @@ class Air:
         topic, owner = parse(self._prefix, name)
         self.said.append((topic, owner, topic.model.decode(payload)))
         for bridge in self._bridges:
-            if any(wish.topic is topic for wish in bridge.mqtt.subscriptions):
+            if topic.filter(self._prefix) in {wish.filter(self._prefix) for wish in bridge.mqtt.subscriptions}:
                 bridge.mqtt._take(cast("Any", self), name.encode(), payload, qos, False, 0)
         return SimpleNamespace(rc=MQTTErrorCode.MQTT_ERR_SUCCESS)
 
