@@ -148,6 +148,11 @@ class Process:
         """What it said so far."""
         return self._log.read_text(errors="replace")
 
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """SIGTERM; SIGKILL when it does not obey."""
         self._process.terminate()

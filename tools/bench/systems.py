@@ -81,8 +81,12 @@ def start_sarvis(
     profile: Path | None = None,
     more: Mapping[str, str] | None = None,
     without: str = "",
+    mqtt_url: str | None = None,
 ) -> Running:
-    """`sarvis bridge` with its defaults, but for the limits; with more settings, `without` something."""
+    """`sarvis bridge` with its defaults, but for the limits; with more settings, `without` something.
+
+    `mqtt_url`: instead of the port, for a broker of several nodes.
+    """
     settings = {**LIMITS, "SARVIS_STORE__URL": "sqlite:///ledger.db", **(more or {})}
     given: dict[int, str] = {}
     api_key = None
@@ -101,7 +105,7 @@ def start_sarvis(
             "--port",
             "0",
             "--mqtt-url",
-            f"mqtt://{HOST}:{mqtt_port}",
+            mqtt_url or f"mqtt://{HOST}:{mqtt_port}",
         ],
         folder,
         {**settings, "PYTHONPATH": str(HERE.parents[1])} if without else settings,

@@ -18,31 +18,50 @@ from websockets.typing import Subprotocol
 
 from tests.support.ports import free_port
 from tests.support.processes import Sarvis
-from tests.support.proxy import FaultProxy
 from tests.support.waiting import wait_for
 from tests.support.world import BROKERS, HOST, Broker
+from tools.chaos.links import Links
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 4.0
-GRACE_S = 1.5
-COALESCE_S = 0.4
-RESTART_GRACE_S = 1.0
-SPREAD_S = 0.2
 BEAT_EVERY_S = 0.4
 TARGET, BYSTANDER = "target", "bystander"
-SETTINGS = {
-    "SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S": str(TIMEOUT_S),
-    "SARVIS_BRIDGE__LEASE_GRACE_S": str(GRACE_S),
-    "SARVIS_BRIDGE__HEARTBEAT_COALESCE_S": str(COALESCE_S),
-    "SARVIS_BRIDGE__RESTART_GRACE_S": str(RESTART_GRACE_S),
-    "SARVIS_BRIDGE__EXPIRY_SPREAD_S": str(SPREAD_S),
-    "SARVIS_BRIDGE__OFFLINE_GRACE_S": "1",
-    "SARVIS_MQTT__RECONNECT_MAX_S": "0.4",
-    "SARVIS_MQTT__KEEPALIVE_S": "2",
-    "PYTHONPATH": str(ROOT),
-}
 
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Times:
+    """What the bridges are told of time; in seconds.
+
+    Attributes:
+        slack_s: what a busy machine may add, and what the design says that several bridges add.
+    """
+
+    timeout_s: float = 4.0
+    grace_s: float = 1.5
+    coalesce_s: float = 0.4
+    restart_grace_s: float = 1.0
+    spread_s: float = 0.2
+    slack_s: float = 2.0
+
+    @property
+    def restart_costs_s(self) -> float:
+        """How much later a user leaves because the bridge was started again."""
+        return self.restart_grace_s + self.spread_s + self.coalesce_s
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S": str(self.timeout_s),
+            "SARVIS_BRIDGE__LEASE_GRACE_S": str(self.grace_s),
+            "SARVIS_BRIDGE__HEARTBEAT_COALESCE_S": str(self.coalesce_s),
+            "SARVIS_BRIDGE__RESTART_GRACE_S": str(self.restart_grace_s),
+            "SARVIS_BRIDGE__EXPIRY_SPREAD_S": str(self.spread_s),
+            "SARVIS_BRIDGE__OFFLINE_GRACE_S": "1",
+            "SARVIS_MQTT__RECONNECT_MAX_S": "0.4",
+            "SARVIS_MQTT__KEEPALIVE_S": "2",
+            "PYTHONPATH": str(ROOT),
+        }
 
 
 @dataclass(frozen=True)
@@ -64,75 +83,67 @@ class _Log:
     passed: list[Passed] = field(default_factory=list)
 
 
-class House:
-    """Broker, bridge, the attacked edge and a bystander's, with both proxies. Used by one thread, and its beaters."""
+class Premises:
+    """The attacked edge and a bystander's, their files and what passed the proxies, and how to ask a bridge.
 
-    def __init__(self, folder: Path, broker: str) -> None:
+    Who makes one sets `at_bridge`, the way of all bridges to the broker, `at_edge`, that of the attacked edge, and
+    `direct`, the address without a proxy.
+
+    Attributes:
+        down_s: for how long in all no user could be logged out; restarts count with their grace.
+    """
+
+    at_bridge: Links
+    at_edge: Links
+    direct: str
+    times: Times
+
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.broker: Broker = BROKERS[broker](folder)
         self.flags = folder / "flags"
         self.flags.mkdir()
-        self.bridge: Sarvis
         self.edges: dict[str, Sarvis] = {}
         self.out: dict[str, list[Json]] = {TARGET: [], BYSTANDER: []}
         self.deaths: dict[str, list[float]] = {TARGET: [], BYSTANDER: []}
         self.down_s = 0.0
-        """For how long in all the bridge could not live; restarts count with their grace."""
         self.http = httpx2.Client(trust_env=False, timeout=2)
-        self._http_port = free_port()
         self._edge_ports = {TARGET: free_port(), BYSTANDER: free_port()}
         self._passed: dict[int, _Log] = {}
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        self.broker.start()
-        self._stack.callback(self.broker.stop)
-        self.at_bridge = self._stack.enter_context(FaultProxy(self.broker.port))
-        self.at_edge = self._stack.enter_context(FaultProxy(self.broker.port))
-        self.start_bridge()
-        for device in (TARGET, BYSTANDER):
-            self.start_edge(device)
+        with contextlib.ExitStack() as stack:
+            self._open(stack)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.ExitStack() as stack:
-            stack.push(self._stack.pop_all())
-            for process in (self.bridge, *self.edges.values()):
-                stack.callback(process.stop)
-                stack.callback(process.process.send_signal, signal.SIGCONT)
-            stack.callback(self.http.close)
+        self._stack.close()
 
-    # Processes
+    def _open(self, stack: contextlib.ExitStack) -> None:
+        """Start all; the stack ends it, the last first."""
+        raise NotImplementedError
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self._http_port}"
+        """Of a bridge: where several are, of one of them by chance."""
+        raise NotImplementedError
 
-    def start_bridge(self) -> None:
-        self.bridge = self._launch(
-            "bridge", "--port", str(self._http_port), "--mqtt-url", f"mqtt://{HOST}:{self.at_bridge.port}"
-        )
-        self.bridge.line_after("bridge listening on")
-        wait_for("the bridge lives", self._lives)
+    def log(self) -> list[str]:
+        """The last lines of the bridges."""
+        raise NotImplementedError
 
-    def _lives(self) -> bool:
-        try:
-            return self.http.get(f"{self.url}/livez").status_code == 200
-        except httpx2.HTTPError:
-            return False
-
-    def bridge_restarts(self, *, dead_since: float) -> None:
-        """It was killed at `dead_since` (monotonic); start it again."""
-        self.bridge.process.wait()
-        self.bridge.stop()
-        self.start_bridge()
-        self.down_s += time.monotonic() - dead_since + RESTART_GRACE_S + SPREAD_S + COALESCE_S
+    def _open_edges(self, stack: contextlib.ExitStack) -> None:
+        stack.callback(self.http.close)
+        for device in (TARGET, BYSTANDER):
+            self.start_edge(device)
+            stack.callback(lambda device=device: end_process(self.edges[device]))  # type: ignore[misc]
 
     def start_edge(self, device: str) -> None:
-        port = self.at_edge.port if device == TARGET else self.broker.port
         self.edges[device] = self._launch(
             "edge", "--json", "--device-id", device, "--source", "silence",
-            "--mqtt-url", f"mqtt://{HOST}:{port}", "--http-port", str(self._edge_ports[device]),
+            "--mqtt-url", self.at_edge.url if device == TARGET else self.direct,
+            "--http-port", str(self._edge_ports[device]),
             "--state-dir", str(self.folder / "state"),
         )  # fmt: skip
 
@@ -145,14 +156,16 @@ class House:
         self.deaths[TARGET].append(died_at)
         self.start_edge(TARGET)
 
-    def broker_restarts(self, after_s: float) -> None:
-        self.broker.kill()
-        time.sleep(after_s)
-        self.broker.start()
-
-    def _launch(self, *arguments: str) -> Sarvis:
-        settings = {**SETTINGS, "CHAOS_DIR": str(self.flags)}
+    def _launch(self, *arguments: str, **more: str) -> Sarvis:
+        settings = {**self.times.settings, "CHAOS_DIR": str(self.flags), **more}
         return Sarvis(*arguments, cwd=self.folder, settings=settings, module="tools.chaos.launch")
+
+    def lives(self, url: str) -> bool:
+        """Whether the bridge at this address answers."""
+        try:
+            return self.http.get(f"{url}/livez").status_code == 200
+        except httpx2.HTTPError:
+            return False
 
     # What the edge says and what it keeps
 
@@ -176,15 +189,17 @@ class House:
 
     # Topics
 
-    def passed(self, proxy: FaultProxy, since: float = 0.0) -> Iterator[Passed]:
-        """Messages about devices that passed since then (wall-clock)."""
-        known = self._passed.setdefault(proxy.port, _Log())
-        for one in proxy.seen[known.read :]:
-            known.read += 1
-            levels = one.topic.split("/")
-            if levels[-3] == "devices" and one.payload:
-                known.passed.append(Passed(one.wall, one.direction, levels[-1], levels[-2], json.loads(one.payload)))
-        return (passed for passed in known.passed if passed.at >= since)
+    def passed(self, links: Links, since: float = 0.0) -> Iterator[Passed]:
+        """Messages about devices that passed since then (wall-clock), in the order of each proxy."""
+        for proxy in links.proxies:
+            known = self._passed.setdefault(proxy.port, _Log())
+            for one in proxy.seen[known.read :]:
+                known.read += 1
+                levels = one.topic.split("/")
+                if levels[-3] == "devices" and one.payload:
+                    message = json.loads(one.payload)
+                    known.passed.append(Passed(one.wall, one.direction, levels[-1], levels[-2], message))
+            yield from (passed for passed in known.passed if passed.at >= since)
 
     # People
 
@@ -200,7 +215,7 @@ class House:
     def app(self, uid: str) -> ClientConnection:
         """A new socket of sarvis.v2; raises OSError or WebSocketException."""
         return connect(
-            f"ws://{HOST}:{self._http_port}/ws/app/{uid}/",
+            f"ws{self.url.removeprefix('http')}/ws/app/{uid}/",
             subprotocols=[Subprotocol("sarvis.v2")],
             compression=None,
             proxy=None,
@@ -220,10 +235,55 @@ class House:
             return False
 
 
+class House(Premises):
+    """Broker, bridge, the attacked edge and a bystander's, with both proxies. Used by one thread, and its beaters."""
+
+    def __init__(self, folder: Path, broker: str, times: Times = Times()) -> None:
+        super().__init__(folder)
+        self.times = times
+        self.broker: Broker = BROKERS[broker](folder)
+        self.bridge: Sarvis
+        self._http_port = free_port()
+
+    def _open(self, stack: contextlib.ExitStack) -> None:
+        self.broker.start()
+        stack.callback(self.broker.stop)
+        self.direct = self.broker.url
+        self.at_bridge = stack.enter_context(Links.to([self.broker.port]))
+        self.at_edge = stack.enter_context(Links.to([self.broker.port]))
+        self.start_bridge()
+        stack.callback(lambda: end_process(self.bridge))
+        self._open_edges(stack)
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self._http_port}"
+
+    def log(self) -> list[str]:
+        return self.bridge.err[-20:]
+
+    def start_bridge(self) -> None:
+        self.bridge = self._launch("bridge", "--port", str(self._http_port), "--mqtt-url", self.at_bridge.url)
+        self.bridge.line_after("bridge listening on")
+        wait_for("the bridge lives", lambda: self.lives(self.url))
+
+    def bridge_restarts(self, *, dead_since: float) -> None:
+        """It was killed at `dead_since` (monotonic); start it again."""
+        self.bridge.process.wait()
+        self.bridge.stop()
+        self.start_bridge()
+        self.down_s += time.monotonic() - dead_since + self.times.restart_costs_s
+
+    def broker_restarts(self, after_s: float) -> None:
+        self.broker.kill()
+        time.sleep(after_s)
+        self.broker.start()
+
+
 class Beater:
     """A phone that beats by HTTP until it is told to be silent."""
 
-    def __init__(self, house: House, uid: str, logged_in_at: float) -> None:
+    def __init__(self, house: Premises, uid: str, logged_in_at: float) -> None:
         self.uid = uid
         self.last_sign = logged_in_at
         """When the last sign of life that was answered was sent."""
@@ -255,6 +315,12 @@ class Beater:
 
 def _events(edge: Sarvis) -> list[Json]:
     return [json.loads(line) for line in list(edge.out)]
+
+
+def end_process(process: Sarvis) -> None:
+    """End it, also if it is stopped."""
+    process.process.send_signal(signal.SIGCONT)
+    process.stop()
 
 
 def kill(process: Sarvis) -> float:

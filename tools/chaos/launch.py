@@ -105,4 +105,8 @@ if __name__ == "__main__":
     bridge_points()
     edge_points()
     clock_jumps()
+    if "CHAOS_WITHOUT" in os.environ:
+        from tools.chaos.cluster.guards import GUARDS  # only then: an edge has no use for what it imports
+
+        GUARDS[os.environ["CHAOS_WITHOUT"]]()
     sarvis.cli.main()

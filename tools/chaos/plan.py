@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Literal, get_args
@@ -27,7 +28,24 @@ the edge's ack on its way to the bridge.
 """
 Cause = Literal["timeout", "http", "app", "operator", "replaced"]
 
+ClusterFault = Literal[
+    "kill bridge",
+    "kill edge",
+    "stop bridge",
+    "half-open",
+    "drop",
+    "delay",
+    "kill node",
+    "drain bridge",
+    "kill database",
+    "stall ledger",
+    "cut ledger",
+    "cut apps",
+]
+"""What several bridges, their database and the nodes of their broker can suffer."""
+
 FAULTS: tuple[Fault, ...] = get_args(Fault)
+CLUSTER_FAULTS: tuple[ClusterFault, ...] = get_args(ClusterFault)
 PHASES: tuple[Phase, ...] = get_args(Phase)
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 
@@ -37,7 +55,7 @@ class Plan:
     """One round."""
 
     number: int
-    fault: Fault
+    fault: Fault | ClusterFault
     phase: Phase
     cause: Cause
     lasts_s: float
@@ -50,21 +68,23 @@ class Plans:
     """Gives out rounds so that all cells fill evenly; may be asked from several threads.
 
     Attributes:
+        faults: of which it plans.
         hits: rounds whose fault landed, by (fault, phase) as it really was.
     """
 
-    def __init__(self, rounds: int, seed: int) -> None:
-        self.hits: Counter[tuple[Fault, Phase]] = Counter()
+    def __init__(self, rounds: int, seed: int, faults: Sequence[Fault | ClusterFault] = FAULTS) -> None:
+        self.faults = faults
+        self.hits: Counter[tuple[Fault | ClusterFault, Phase]] = Counter()
         self._wanted = rounds
         self._random = Random(seed)  # noqa: S311 - no secret
-        self._under_way: Counter[tuple[Fault, Phase]] = Counter()
+        self._under_way: Counter[tuple[Fault | ClusterFault, Phase]] = Counter()
         self._given = 0
         self._lock = threading.Lock()
 
     def next(self) -> Plan | None:
         """The next round; None when enough have landed or are under way, or far too many did not."""
         with self._lock:
-            cells = [(fault, phase) for fault in FAULTS for phase in PHASES]
+            cells = [(fault, phase) for fault in self.faults for phase in PHASES]
             self._random.shuffle(cells)
             so_far = self.hits + self._under_way
             fault, phase = min(cells, key=lambda cell: so_far[cell])

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from random import Random
 from uuid import uuid4
 
-from tools.chaos.house import BYSTANDER, COALESCE_S, GRACE_S, TARGET, TIMEOUT_S, Beater, House, Json, eventually
+from tools.chaos.house import BYSTANDER, TARGET, Beater, House, Json, Premises, eventually
 from tools.chaos.judge import Evidence, Usable, verdicts
 from tools.chaos.plan import Phase, Plan
 from tools.chaos.strike import Strike
 
 CONVERGES_WITHIN_S = 30.0
 HITS_WITHIN_S = 12.0
-SLACK_S = 2.0
-"""A busy machine's own delays."""
 JUMP_COSTS_S = 2.0
 """A leap of the clock may count as that much service time (T1)."""
 CLOCKS_S = 0.05
@@ -46,7 +44,7 @@ class Told:
 class Life:
     """The rounds of one house."""
 
-    house: House
+    house: Premises
     bystander: str = field(default_factory=lambda: f"bystander-{uuid4().hex[:8]}")
     told: list[Told] = field(default_factory=list)
     beater: Beater | None = None
@@ -73,7 +71,7 @@ class Life:
         began, began_mono, down_s = time.time(), time.monotonic(), self.house.down_s
         uid = f"u{plan.number}-{uuid4().hex[:6]}"
         session_id, beater = self._log_in(uid, TARGET)
-        strike = Strike(self.house, plan)
+        strike = self._strike(plan)
         strike.arm()
         end = _End(self.house, uid, beater, plan)
         end.start()
@@ -86,7 +84,8 @@ class Life:
         converged = eventually("it converges", lambda: self._is_over(session_id), CONVERGES_WITHIN_S)
         healed_at = time.time()
         landed = self._landed(plan, session_id, strike.hit_at, end.due) if hit else None
-        late = end.last_try + TIMEOUT_S + GRACE_S + COALESCE_S + SLACK_S
+        times = self.house.times
+        late = end.last_try + times.timeout_s + times.grace_s + times.coalesce_s + times.slack_s
         evidence = self._evidence(session_id, since=began)
         evidence.due = end.due
         evidence.usable_until_at_most = late + (self.house.down_s - down_s) + strike.extra_s
@@ -100,6 +99,10 @@ class Life:
         end.clean_up(self)
         result.took_s = time.monotonic() - began_mono
         return result
+
+    def _strike(self, plan: Plan) -> Strike:
+        assert isinstance(self.house, House)
+        return Strike(self.house, plan)
 
     def _log_in(self, uid: str, device: str) -> tuple[str, Beater]:
         """The session, once the device runs it, and who beats for it.
@@ -115,7 +118,7 @@ class Life:
             answer = self.house.post("/api/auth/login", {"uid": uid, "device_id": device})
             return answer is not None
 
-        assert eventually(f"{uid} may log in on {device}", asked, CONVERGES_WITHIN_S), self.house.bridge.err[-20:]
+        assert eventually(f"{uid} may log in on {device}", asked, CONVERGES_WITHIN_S), self.house.log()
         assert answer is not None
         session_id: str = answer["session"]["session_id"]
         beater = Beater(self.house, uid, sent)
@@ -129,7 +132,7 @@ class Life:
 
         assert eventually(f"{device} takes {uid}", granted, CONVERGES_WITHIN_S), (
             self.house.events(device)[-5:],
-            self.house.bridge.err[-20:],
+            self.house.log(),
         )
         return session_id, beater
 
@@ -223,13 +226,16 @@ class Life:
             if passed.direction != "up" or passed.kind != "logout" or passed.device != BYSTANDER:
                 continue
             last = max((sign for sign in signs if sign < passed.at), default=0.0)
-            if passed.message["reason"] != "heartbeat_timeout" or passed.at < last + TIMEOUT_S - CLOCKS_S - jump:
+            if (
+                passed.message["reason"] != "heartbeat_timeout"
+                or passed.at < last + house.times.timeout_s - CLOCKS_S - jump
+            ):
                 found.append(f"false: the bystander was logged out ({passed.message['reason']})")
             else:
                 self.starved += 1
         if eventually("the bystander is back", lambda: self._is_in(BYSTANDER), CONVERGES_WITHIN_S / 2):
             return found
-        if beater.last_sign > time.time() - TIMEOUT_S:
+        if beater.last_sign > time.time() - house.times.timeout_s:
             found.append("lost: the bystander beats and is not logged in again")
         self.starved += 1
         beater.stop()
@@ -249,7 +255,7 @@ class _End(threading.Thread):
         not_before: earliest time at which the log-out may be on the wire.
     """
 
-    def __init__(self, house: House, uid: str, beater: Beater, plan: Plan) -> None:
+    def __init__(self, house: Premises, uid: str, beater: Beater, plan: Plan) -> None:
         super().__init__(name=f"end of {uid}", daemon=True)
         self._house = house
         self._uid = uid
@@ -266,7 +272,7 @@ class _End(threading.Thread):
     def start(self) -> None:
         if self._cause == "timeout":
             self._beater.stop()
-            self.not_before = self._beater.last_sign + TIMEOUT_S
+            self.not_before = self._beater.last_sign + self._house.times.timeout_s
             self.due = self.not_before
         else:
             self.due = self.not_before = time.time()
@@ -299,5 +305,5 @@ class _End(threading.Thread):
             )
         assert eventually("the device is free", lambda: life.house.held(TARGET) is None, CONVERGES_WITHIN_S), (
             life.house.state(TARGET),
-            life.house.bridge.err[-20:],
+            life.house.log(),
         )

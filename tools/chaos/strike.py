@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 
 from tests.support.mqtt_packets import as_qos_0
-from tests.support.proxy import Direction, FaultProxy, Trigger, Verdict
-from tools.chaos.house import GRACE_S, TARGET, TIMEOUT_S, House, eventually, kill
-from tools.chaos.plan import Fault, Plan
+from tests.support.proxy import Direction, Verdict
+from tools.chaos.house import TARGET, House, eventually, kill
+from tools.chaos.links import Armed, Links
+from tools.chaos.plan import ClusterFault, Fault, Plan
 
-CUT_OFF_S = TIMEOUT_S + GRACE_S + 1.0
 BRIDGE_POINTS = ("bridge.before_commit", "bridge.after_commit")
 EDGE_POINTS = ("edge.before_store", "edge.after_store")
 
@@ -28,10 +28,10 @@ class Strike:
         self._house = house
         self._plan = plan
         self._hit_mono = 0.0
-        self._trigger: Trigger | None = None
+        self._trigger: Armed | None = None
         self._point: str | None = None
         self._login = b""
-        self._proxy: FaultProxy = house.at_edge
+        self._proxy: Links = house.at_edge
 
     def arm(self) -> None:
         """Get ready; a fault at random moments is struck by `strike_now`."""
@@ -62,10 +62,8 @@ class Strike:
                 return True
             (self._house.flags / self._point).unlink(missing_ok=True)
             return died.exists()
-        if self._trigger is not None:
-            if self._trigger.fired.wait(within_s):
-                return True
-            self._trigger.disarm()
+        if self._trigger is not None and self._trigger.wait(within_s):
+            return True
         return self.hit_at is not None
 
     def strike_now(self) -> None:
@@ -77,7 +75,8 @@ class Strike:
         if self.hit_at is None:
             return
         house, fault = self._house, self._plan.fault
-        lasts_s = CUT_OFF_S if fault == "cut off" else self._plan.lasts_s
+        cut_off_s = house.times.timeout_s + house.times.grace_s + 1.0
+        lasts_s = cut_off_s if fault == "cut off" else self._plan.lasts_s
         time.sleep(max(0.0, self._hit_mono + lasts_s - time.monotonic()))
         if fault == "kill bridge":
             house.bridge_restarts(dead_since=self._hit_mono)
@@ -94,7 +93,7 @@ class Strike:
         house.at_bridge.heal()
         house.at_edge.heal()
 
-    def _place(self) -> tuple[FaultProxy, Direction, str]:
+    def _place(self) -> tuple[Links, Direction, str]:
         """Where the packet passes at which the fault hits."""
         house = self._house
         match self._plan.phase:
@@ -115,7 +114,7 @@ class Strike:
             return "drop"
 
         trigger = self._house.at_edge.when("down", "login", hold, device=TARGET)
-        assert trigger.fired.wait(3 * TIMEOUT_S), "no renewal came"
+        assert trigger.wait(3 * self._house.times.timeout_s), "no renewal came"
 
     def _note(self, at: float) -> None:
         self.hit_at = at
@@ -125,7 +124,7 @@ class Strike:
         """Begin; what is to become of the packet at which it hit."""
         self._note(time.time())
         house, proxy = self._house, self._proxy
-        begin: dict[Fault, Callable[[], object]] = {
+        begin: dict[Fault | ClusterFault, Callable[[], object]] = {
             "kill bridge": lambda: self._note(kill(house.bridge)),
             "kill broker": house.broker.kill,
             "kill edge": lambda: self._note(kill(house.edges[TARGET])),
@@ -142,7 +141,7 @@ class Strike:
         }
         begin[self._plan.fault]()
         by_chance: Verdict = "drop" if self._plan.variant % 2 else "forward"
-        verdicts: dict[Fault, Verdict] = {
+        verdicts: dict[Fault | ClusterFault, Verdict] = {
             "drop": "drop", "duplicate": "twice", "delay": "forward", "clock jump": "forward",
             "late login": "forward",
         }  # fmt: skip
