@@ -34,7 +34,7 @@ class NewsHints:
 
     def changed(self) -> None:
         """An event of sessions is told: a hint goes out soon, if it is of this bridge's doing."""
-        if not self._sessions.follows and self._peers.others:
+        if not self._sessions.follows and not self._peers.alone:
             self._changed.set()
 
     def heard(self, news: News) -> None:

@@ -59,7 +59,7 @@ class PeerMessages:
     def joined(self, connection: AppConnection, client: str | None, turn: int) -> None:
         """A socket joined here, connected in this turn; 0: in none, for it returned by itself."""
         self._turns[connection] = turn
-        if turn and self._peers().others:
+        if turn and not self._peers().alone:
             self._tell_of(connection.uid, client, turn)
 
     def left(self, connection: AppConnection) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from bridge.cluster.peers import ALONE, Peers, live_peers
+from bridge.cluster.peers import ALONE, NOT_SEEN, Peers, live_peers
 from bridge.sessions.connect import Connector, UserData
 from bridge.sessions.connect_batcher import ConnectBatcher
 from bridge.sessions.devices import Devices
@@ -63,7 +63,7 @@ class Sessions:
         memory: LedgerMemory | None = None,
         beat: Callable[[], Beat] = Beat,
     ) -> None:
-        self.peers: Peers = ALONE
+        self.peers: Peers = NOT_SEEN if store.shared else ALONE
         self.looked_at = float("-inf")
         self._beat = beat
         self._store = store

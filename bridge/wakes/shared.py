@@ -25,11 +25,11 @@ SOUGHT = Counter("sarvis_wakes_sought_total", "Wakes for which other bridges wer
 
 
 class SharedWakes:
-    """The relay of a bridge that shares its ledger. While no other bridge is alive, it does what the relay does.
+    """The relay of a bridge that shares its ledger. While no other bridge is there, it does what the relay does.
 
     Args:
         me: this bridge's instance.
-        peers: who is alive now.
+        peers: who is there now.
         looked_at: this bridge knows what was changed in the ledger before that time, monotonic.
         seek: publishes an encoded Seek; False if no broker is reached.
     """
@@ -68,7 +68,7 @@ class SharedWakes:
                 self._relay.copy(delivery, device_id, wake)
             return
         one = self._verdicts.known(wake.id)
-        if one is None and not self._peers().others:
+        if one is None and self._peers().alone:
             self._relay.begin(self._relay.received(device_id, wake))
             return
         self._take(device_id, wake, one, waits=True)
@@ -82,7 +82,7 @@ class SharedWakes:
             if delivery.device_id == seek.device_id and WORTH[delivery.status] >= SENT:
                 self._relay.tell_again(delivery)
             return
-        waits = seek.device_id != LEGACY_DEVICE and bool(self._peers().others)
+        waits = seek.device_id != LEGACY_DEVICE and not self._peers().alone
         one = self._verdicts.known(seek.wake.id)
         if one is not None and one.came:
             waits = False  # it waits, or has waited
@@ -117,7 +117,7 @@ class SharedWakes:
         self._relay.mirror(wake)
         delivery = self._relay.received(LEGACY_DEVICE, wake)
         rung = self._relay.ring(delivery)
-        if not self._peers().others:
+        if self._peers().alone:
             if not rung:
                 self._relay.refuse(delivery)
             return rung

@@ -127,7 +127,7 @@ def peers_of(running: Running) -> int:
 
 
 def know(*bridges: Running) -> None:
-    """Wait until each knows the others, and nobody else."""
+    """Wait until each knows the others, and no more."""
     for one in bridges:
         wait_for("the bridges know each other", lambda one=one: peers_of(one) == len(bridges) - 1)  # type: ignore[misc]
 
@@ -273,7 +273,7 @@ def verdicts(voice: Voice, figures: Figures, count: int) -> None:
         at = time.time()
         voice.say("absent", f"absent-{wake_id}", wake_id, qos=1, ttl_ms=10_000)
         wait_for("an outcome", partial(voice.outcomes, wake_id))
-        figures.add("nobody there: outcome", (voice.outcomes(wake_id)[0][0] - at) * 1e3)
+        figures.add("no user there: outcome", (voice.outcomes(wake_id)[0][0] - at) * 1e3)
 
 
 def killed(place: Place, voice: Voice, figures: Figures, count: int) -> None:
@@ -348,8 +348,8 @@ def tell(figures: Figures) -> None:
     together = middle("two: connect, own") + middle("two: connect, other")
     print(f"a wake of the other bridge, of an own one      {other / own:.2f}")
     print(f"an own wake, more than alone                   {own - alone:+.1f} us")
-    print(f"two cores carry so many times the wakes        {2 * alone / (own + other):.2f}")
-    print(f"two cores carry so many times the connections  {2 * connect / together:.2f}")
+    print(f"two cores carry this many times the wakes        {2 * alone / (own + other):.2f}")
+    print(f"two cores carry this many times the connections  {2 * connect / together:.2f}")
     for fault in figures.faults:
         print(f"FAULT {fault}")
 

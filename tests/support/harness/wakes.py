@@ -58,6 +58,7 @@ class OneBridge:
         self.told: list[tuple[float, str, OutcomeStatus]] = []
         self.pushed: list[Delivery] = []
         self.others: tuple[str, ...] = ()
+        self.around = False
         self.relay = Relay(
             self.hub,
             town.clock,
@@ -73,7 +74,7 @@ class OneBridge:
             self.hub,
             town.clock,
             me=name,
-            peers=lambda: Peers(name, self.others),
+            peers=lambda: Peers(name, self.others, around=self.around),
             looked_at=lambda: self.looked_at,
             seek=self._seek,
         )

@@ -70,6 +70,8 @@ class Socket:
 
     def cut(self) -> None:
         """As a phone that lost its network."""
+        if self.spell.ended is not None:
+            return
         self._ours = True
         self.spell.ended = time.time()
         self._ws.transport.abort()

@@ -60,7 +60,7 @@ class Rung:
 
 @dataclass
 class Called:
-    """A wake that was published, and `again` so often; `outcomes` as the device heard them, with their times."""
+    """A wake that was published, and repeated `again` times; `outcomes` as the device heard them, with their times."""
 
     wake_id: str
     uid: str
@@ -129,6 +129,8 @@ def of_wake(called: Called, spells: Sequence[Spell], canaries: Canaries, bridges
         f"old: a wake for {called.uid} rang {one.at - called.at:.1f} s after it was said"
         for one in called.rung
         if one.at > called.at + TTL_S + RANG_LATE_S
+        # A bridge that heard nothing then cannot know how long the broker has held it.
+        and canaries.well(one.spell.bridge, called.at, until)
     ]
     return found
 

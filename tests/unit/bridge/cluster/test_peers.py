@@ -42,6 +42,22 @@ def test_a_bridge_that_is_deaf_or_leaves_is_no_peer(deaf_or_leaving: BridgeRow) 
     assert live_peers("b", rows, 100.0) == Peers("b", ("a",), acts=False)
 
 
+@pytest.mark.parametrize(
+    "out_of_reach",
+    [replace(row("b"), hears=False), replace(row("b"), draining=True), row("b", 60.0), row("b", 40.001)],
+    ids=["deaf", "leaves", "cut off from the database", "for almost a minute"],
+)
+def test_a_bridge_that_does_not_act_may_have_sockets(out_of_reach: BridgeRow) -> None:
+    peers = live_peers("a", [row("a"), out_of_reach], 100.0)
+
+    assert (peers.others, peers.around, peers.alone) == ((), True, False)
+
+
+@pytest.mark.parametrize("no_more", [replace(row("b"), gone=True), row("b", 40.0)], ids=["ended", "silent"])
+def test_a_bridge_that_is_gone_leaves_the_other_alone(no_more: BridgeRow) -> None:
+    assert live_peers("a", [row("a"), no_more], 100.0).alone
+
+
 def test_a_last_will_counts_before_the_row_is_old() -> None:
     rows = [row("a"), row("b"), row("c")]
 

@@ -99,6 +99,23 @@ def test_a_first_bridge_that_is_dead_costs_a_quarter_of_a_second() -> None:
     assert town.told() == [(second.name, "user_not_connected")]
 
 
+def test_a_holder_that_does_not_act_is_asked_before_anything_bad_is_said() -> None:
+    """It leaves, or its database is cut off: the other is the only one that acts, and not alone."""
+    town = Town()
+    a, b = town.bridges.values()
+    a.others, a.around = (), True
+    b.others = ()
+    b.around = True
+    phone = b.phone()
+    town.wake({"b": 5.0})
+    town.lives(1.0)
+    assert phone.rung() == ["w1"]
+    assert town.told() == [("b", "sent")]
+    town.wake(wake_id="w2", uid="absent")
+    town.lives(0.6)
+    assert ("a", "user_not_connected") in town.told()
+
+
 def test_a_bridge_alone_says_at_once_what_it_knows() -> None:
     town = Town("a")
     town.wake()
