@@ -68,6 +68,10 @@ COMMANDS: Mapping[str, Command] = {
         "works.",
     ),
     "sessions": Command("bridge.operator.sessions_cli:sessions", "Show who is logged in where; log a user out."),
+    "top": Command(
+        "sarvis.top.cli:app",
+        "Show the fleet and the running bridge on one live screen; needs the key of an operator or a viewer.",
+    ),
     "trace": Command(
         "bridge.operator.why_cli:trace_app",
         "Show wakes step by step, as the bridge saw them; exit 1 if one did not ring.",

@@ -1,0 +1,1 @@
+"""`sarvis top`: the fleet on one live screen."""
