@@ -132,3 +132,24 @@ def test_the_brokers_benchmark_accounts_for_every_message(tmp_path: Path) -> Non
         assert all(row[name] is not None for name in BROKER_NUMBERS)
     assert rows["embedded"]["cpu_us_per_wake"] > rows["mosquitto"]["cpu_us_per_wake"]
     assert "sent 1,820, received 1,820" in done.stdout
+
+
+def test_open_pages_of_the_console_are_measured_while_wakes_reach_apps() -> None:
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "tools.bench.console", "--devices", "70", "--seconds", "2", "--rounds", "1",
+            "--viewers", "3", "--json",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert (told["devices"], told["viewers"], told["wakes_per_s"]) == (70, 3, 50.0)
+    for name in ("cpu_share_without", "cpu_share_with"):
+        assert len(told[name]) == 1
+        assert 0 < told[name][0] < 1
+    assert all(ms > 0 for ms in told["first_page_ms"].values())
