@@ -1,6 +1,7 @@
 // Makes a call known: a tone, vibration, a notification, as far as the phone allows.
 
 const PATIENCE_MS = 1000;
+const TURN = "sarvis.notifications"; // also in sw.js
 const LATER_MS = 1500;
 const OVER_MS = 60_000; // longer than a call may ring
 const SHAKES = [300, 150, 300, 150, 600];
@@ -118,10 +119,30 @@ export function permission() {
   return (can_notify && globalThis.Notification?.permission) || "none";
 }
 
+// What shows notifications, or asks which there are, does so one after another, in all tabs and in the service worker:
+// Chromium forgets one that is about to be shown while anybody asks. Nobody could close it, and a tap on it does nothing.
+/** @param {() => Promise<any>} does */
+function inTurn(does) {
+  const done = notified.then(() => alone(does));
+  notified = done.catch(() => null);
+  return done;
+}
+
+// A tab that stands still in its turn is not waited for.
+/** @param {() => Promise<any>} does */
+async function alone(does) {
+  if (!navigator.locks) return does();
+  let began = false;
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  return navigator.locks.request(TURN, { signal }, () => (began = true) && does()).catch((error) => {
+    if (began) throw error;
+    return does();
+  });
+}
+
 // One notification per call, from the first that shows it: this page, another tab or the push.
 export function notify(id, title, body) {
-  notified = notified.then(() => show(id, title, body)).catch(() => null);
-  return notified;
+  return inTurn(() => show(id, title, body)).catch(() => null);
 }
 
 async function show(id, title, body) {
@@ -131,18 +152,18 @@ async function show(id, title, body) {
   await registration?.showNotification(title, { body, tag: id, icon: "icon-192.png", data: { id, at: Date.now() } });
 }
 
-// Those of these calls end; without `ids` all of them. Not while one is about to be shown: the browser would forget it.
+// Those of these calls end; without `ids` all of them.
 export function unnotify(ids = null) {
   const later = ids ?? [...mine];
-  notified = notified.then(() => close(ids)).catch(() => null);
+  inTurn(() => close(ids)).catch(() => null);
   // The browser names one only some time after it was shown.
-  setTimeout(() => close(later).catch(() => null), LATER_MS);
+  setTimeout(() => inTurn(() => close(later)).catch(() => null), LATER_MS);
 }
 
 // The user looks at the page: a notification of a missed or ended call is not needed beside it.
 export function unnotifyOver(missed, open) {
   const is_over = ({ tag, data }) => missed.includes(tag) || (!open.includes(tag) && Date.now() - (data?.at ?? 0) > OVER_MS);
-  notified = notified.then(() => close_those(is_over)).catch(() => null);
+  inTurn(() => close_those(is_over)).catch(() => null);
 }
 
 function close(ids) {
@@ -155,8 +176,12 @@ async function close_those(ends) {
   shown.filter(ends).forEach((one) => one.close());
 }
 
+// Whether the service worker has rung for this call. A browser that does not answer holds up no ring.
 export async function wasPushed(id) {
-  const registration = await navigator.serviceWorker?.getRegistration();
-  const shown = (await registration?.getNotifications({ tag: id })) ?? [];
-  return shown.length > 0;
+  const asked = inTurn(async () => {
+    const registration = await navigator.serviceWorker?.getRegistration();
+    const shown = (await registration?.getNotifications({ tag: id })) ?? [];
+    return shown.length > 0;
+  });
+  return Promise.race([asked, new Promise((give_up) => setTimeout(() => give_up(false), 2 * PATIENCE_MS))]);
 }

@@ -9,6 +9,8 @@ const LIST = new URL("files.json", worker.registration.scope).href;
 const ACCOUNT = "account"; // see push.js
 const PATIENCE_MS = 3000;
 const LONGEST_MS = 30_000;
+const TURN = "sarvis.notifications"; // also in ring.js
+const TURN_WITHIN_MS = 1000;
 const PAGES = 50;
 
 const scope = new URL(worker.registration.scope).pathname;
@@ -151,7 +153,19 @@ async function fetched(name, fingerprint) {
 // Pushes
 
 // A push says only that there is a call, and its id: the page fetches the rest.
-worker.addEventListener("push", (event) => event.waitUntil(ring(idIn(event.data))));
+worker.addEventListener("push", (event) => event.waitUntil(alone(() => ring(idIn(event.data)))));
+
+// Not while a page shows a notification or asks which there are (ring.js says why), unless it stands still.
+/** @param {() => Promise<any>} does */
+async function alone(does) {
+  if (!worker.navigator.locks) return does();
+  let began = false;
+  const signal = AbortSignal.timeout(TURN_WITHIN_MS);
+  return worker.navigator.locks.request(TURN, { signal }, () => (began = true) && does()).catch((error) => {
+    if (began) throw error;
+    return does();
+  });
+}
 
 function idIn(data) {
   try {

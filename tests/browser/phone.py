@@ -13,8 +13,10 @@ from typing import Any
 from playwright.sync_api import BrowserContext, CDPSession, Page, ViewportSize, expect, sync_playwright
 
 from tests.support.programs import need, program
+from tests.support.waiting import PATIENCE_S
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = PATIENCE_S * 1000
+expect.set_options(timeout=PATIENCE_MS)  # its own is five seconds
 SMALL: ViewportSize = {"width": 360, "height": 740}
 
 
@@ -70,24 +72,30 @@ class Phone:
         page.keyboard.press("Enter")
         connected(page)
 
-    def notifications(self, page: Page) -> list[tuple[str, str, str]]:
-        """Title, text and tag of those that are shown.
+    def notifications(self, page: Page, *, after: int) -> list[tuple[str, str, str]]:
+        """Title, text and tag of those that are shown, when so many were: since the test began, at this origin.
 
-        Chromium forgets one for which a page asks while it is about to be shown: `notified` or `push` come first.
+        Chromium forgets one that is about to be shown while anybody asks, so it is not asked before it has shown them.
         """
+        assert self._until(page, lambda: self.displayed >= after), f"{self.displayed} were shown, not {after}"
         script = """async () => {
             const registration = await navigator.serviceWorker.ready;
             return (await registration.getNotifications()).map((one) => [one.title, one.body, one.tag]);
         }"""
         return [tuple(one) for one in page.evaluate(script)]
 
-    def notified(self, page: Page) -> None:
-        """Wait until the browser has shown a notification."""
-        assert self._until(page, lambda: self._happened("Notification displayed")), "no notification is shown"
+    @property
+    def displayed(self) -> int:
+        """How many notifications the browser has shown, some of which may have ended since."""
+        return len(self._happened("Notification displayed"))
+
+    def worker_ready(self, page: Page) -> None:
+        """Wait until the page has its service worker."""
+        page.evaluate("navigator.serviceWorker.ready.then(() => true)")
 
     def push(self, page: Page, data: str) -> None:
         """What the browser does when its push service has something for the page; until that is dealt with."""
-        page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        self.worker_ready(page)
         before = len(self._happened("Push event completed"))
         session = self.context.new_cdp_session(page)
         session.send("ServiceWorker.deliverPushMessage", {
@@ -107,7 +115,8 @@ class Phone:
         return found[0]
 
     def _happened(self, name: str) -> list[Any]:
-        return [event["eventMetadata"] for event in self._events if event["eventName"] == name]
+        ours = [event for event in self._events if event["origin"] == f"{self.origin}/"]
+        return [event["eventMetadata"] for event in ours if event["eventName"] == name]
 
     @staticmethod
     def _until(page: Page, condition: Callable[[], Any]) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -21,6 +20,12 @@ COUNTS = """
     OscillatorNode.prototype.start = function (...when) { globalThis.tones += 1; return start.apply(this, when); };
 """
 
+# Without a sign from the phone a page waits ten seconds for a connection, with one four: here it never ends the former.
+ONLY_IMPATIENT = """
+    const later = setTimeout;
+    globalThis.setTimeout = (does, ms, ...given) => later(does, ms === 10_000 ? 1e9 : ms, ...given);
+"""
+
 
 def rings(page: Page, mqtt: Mqtt, device: str, uid: str) -> str:
     """A call that is shown and confirmed; its id."""
@@ -37,16 +42,14 @@ def calls(page: Page) -> list[str]:
 def test_a_connection_that_never_comes_about_is_given_up_and_made_anew(
     handset: Phone, gate: Gate, bridge: Bridge, uid: str
 ) -> None:
-    page = handset.open()
+    page = handset.open(script=ONLY_IMPATIENT)
     handset.log_in(page, uid=uid)
     gate.become("silent")
     expect(page.locator("#state")).to_have_text("Connecting…", timeout=PATIENCE_MS)
     page.wait_for_timeout(500)
     gate.become("good")  # what hangs goes on hanging
-    began = time.monotonic()
     page.evaluate("dispatchEvent(new Event('online'))")
     connected(page)
-    assert time.monotonic() - began < 9, "four seconds, and a busy machine"
     assert bridge.trigger(uid)["success"]
     page.wait_for_selector("#call:not([hidden])")
 
@@ -76,7 +79,7 @@ def test_a_wake_delayed_by_the_network_does_not_ring_and_counts_as_missed(
     page.wait_for_selector("#calls li.missed")
     assert page.locator("#call").is_hidden()
     assert page.evaluate("tones") == 0
-    assert handset.notifications(page) == []
+    assert handset.notifications(page, after=0) == []
     assert mqtt.outcomes(device, wake) == ["sent"]
     with bridge.app(uid) as app:
         (missed,) = app.messages("connection_established")[0]["missed"]
@@ -156,10 +159,10 @@ def test_an_answer_on_another_phone_ends_the_ringing_here(handset: Phone, gate: 
     handset.log_in(other, uid=uid)
     rings(page, mqtt, "kitchen", uid)
     other.wait_for_selector("#call:not([hidden])")
-    wait_for("the notification", lambda: handset.notifications(page))
+    assert len(handset.notifications(page, after=1)) == 1
     other.click("#call-seen")
     page.wait_for_selector("#call", state="hidden")
-    wait_for("no notification", lambda: handset.notifications(page) == [])
+    wait_for("no notification", lambda: handset.notifications(page, after=1) == [])
     assert calls(page) == ["kitchen"]
 
 
@@ -169,19 +172,50 @@ def test_notifications_end_with_the_answer_with_the_log_out_and_with_the_user(
     page = handset.open()
     handset.log_in(page, uid=uid)
     rings(page, mqtt, "kitchen", uid)
-    handset.notified(page)
+    assert len(handset.notifications(page, after=1)) == 1
     page.click("#call-seen")
-    wait_for("no notification", lambda: handset.notifications(page) == [])
+    wait_for("no notification", lambda: handset.notifications(page, after=1) == [])
     page.wait_for_timeout(2000)  # those that a browser names late are looked for once more
     rings(page, mqtt, "bedroom", uid)
-    wait_for("one notification", lambda: len(handset.notifications(page)) == 1)
+    assert len(handset.notifications(page, after=2)) == 1
     page.click("#logout")
     page.wait_for_selector("#login:not([hidden])")
-    wait_for("no notification", lambda: handset.notifications(page) == [])
+    wait_for("no notification", lambda: handset.notifications(page, after=2) == [])
     page.fill("#uid", "")
     handset.log_in(page, uid=unique("bob"))
-    assert handset.notifications(page) == []
+    assert handset.notifications(page, after=2) == []
     assert page.locator("#call").is_hidden()
+
+
+MANY = 60
+ASKS = """async () => {
+    const { wasPushed } = await import("/app/ring.js");
+    const pause = (ms) => new Promise((over) => setTimeout(over, ms));
+    globalThis.asks = true;
+    (async () => { while (asks) { wasPushed("another"); await pause(4); } })();
+}"""
+SHOWS = """async (many) => {
+    const { notify } = await import("/app/ring.js");
+    for (let number = 0; number < many; number += 1) {
+        await notify(`call-${number}`, "a call", "");
+        await new Promise((over) => setTimeout(over, 20));
+    }
+}"""
+
+
+def test_no_notification_is_forgotten_while_a_page_asks_which_there_are(handset: Phone, uid: str) -> None:
+    """Chromium forgets some of those that are shown while another is asked for: no answer would end them."""
+    page = handset.open()
+    handset.log_in(page, uid=uid)
+    other = handset.open()
+    connected(other)
+    for asking in (page, other):
+        asking.evaluate(ASKS)
+    page.evaluate(SHOWS, MANY)
+    for asking in (page, other):
+        asking.evaluate("() => { asks = false; }")
+    shown = handset.notifications(page, after=MANY)
+    assert {tag for _, _, tag in shown} == {f"call-{number}" for number in range(MANY)}
 
 
 def test_dates_are_the_bridges_and_the_order_is_that_of_receipt(handset: Phone, mqtt: Mqtt, uid: str) -> None:
@@ -195,7 +229,7 @@ def test_dates_are_the_bridges_and_the_order_is_that_of_receipt(handset: Phone, 
         mqtt.outcome(device, wake)
     pause(2)
     page.goto(f"{handset.origin}/app/")
-    page.wait_for_selector("#calls li.missed")
+    expect(page.locator("#calls li.missed")).to_have_count(3)
     assert calls(page) == ["three", "two", "one"]
     times = page.locator("#calls time").all_inner_texts()
     assert all(re.fullmatch(r"\d{1,2}:\d\d:\d\d\s[AP]M", text) for text in times), times

@@ -170,7 +170,7 @@ def test_an_open_page_follows_what_happens_and_comes_back_after_a_restart(
         expect(live).to_have_attribute("data-state", "waits", timeout=PATIENCE_MS)
         bridge.start()
         mqtt.publish(f"devices/{device}/status", status(alarms=[MARKUP], seq=3))
-        expect(row).to_contain_text("! deaf", timeout=2 * PATIENCE_MS)
+        expect(row).to_contain_text("! deaf", timeout=PATIENCE_MS)
         expect(live).to_have_attribute("data-state", "on", timeout=PATIENCE_MS)
         bridge.post("/api/auth/logout", {"uid": uid})
         expect(row.locator("[data-cell=user]")).to_have_text("-", timeout=PATIENCE_MS)

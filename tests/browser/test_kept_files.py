@@ -204,4 +204,4 @@ def test_where_nothing_can_be_kept_the_page_comes_from_the_network_and_pushes_ri
         page = house.open()
         assert house.version(page) == ["b"] * 3
         house.handset.push(page, '{"id": "w1"}')
-        assert house.handset.notifications(page) == [("Your Jetson calls", "Tap to open", "w1")]
+        assert house.handset.notifications(page, after=1) == [("Your Jetson calls", "Tap to open", "w1")]

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.phone import PATIENCE_MS, Phone, connected
+from tests.support.waiting import wait_for
 from tests.support.world import NO_BROKER, Bridge
 
 FIELDS = ("#token", "#uid")
@@ -15,21 +16,26 @@ def shown(page: Page) -> list[str]:
     return [field for field in FIELDS if page.locator(field).is_visible()]
 
 
+def asks_for(page: Page, field: str) -> None:
+    """Wait until that is all: before the bridge has answered, the page asks for both after some time."""
+    wait_for(f"it asks for {field} alone", lambda: shown(page) == [field])
+
+
 def test_an_open_bridge_is_asked_for_a_name_and_nothing_else(handset: Phone, uid: str) -> None:
     page = handset.open()
-    assert shown(page) == ["#uid"]
+    asks_for(page, "#uid")
     assert "requires no token" in page.locator("#uid-why").inner_text()
     handset.log_in(page, uid=uid)
     page.click("#logout")
     page.wait_for_selector("#login:not([hidden])")
-    assert shown(page) == ["#uid"]
+    asks_for(page, "#uid")
 
 
 def test_a_bridge_with_credentials_asks_for_a_token_and_nothing_else(handset: Phone, tmp_path: Path) -> None:
     with Bridge(tmp_path, NO_BROKER, {"SARVIS_AUTH__MODE": "required"}) as bridge:
         handset.origin = bridge.url
         page = handset.open()
-        assert shown(page) == ["#token"]
+        asks_for(page, "#token")
         assert "administrator" in page.locator("#token-why").inner_text()
         assert bridge.http.get(f"{bridge.url}/app/server.json").json() == {"app": "sarvis", "log_in": "token"}
 

@@ -39,7 +39,7 @@ def is_out(page: Page, edge: Edge, since: int = 0) -> None:
     edge.event("logged_out", lambda line: line["reason"] == "done", since=since)
     expect(page.locator("#notice")).to_have_text(OUT, timeout=PATIENCE_MS)
     page.wait_for_selector("#login:not([hidden])")
-    assert page.evaluate("Object.keys(localStorage)") == ["sarvis.client"]
+    wait_for("all is forgotten", lambda: page.evaluate("Object.keys(localStorage)") == ["sarvis.client"])
 
 
 def wishes(page: Page) -> Any:
@@ -56,7 +56,7 @@ def test_an_answer_that_is_not_the_bridges_does_not_confirm_a_log_out(handset: P
         expect(page.locator("#notice")).to_contain_text(NOT_YET, timeout=PATIENCE_MS)
         assert edge.said("logged_out", since) == [], mode
         assert [wish["uid"] for wish in wishes(page)] == [edge.uid], mode
-        assert text_of(page, "#state") == "Logging out…", mode
+        expect(page.locator("#state")).to_have_text("Logging out…")
         gate.become("good")
         is_out(page, edge, since)
         page.fill("#uid", "")
@@ -153,7 +153,7 @@ def test_another_user_may_log_in_while_a_log_out_is_open_and_it_is_still_done(
     connected(page)
     edge.event("logged_out", lambda line: line["reason"] == "done")
     expect(page.locator("#who")).to_contain_text(other)
-    assert page.evaluate("localStorage.getItem('sarvis.wishes')") is None
+    wait_for("the wish is done", lambda: page.evaluate("localStorage.getItem('sarvis.wishes')") is None)
 
 
 def test_a_log_out_of_a_user_who_left_the_page_is_done_and_reported(handset: Phone, uid: str) -> None:
@@ -162,4 +162,4 @@ def test_a_log_out_of_a_user_who_left_the_page_is_done_and_reported(handset: Pho
     page.reload()
     expect(page.locator("#notice")).to_have_text(f"{uid} is logged out.", timeout=PATIENCE_MS)
     assert page.locator("#login").is_visible()
-    assert wishes(page) is None
+    wait_for("the wish is done", lambda: wishes(page) is None)

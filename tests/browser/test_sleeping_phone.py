@@ -62,13 +62,13 @@ def test_a_phone_whose_page_is_closed_is_called_and_the_page_fetches_the_rest(tm
         assert (push.payload, push.key) == ({"id": wake}, key), "nothing but the id, by the key that the page was given"
         edge.event("outcome", lambda line: line["status"] == "pushed")
         handset.push(page, json.dumps(push.payload))
-        assert handset.notifications(page) == [("Your Jetson calls", "Tap to open", wake)]
+        assert handset.notifications(page, after=1) == [("Your Jetson calls", "Tap to open", wake)]
 
         page.goto(f"{handset.origin}/app/")
         page.wait_for_selector("#call:not([hidden])")
         edge.event("outcome", lambda line: line["status"] == "acked")
         assert page.locator("#call-who").inner_text() == f"{edge.device_id} calls you"
-        assert handset.notifications(page) == [("Your Jetson calls", "Tap to open", wake)]
+        assert handset.notifications(page, after=1) == [("Your Jetson calls", "Tap to open", wake)]
 
         page.click("#call-seen")
         button.click()
@@ -77,9 +77,9 @@ def test_a_phone_whose_page_is_closed_is_called_and_the_page_fetches_the_rest(tm
         assert handset.faults == []
 
 
-def tags(handset: Phone, page: Page) -> set[str]:
-    """Of the notifications that are shown."""
-    return {tag for _, _, tag in handset.notifications(page)}
+def tags(handset: Phone, page: Page, *, after: int) -> set[str]:
+    """Of the notifications that are shown, when so many were."""
+    return {tag for _, _, tag in handset.notifications(page, after=after)}
 
 
 class Subscriber:
@@ -104,7 +104,8 @@ class Subscriber:
         """Page, browser and bridge say the same."""
         expect(self.button).to_have_attribute("aria-pressed", str(on).lower(), timeout=PATIENCE_MS)
         wait_for("the bridge says so", lambda: self.bridge.metric("sarvis_push_subscriptions") == int(on))
-        assert (self.page.evaluate("sessionStorage.getItem('subscribed')") is not None) == on
+        subscribed = "sessionStorage.getItem('subscribed') !== null"
+        wait_for("the browser says so", lambda: self.page.evaluate(subscribed) == on)
 
     def enter(self, uid: str) -> None:
         self.page.wait_for_selector("#login:not([hidden])")
@@ -303,19 +304,19 @@ def test_what_the_worker_has_shown_ends_with_the_answer_and_with_the_log_out(
         handset.push(page, json.dumps({"id": over}))
         for wake in wakes:
             handset.push(page, json.dumps({"id": wake}))
-        assert tags(handset, page) == {over, *wakes}, "two calls at once are both seen"
+        assert tags(handset, page, after=3) == {over, *wakes}, "two calls at once are both seen"
         page.goto(f"{handset.origin}/app/")
         page.wait_for_selector("#call:not([hidden])")
         page.wait_for_selector("#calls li.missed")
-        wait_for("what is listed as missed calls no more", lambda: over not in tags(handset, page))
+        wait_for("what is listed as missed calls no more", lambda: over not in tags(handset, page, after=3))
         while page.locator("#call").is_visible():
             page.click("#call-seen")
             page.wait_for_timeout(200)
-        wait_for("what was answered is gone", lambda: wakes[-1] not in tags(handset, page))
+        wait_for("what was answered is gone", lambda: wakes[-1] not in tags(handset, page, after=3))
         for data in ("no JSON", "[]", '{"id": 7}', "{}"):
             handset.push(page, data)  # each push has to be shown, or the browser says something of its own
-        assert handset.notifications(page) != []
+        assert handset.notifications(page, after=7) != []
         page.click("#logout")
         page.wait_for_selector("#login:not([hidden])")
-        wait_for("all are gone", lambda: handset.notifications(page) == [])
+        wait_for("all are gone", lambda: handset.notifications(page, after=7) == [])
         assert handset.faults == []

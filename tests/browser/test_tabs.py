@@ -81,10 +81,8 @@ def test_a_visible_tab_rings_once_while_the_leading_tab_is_frozen(
     connected(second)
     with standing_still(first):
         device = unique("jetson")
-        began = time.monotonic()
         wake = mqtt.wake(device, uid, ttl_ms=60_000)
         assert calls_shown(second) == f"{device} calls you"
-        assert time.monotonic() - began < 15, "eight seconds, and a busy machine"
         connected(second)
         mqtt.message(f"devices/{device}/outcome", lambda it: (it["id"], it["status"]) == (wake, "acked"))
     calls_shown(first)
@@ -159,7 +157,7 @@ def test_the_tab_that_is_seen_leads_not_a_hidden_one(counted: Counted, bridge: B
     mqtt.wake("kitchen", uid)
     calls_shown(second)
     wait_for("it is heard where it is seen", lambda: tones(first, second) == [0, ONE_RING])
-    assert bridge.metric("sarvis_app_connections") == 1
+    wait_for("one socket", lambda: bridge.metric("sarvis_app_connections") == 1)
 
 
 def test_tabs_that_are_opened_at_once_are_one_app(counted: Counted, bridge: Bridge, mqtt: Mqtt, uid: str) -> None:

@@ -51,10 +51,10 @@ class Up:
     def other(self, *arguments: str) -> str:
         """What another command prints."""
         command = [sys.executable, "-m", "sarvis", *arguments]
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False, timeout=120)
         return done.stdout + done.stderr
 
-    def says(self, words: str, within_s: float = 90.0) -> None:
+    def says(self, words: str, within_s: float = 150.0) -> None:
         wait_for(words, lambda: words in self.text, within_s)
 
     def interrupt(self) -> int:
