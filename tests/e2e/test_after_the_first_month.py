@@ -3,6 +3,7 @@
 import ssl
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -12,7 +13,7 @@ from tests.e2e.test_operations import LATER, PAGE, Fleet
 from tests.support.ports import HOST
 from tests.support.programs import need, program
 from tests.support.terminals import commands_of
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import accepts
 
 LET_IN, REFUSED = 27, 5
@@ -58,7 +59,7 @@ class Hub(Fleet):
     def stop(self) -> None:
         for name in ("sarvis bridge", "mosquitto"):
             self.running[name].terminate()
-            self.running[name].wait(20)
+            self.running[name].wait(PATIENCE_S)
 
     def served(self, port: int) -> str:
         return ssl.get_server_certificate((HOST, port))
@@ -75,7 +76,9 @@ class Hub(Fleet):
         context = ssl.create_default_context(cafile=self.hub / "certs" / "ca.crt")
         headers = {"authorization": f"Bearer {token}"} if token else {}
         try:
-            return httpx2.get(f"https://localhost:{self.http}{path}", headers=headers, verify=context).status_code
+            return httpx2.get(
+                f"https://localhost:{self.http}{path}", headers=headers, verify=context, timeout=PATIENCE_S
+            ).status_code
         except httpx2.TransportError:
             return 0
 
@@ -88,9 +91,13 @@ class Hub(Fleet):
                 "-i", f"sarvis-{device}", "-u", device, "-P", password or self.password(device),
                 "-t", f"sarvis/v1/devices/{device}/login", "-W", "1",
             ],
-            capture_output=True, timeout=20, check=False,
+            capture_output=True, timeout=60, check=False,
         )  # fmt: skip
         return done.returncode
+
+    def ends(self, device: str, how: int) -> bool:
+        """Whether it ends so now; on a busy machine its second is over before it was refused."""
+        return self.enters(device) == how
 
     def password(self, device: str) -> str:
         return (self.folder / device / "password").read_text().strip()
@@ -127,10 +134,10 @@ def test_after_the_first_month(hub: Hub) -> None:
     assert hub.ask("/metrics", (hub.hub / "bridge" / "operator.key").read_text().strip()) == 200
 
     leaked = hub.password("jetson-2")
-    assert hub.enters("jetson-2") == LET_IN
+    wait_for("it is in", lambda: hub.enters("jetson-2") == LET_IN)
     hub.until("sarvis device add jetson-2 --kit")
     wait_for("its new password", lambda: hub.enters("jetson-2") == LET_IN)
-    assert hub.enters("jetson-2", leaked) == REFUSED
+    wait_for("the old one is refused", lambda: hub.enters("jetson-2", leaked) == REFUSED)
 
     hub.until("sarvis device remove jetson-1")
     wait_for("it is out", lambda: hub.enters("jetson-1") == REFUSED)
@@ -139,7 +146,7 @@ def test_after_the_first_month(hub: Hub) -> None:
     leaked = hub.password("jetson-2")
     hub.until("sarvis device add jetson-2 --new-secret")
     wait_for("its new secret", lambda: hub.enters("jetson-2") == LET_IN)
-    assert hub.enters("jetson-2", leaked) == REFUSED
+    wait_for("the old one is refused", lambda: hub.enters("jetson-2", leaked) == REFUSED)
 
     hub.until("sarvis backup")
     hub.type_in("sarvis device add later-1 --kit later-1 --config hub/bridge/sarvis.toml")
@@ -149,14 +156,16 @@ def test_after_the_first_month(hub: Hub) -> None:
     listed = hub.type_in(f"sarvis device list --config {config}")
     assert "jetson-3" in listed
     assert "later-1" not in listed
-    assert (hub.enters("jetson-3"), hub.enters("later-1"), hub.enters("jetson-1")) == (LET_IN, REFUSED, REFUSED)
+    for device, how in (("jetson-3", LET_IN), ("later-1", REFUSED), ("jetson-1", REFUSED)):
+        wait_for(f"{device} ends with {how}", partial(hub.ends, device, how))
 
     hub.stop()
     (hub.folder / "srv").mkdir()
     hub.until("mv hub")
     hub.hub = hub.folder / "srv" / "hub"
     hub.until("sarvis bridge")
-    assert (hub.enters("jetson-3"), hub.enters("jetson-1")) == (LET_IN, REFUSED)
+    for device, how in (("jetson-3", LET_IN), ("jetson-1", REFUSED)):
+        wait_for(f"{device} ends with {how}", partial(hub.ends, device, how))
 
     other = hub.folder / "root"
     other.mkdir()

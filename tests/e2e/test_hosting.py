@@ -46,7 +46,7 @@ def run(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding=encoding,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -105,7 +105,7 @@ def test_without_a_home_what_is_set_to_an_absolute_path_is_enough(tmp_path: Path
         wait_for("it listens", lambda: "bridge listening" in (tmp_path / "out").read_text(encoding="utf-8"), 60)
     finally:
         bridge.send_signal(signal.SIGTERM)
-        code = bridge.wait(30)
+        code = bridge.wait(60)
     assert code == 0, (tmp_path / "out").read_text(encoding="utf-8")
     assert (tmp_path / "ledger.db").exists()
 

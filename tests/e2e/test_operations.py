@@ -62,7 +62,7 @@ class Fleet(Terminals):
                 env=self.env,
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=120,
                 check=False,
             )
             assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"

@@ -50,7 +50,7 @@ class House(Terminals):
             words[:1] = [sys.executable, "-m", "sarvis"]
         if words[0].startswith("mosquitto_"):
             words[1:1] = ["-p", str(self.mqtt)]
-        return subprocess.run(words, env=self.env, capture_output=True, check=True, timeout=30)
+        return subprocess.run(words, env=self.env, capture_output=True, check=True, timeout=120)
 
 
 @pytest.fixture

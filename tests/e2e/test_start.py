@@ -22,7 +22,7 @@ from tests.support.waiting import wait_for
 from tests.support.world import HOST, QUICK, WORD, EmbeddedBroker, Mqtt, accepts, unique
 
 STEREO_RATE_HZ = 44_100
-AT_ONCE_S = 10.0
+AT_ONCE_S = 45.0
 
 
 # --- what cannot start says why ---
@@ -189,7 +189,7 @@ def test_bridge_and_edge_wait_for_a_broker_that_is_down_and_say_why_they_lost_it
         Sarvis("bridge", "--port", "0", "--mqtt-url", broker.url, cwd=tmp_path, settings=QUICK) as bridge,
         Sarvis(*EDGE, "--json", "--source", "silence", "--mqtt-url", broker.url, cwd=tmp_path, settings=QUICK) as edge,
     ):
-        edge.event("the edge listens", lambda line: line.get("event") == "listening", within_s=40)
+        edge.event("the edge listens", lambda line: line.get("event") == "listening")
         for process in (bridge, edge):
             process.event("it says that it cannot", lambda line: line.get("event") == "mqtt_disconnected")
             assert process.process.poll() is None
@@ -204,7 +204,7 @@ def test_bridge_and_edge_wait_for_a_broker_that_is_down_and_say_why_they_lost_it
 def test_a_second_edge_of_the_same_device_does_not_start(tmp_path: Path) -> None:
     arguments = (*EDGE, "--json", "--source", "silence", *NO_BROKER)
     with Sarvis(*arguments, cwd=tmp_path) as first:
-        first.event("it listens", lambda line: line.get("event") == "listening", within_s=40)
+        first.event("it listens", lambda line: line.get("event") == "listening")
         second = run_sarvis(*arguments, cwd=tmp_path)
         assert second.returncode == 3
         assert "jetson-1" in second.stderr

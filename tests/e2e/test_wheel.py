@@ -16,7 +16,7 @@ import pytest
 
 from sarvis.command_table import COMMANDS
 from tests.support.ports import free_port
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -121,7 +121,7 @@ def test_it_says_its_version(installed: Installed) -> None:
 
 
 def test_the_demo_of_the_installed_wheel_tells_its_whole_story(installed: Installed) -> None:
-    done = installed.run("sarvis", "demo", within_s=110)
+    done = installed.run("sarvis", "demo", within_s=200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "All of it happened" in done.stdout
 
@@ -145,13 +145,13 @@ def test_the_installed_bridge_serves_the_page(installed: Installed) -> None:
             assert served == (ROOT / "app_sim" / "web" / (name or "index.html")).read_bytes()
     finally:
         bridge.terminate()
-        assert bridge.wait(10) == 0
+        assert bridge.wait(PATIENCE_S) == 0
 
 
 def fetched(port: int, name: str) -> bytes | None:
     """A file of the page; None until the bridge listens."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/app/{name}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/app/{name}", timeout=PATIENCE_S) as answer:
             content: bytes = answer.read()
             return content
     except ConnectionError:

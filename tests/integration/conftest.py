@@ -9,6 +9,7 @@ from broker.server.limits import Limits
 from tests.support.embedded import Running, started
 from tests.support.programs import need
 from tests.support.sound_server import PROGRAMS, SoundServer, sounding
+from tests.support.waiting import PATIENCE_S
 from tests.support.world import BROKERS, Bridge, Broker, Mqtt
 
 
@@ -48,9 +49,17 @@ def mqtt(broker: Broker) -> Iterator[Mqtt]:
 @pytest.fixture
 def running(request: pytest.FixtureRequest) -> Iterator[Running]:
     """An embedded broker of the test's own: ours, or with `both` aMQTT's as well."""
-    limits = Limits(connect_timeout_s=0.5, max_unsent_bytes=1 << 20, max_unacked=2_000)
+    limits = Limits(max_unsent_bytes=1 << 20, max_unacked=2_000)
     with started(getattr(request, "param", "ours"), limits) as broker:
         yield broker
+
+
+@pytest.fixture
+def patient_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn in PostgreSQL may take as long as a busy machine needs."""
+    from bridge.storage.postgres import store  # noqa: PLC0415  # other tests start without its driver
+
+    monkeypatch.setattr(store, "TURN_WITHIN_S", PATIENCE_S)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from websockets.typing import Subprotocol
 
 from tests.integration.test_doors_of_the_bridge import House
 from tests.support.processes import Sarvis, run_sarvis
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import HOST, unique
 
 
@@ -48,6 +48,7 @@ def test_a_log_out_by_the_app_names_the_app(house: House) -> None:
         subprotocols=[Subprotocol("sarvis.v2"), Subprotocol(house.token(uid))],
         compression=None,
         proxy=None,
+        open_timeout=PATIENCE_S,
     ) as socket:
         socket.recv()
         socket.send('{"type":"logout"}')

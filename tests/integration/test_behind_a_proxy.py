@@ -20,7 +20,7 @@ from tests.support.certificates import Authority
 from tests.support.clock import ManualClock
 from tests.support.ports import free_port
 from tests.support.programs import program
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import HOST, NO_BROKER, Bridge, Json, unique
 
 DOCUMENTED = re.search(
@@ -65,7 +65,7 @@ def nginx(folder: Path, lines: str, bridge: Bridge, authority: Authority | None 
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE_S)
         assert process.stderr is not None
         process.stderr.close()
 
@@ -85,7 +85,7 @@ def app(port: int, uid: str, origin: str | None, *offered: str, tls: ssl.SSLCont
     return connect(
         f"{'wss' if tls else 'ws'}://{HOST}:{port}/ws/app/{uid}/",
         origin=Origin(origin) if origin else None, subprotocols=[Subprotocol(name) for name in offered],
-        ssl=tls, proxy=None,
+        ssl=tls, proxy=None, open_timeout=PATIENCE_S,
     )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def test_behind_nginx_as_documented_the_page_comes_in_and_others_do_not(tmp_path
         for origin in (f"https://{HOST}", f"http://{HOST}:8443", "https://evil.example", "null", "wss://evil.example"):
             with pytest.raises(InvalidStatus):
                 app(port, uid, origin, "sarvis.v2", mine, tls=tls)
-        with httpx2.Client(verify=tls, trust_env=False) as http:
+        with httpx2.Client(verify=tls, trust_env=False, timeout=PATIENCE_S) as http:
             assert http.get(f"{ours}/app/app.js", headers={"origin": ours}).status_code == 200
             beat: Any = {"url": f"{ours}/api/app/heartbeat", "json": {"uid": uid}}
             assert http.post(**beat, headers={"origin": ours, "authorization": f"Bearer {mine}"}).status_code == 200
@@ -122,7 +122,7 @@ def test_behind_nginx_as_documented_the_page_comes_in_and_others_do_not(tmp_path
 def test_an_nginx_that_drops_the_port_serves_the_page_and_each_refusal_says_why(tmp_path: Path) -> None:
     with Bridge(tmp_path, NO_BROKER) as bridge, nginx(tmp_path, PORT_DROPPED, bridge) as port:
         ours = f"http://{HOST}:{port}"
-        with httpx2.Client(trust_env=False) as http:
+        with httpx2.Client(trust_env=False, timeout=PATIENCE_S) as http:
             # Browsers name an origin for scripts of a page, too.
             assert http.get(f"{ours}/app/app.js", headers={"origin": ours}).status_code == 200
             for _ in range(3):
@@ -143,7 +143,7 @@ def test_an_open_bridge_behind_nginx_serves_only_its_own_machine(tmp_path: Path)
         ours = f"http://{HOST}:{port}"
         with app(port, "alice", ours, "sarvis.v2") as socket_:
             assert "connection_established" in str(socket_.recv())
-        with httpx2.Client(trust_env=False) as http:
+        with httpx2.Client(trust_env=False, timeout=PATIENCE_S) as http:
             assert http.get(f"{ours}/metrics").status_code == 200
             for elsewhere in ({"x-forwarded-for": "203.0.113.9"}, {"forwarded": "for=203.0.113.9"}):
                 assert http.get(f"{ours}/metrics", headers=elsewhere).status_code == 403

@@ -32,7 +32,7 @@ def test_the_benchmark_accounts_for_every_message_of_bridge_guide_and_broker(tmp
         cwd=ROOT,
         capture_output=True,
         encoding="utf-8",
-        timeout=110,
+        timeout=220,
         check=False,
     )  # fmt: skip
 
@@ -68,7 +68,7 @@ def test_growth_is_measured_as_far_as_there_are_open_files(tmp_path: Path) -> No
         cwd=ROOT,
         capture_output=True,
         encoding="utf-8",
-        timeout=110,
+        timeout=220,
         check=False,
     )
 
@@ -100,7 +100,7 @@ def test_outcomes_that_do_not_come_make_the_benchmark_fail(tmp_path: Path) -> No
         cwd=ROOT,
         capture_output=True,
         encoding="utf-8",
-        timeout=110,
+        timeout=220,
         check=False,
     )  # fmt: skip
 
@@ -119,7 +119,7 @@ def test_the_brokers_benchmark_accounts_for_every_message(tmp_path: Path) -> Non
         cwd=ROOT,
         capture_output=True,
         encoding="utf-8",
-        timeout=110,
+        timeout=220,
         check=False,
     )  # fmt: skip
 

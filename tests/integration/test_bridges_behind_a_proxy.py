@@ -116,7 +116,8 @@ class Pair:
         with socket.socket() as probe:
             if probe.connect_ex((HOST, self.port)) != 0:
                 return False
-        return httpx2.get(f"https://{NAME}:{self.port}/readyz", verify=self.tls, trust_env=False).status_code == 200
+        url = f"https://{NAME}:{self.port}/readyz"
+        return httpx2.get(url, verify=self.tls, trust_env=False, timeout=PATIENCE_S).status_code == 200
 
     def says(self, words: str) -> bool:
         return words in self._proxy.read_text()
@@ -148,7 +149,7 @@ def test_apps_come_through_and_the_bridges_see_who_calls(pair: Pair) -> None:
     with pair.app(uid) as app:
         app.all_before()
         ours = f"https://{NAME}:{pair.port}"
-        with httpx2.Client(verify=pair.tls, trust_env=False) as http:
+        with httpx2.Client(verify=pair.tls, trust_env=False, timeout=PATIENCE_S) as http:
             trigger = {"uid": uid, "command": "wake_up", "timestamp": "now"}
             for told in ({}, {"x-forwarded-for": "192.0.2.7"}, {"forwarded": "for=192.0.2.7;host=evil.example"}):
                 answer = http.post(f"{ours}/api/voice-command/trigger", json=trigger, headers=told)
@@ -166,7 +167,7 @@ def test_a_bridge_that_closes_refuses_and_the_other_takes_all(pair: Pair, tmp_pa
         # Until the app confirms, or for 10 s, the bridge waits for it.
         trigger = {"uid": "bob", "command": "wake_up", "timestamp": "now"}
         url = f"{leaving.url}/api/voice-command/trigger"
-        assert httpx2.post(url, json=trigger, verify=pair.tls, trust_env=False).json()["success"]
+        assert httpx2.post(url, json=trigger, verify=pair.tls, trust_env=False, timeout=PATIENCE_S).json()["success"]
         wake_id = rings.message("voice_command")["id"]
         key = leaving.http.headers["authorization"].removeprefix("Bearer ")
         settings = {"SARVIS_OPERATOR__API_KEY": key, "SARVIS_OPERATOR__CA_FILE": str(pair.authority.ca_file)}

@@ -1,5 +1,6 @@
 """What one client may cost the broker: aMQTT 0.12.1 ("stock") has no such bound, ours has each."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,8 @@ NAMED = {
     "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": False},
 }
 ME = ("somebody",)
+BURST_S = 3.0
+"""What may come at once at first, in seconds of the limit; and something for the clock."""
 
 
 def waiting(running: Running, name: str) -> int:
@@ -186,8 +189,13 @@ def test_a_flood_is_read_no_faster_than_the_limit(kind: str) -> None:
     limits = Limits(max_publish_per_s=100)
     with started(kind, limits) as running, Client(running.port) as ear, Raw(running.port).connect() as loud:
         ear.subscribe(("#", 0))
-        loud.send(*(publication("m", str(number).encode()) for number in range(800)))
-        assert eventually(lambda: len(ear.got) > 300)
-        # At the limit the rest takes 5 s; a busy machine's broker without one needs less than that, too.
-        assert eventually(lambda: len(ear.got) == 800, 0.5 if running.ours else 4.0) is not running.ours
-        assert eventually(lambda: len(ear.got) == 800)
+
+        def takes_s() -> float:
+            before, began = len(ear.got), time.monotonic()
+            loud.send(*(publication("m", str(number).encode()) for number in range(800)))
+            assert eventually(lambda: len(ear.got) == before + 800)
+            return time.monotonic() - began
+
+        # What is not held back may be late on a busy machine, but not each time.
+        took_s = [takes_s() for _ in range(1 if running.ours else 5)]
+        assert (min(took_s) > 800 / 100 - BURST_S) is running.ours

@@ -90,9 +90,9 @@ def test_a_second_connection_of_the_same_client_closes_the_first(running: Runnin
             assert eventually(lambda: newer.heard() == [("news", b"for the newer")])
 
 
-@both
-def test_a_socket_that_never_says_connect_is_closed(running: Running) -> None:
-    with Raw(running.port) as mute, Raw(running.port) as slow:
+@both_kinds
+def test_a_socket_that_never_says_connect_is_closed(kind: str) -> None:
+    with started(kind, Limits(connect_timeout_s=0.5)) as running, Raw(running.port) as mute, Raw(running.port) as slow:
         slow.send(b"\x10\x20\0\4MQ")
         assert mute.closed(running.within(1.5)) is running.ours
         assert slow.closed(running.within(0.5)) is running.ours

@@ -20,7 +20,6 @@ from broker.server.limits import Limits
 from broker.server.store import Store
 from tests.support.embedded import (
     HOST,
-    PATIENCE_S,
     Client,
     Raw,
     Running,
@@ -30,6 +29,7 @@ from tests.support.embedded import (
     started,
 )
 from tests.support.processes import Sarvis
+from tests.support.waiting import PATIENCE_S
 
 PERSISTENT = ConnectVariableHeader(0, 60)
 

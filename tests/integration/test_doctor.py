@@ -52,7 +52,7 @@ def test_a_source_that_cannot_be_heard_is_a_failure_with_the_reason(tmp_path: Pa
 
 
 def test_a_source_that_says_nothing_is_a_warning(tmp_path: Path) -> None:
-    zeros = f"exec:{sys.executable} -c 'import sys, time; sys.stdout.buffer.write(bytes(160000)); time.sleep(9)'"
+    zeros = f"exec:{sys.executable} -c 'import sys, time; sys.stdout.buffer.write(bytes(160000)); time.sleep(60)'"
     _, found = doctor(tmp_path, "--source", zeros)
     assert found[f"source {zeros}"]["state"] == "warning"
     assert "zeros" in found[f"source {zeros}"]["advice"]

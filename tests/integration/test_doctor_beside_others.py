@@ -19,7 +19,7 @@ from tests.support.paho_clients import end
 from tests.support.ports import free_port
 from tests.support.processes import Sarvis, run_sarvis
 from tests.support.secure import HOST, KINDS, Client, SecureBroker
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import PREFIX, EmbeddedBroker, Mosquitto, unique
 
 DOORS = [pytest.param((kind, sure), id=f"{kind}-{'certificate' if sure else 'password'}") for kind in KINDS
@@ -197,7 +197,7 @@ def test_on_a_broker_without_users_no_client_is_disturbed(make: Any, tmp_path: P
         node.loop_start()
         wait_for("connected", node.is_connected)
         found = look(load(None, mqtt__url=open_broker.url, edge__device_id="jetson-1"))
-        node.publish("fence", b"", 1).wait_for_publish(10)
+        node.publish("fence", b"", 1).wait_for_publish(PATIENCE_S)
         assert ended == []
         end(node)
     assert (found.state, found.found) == ("fine", "connected")

@@ -245,7 +245,7 @@ def test_an_operator_watches_with_the_command_that_is_printed(
     command = kit.watch_command(broker.operator_kit, PREFIX)
     assert command in broker.configure()
     bridge.publish(device.topic("status"), b"kept", retain=True)
-    seen = subprocess.run(["sh", "-c", f"{command} -C 1 -W 20 -F %p"], capture_output=True, check=False, timeout=30)
+    seen = subprocess.run(["sh", "-c", f"{command} -C 1 -W 60 -F %p"], capture_output=True, check=False, timeout=90)
     bridge.publish(device.topic("status"), b"", retain=True)
     assert (seen.returncode, seen.stdout) == (0, b"kept\n"), seen.stderr
 

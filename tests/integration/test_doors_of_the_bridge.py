@@ -24,7 +24,7 @@ from bridge.storage.memory import MemoryStore
 from infra.settings.loader import load
 from tests.support.processes import run_sarvis
 from tests.support.services import Household
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import HOST, NO_BROKER, Bridge, unique
 
 TRIGGER = "/api/voice-command/trigger"
@@ -100,7 +100,11 @@ def rejected_with(house: House, uid: str, token: str | None, query: str = "") ->
     """How the bridge closed a socket: code and reason."""
     offered = [Subprotocol("sarvis.v2"), *([Subprotocol(token)] if token else [])]
     with connect(
-        f"ws://{HOST}:{house.bridge.port}/ws/app/{uid}/{query}", subprotocols=offered, compression=None, proxy=None
+        f"ws://{HOST}:{house.bridge.port}/ws/app/{uid}/{query}",
+        subprotocols=offered,
+        compression=None,
+        proxy=None,
+        open_timeout=PATIENCE_S,
     ) as socket_:
         with pytest.raises(Exception, match="4503"):
             socket_.recv()
@@ -305,7 +309,9 @@ def test_a_browser_that_is_refused_can_read_the_close_code(house: House) -> None
     """Browsers fail a handshake that offers subprotocols and gets none."""
     address = f"ws://{HOST}:{house.bridge.port}/ws/app/{unique('user')}/"
     for offered in (["sarvis.v2"], ["sarvis.v2", "no-token"]):
-        with connect(address, subprotocols=[Subprotocol(name) for name in offered], proxy=None) as app:
+        with connect(
+            address, subprotocols=[Subprotocol(name) for name in offered], proxy=None, open_timeout=PATIENCE_S
+        ) as app:
             with pytest.raises(Exception, match="4503"):
                 app.recv()
             assert app.subprotocol == "sarvis.v2"
@@ -313,7 +319,7 @@ def test_a_browser_that_is_refused_can_read_the_close_code(house: House) -> None
 
 def test_an_app_is_sent_away_when_its_token_expires(house: House) -> None:
     uid = unique("user")
-    with house.bridge.app(uid, token=house.token(uid, valid_s=2)) as app:
+    with house.bridge.app(uid, token=house.token(uid, valid_s=5)) as app:  # and ten seconds of leeway
         app.all_before()
         assert app.closed_with() == 4503
     assert rejected_with(house, uid, house.token(uid, valid_s=-60))[0] == 4503
@@ -329,7 +335,7 @@ def test_a_token_can_be_for_some_devices_only(house: House) -> None:
 
 
 def test_a_caller_that_sends_too_much_gets_429_with_a_wait(tmp_path: Path) -> None:
-    limits = {"FRAMES": "20/minute", "APP": "2/minute", "CALLER": "3/minute", "FAILURES": "2/minute"}
+    limits = {"FRAMES": "20/hour", "APP": "2/hour", "CALLER": "3/hour", "FAILURES": "2/hour"}
     with House(tmp_path, **{f"SARVIS_LIMITS__{name}": rate for name, rate in limits.items()}) as house:
         uid, other = unique("user"), unique("other")
         token = house.token(uid)
@@ -344,10 +350,10 @@ def test_a_caller_that_sends_too_much_gets_429_with_a_wait(tmp_path: Path) -> No
         with pytest.raises(InvalidStatus) as refused:
             house.bridge.app(uid, token=token)
         assert refused.value.response.status_code == 429
-        assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
+        assert 1 <= int(refused.value.response.headers["retry-after"]) <= 3600
         answers = [house.post(TRIGGER, house.caller) for _ in range(4)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
-        assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 3600
         assert [house.post(TRIGGER, "guess").status_code for _ in range(3)] == [401, 401, 429]
         assert house.get("/metrics", house.operator).status_code == 200, "another credential is not affected"
 
@@ -383,6 +389,7 @@ def test_native_libraries_come_in_whatever_they_send_besides_the_token(tmp_path:
                 origin=Origin(origin) if origin else None,
                 additional_headers=headers,
                 proxy=None,
+                open_timeout=PATIENCE_S,
             ) as app:
                 return json.loads(app.recv())["type"], app.subprotocol
 
@@ -426,7 +433,7 @@ def test_a_page_of_another_origin_gets_nowhere(tmp_path: Path) -> None:
         for origin in ("https://app.example", house.bridge.url):
             assert house.post(TRIGGER, house.caller, origin=origin).status_code == 200
             offered = [Subprotocol("sarvis.v2"), Subprotocol(token)]
-            with connect(address, origin=origin, subprotocols=offered, proxy=None) as app:  # type: ignore[arg-type]
+            with connect(address, origin=origin, subprotocols=offered, proxy=None, open_timeout=PATIENCE_S) as app:  # type: ignore[arg-type]
                 assert json.loads(app.recv())["type"] == "connection_established"
         asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
         for origin, status in (

@@ -43,7 +43,9 @@ def test_apps_are_sent_away_newcomers_refused_and_who_rings_may_answer(broker: E
         with pytest.raises(InvalidStatus) as refused:
             bridge.app("carol")
         assert (refused.value.response.status_code, refused.value.response.headers["Retry-After"]) == (503, "1")
-        answer = httpx2.post(f"{bridge.url}/api/app/heartbeat", json={"uid": "bob"}, trust_env=False)
+        answer = httpx2.post(
+            f"{bridge.url}/api/app/heartbeat", json={"uid": "bob"}, trust_env=False, timeout=PATIENCE_S
+        )
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         rings.say({"type": "ack", "id": wake_id})
         assert rings.closed_with() == 4000

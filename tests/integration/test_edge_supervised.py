@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,8 +83,6 @@ def test_whatever_ends_a_node_ends_its_programs(tmp_path: Path, sleep: str, sign
     with edge(tmp_path, FALLS_SILENT.format(sleep=sleep), settings) as node:
         wait_for("listening", lambda: any("listening" in line for line in node.out))
         wait_for("the programs", lambda: len(running(sleep)) >= 3)
-        began = time.monotonic()
         node.process.send_signal(signum)
         node.process.wait(60)
-        assert time.monotonic() - began < 20.0
     wait_for("the programs' end", lambda: not running(sleep))

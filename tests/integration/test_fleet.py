@@ -299,8 +299,8 @@ def test_a_client_without_a_credential_or_of_another_authority_is_refused(fleet:
         settings={"SARVIS_MQTT__CA_FILE": "ca/ca.crt", "SARVIS_MQTT__RECONNECT_MAX_S": "0.2"},
     )  # fmt: skip
     with told as edge:
-        line = edge.event("why not", lambda line: line.get("event") == "mqtt_disconnected")
-        assert "mqtt.ca_file" in line["reason"]
+        # On a busy machine it may be that nobody answered in time, first.
+        edge.event("why", lambda line: line.get("event") == "mqtt_disconnected" and "mqtt.ca_file" in line["reason"])
         assert not [line for line in edge.events() if line.get("event") == "connected"]
 
 
@@ -347,7 +347,7 @@ def test_the_status_of_a_device_that_only_the_broker_knew_is_cleared(fleet: Flee
             return said(newcomer, topic) != []
 
     with fleet.thief() as other:
-        assert is_retained()
+        wait_for("its status is retained", is_retained)
         fleet.sarvis("device", "remove", device_id)
         wait_for("its status is cleared", lambda: not is_retained())
 

@@ -1,6 +1,7 @@
 """`sarvis forget` on a real bridge that runs: afterwards its files do not name the user."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ def named(folder: Path, uid: str) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_file() and uid.encode() in path.read_bytes())
 
 
+def has_stories(folder: Path, uid: str) -> bool:
+    return bool({*named(folder, uid)} & {"stories.db", "stories.db-wal"})
+
+
 def test_after_it_no_file_of_the_bridge_names_the_user(broker: EmbeddedBroker, tmp_path: Path) -> None:
     uid, other = unique("forgetme"), unique("kept")
     with Bridge(tmp_path, broker.url) as bridge, Mqtt(broker.port) as mqtt:
@@ -28,7 +33,8 @@ def test_after_it_no_file_of_the_bridge_names_the_user(broker: EmbeddedBroker, t
         with bridge.app(uid), bridge.app(other):
             assert mqtt.outcome("x", mqtt.wake("x", uid), nth=2) == "acked"
             assert mqtt.outcome("x", mqtt.wake("x", other), nth=2) == "acked"
-            wait_for("the stories are in the file", lambda: {*named(tmp_path, uid)} & {"stories.db", "stories.db-wal"})
+            for one in (uid, other):
+                wait_for("its story is in the file", partial(has_stories, tmp_path, one))
         mqtt.wake("x", uid, ttl_ms=1000)
         wait_for("it is missed", lambda: bridge.metric('sarvis_wakes_settled_total{fate="missed"}') == 1)
         assert any(name.startswith("ledger.db") for name in named(tmp_path, uid))

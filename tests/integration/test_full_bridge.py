@@ -8,7 +8,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import HOST, NO_BROKER, Bridge
 
 
@@ -25,7 +25,7 @@ def test_a_newcomer_is_told_when_to_come_again(way: str, tmp_path: Path) -> None
             page = f"http://{HOST}:{bridge.port}"
             v2 = [Subprotocol("sarvis.v2")]
             url = f"ws://{HOST}:{bridge.port}/ws/app/bob/"
-            with connect(url, origin=Origin(page), subprotocols=v2, proxy=None) as browser:
+            with connect(url, origin=Origin(page), subprotocols=v2, proxy=None, open_timeout=PATIENCE_S) as browser:
                 with pytest.raises(ConnectionClosed):
                     browser.recv()
                 assert browser.close_code == 4000

@@ -11,18 +11,19 @@ import pytest
 from tests.support.ports import free_port
 from tests.support.processes import run_sarvis
 from tests.support.services import Household
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import HOST, NO_BROKER, Bridge, Edge, Json, unique
 
 
 class House(Household):
     """A bridge that asks everybody for a credential, and a node that has one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
+        """`settings` are more of the bridge's."""
         self.folder = folder
         self.uid = unique("user")
         self.settings = {"SARVIS_AUTH__MODE": "required", "SARVIS_AUTH__KEY_FILE": str(folder / "keys")}
-        self.bridge = Bridge(folder, NO_BROKER, {**self.settings, "SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S": "6"})
+        self.bridge = Bridge(folder, NO_BROKER, {**self.settings, **settings})
         self.key = folder / "caller.key"
 
     def _open(self, running: ExitStack) -> None:
@@ -33,6 +34,7 @@ class House(Household):
             "SARVIS_EDGE__UPLINK": "http",
             "SARVIS_EDGE__BRIDGE_URL": self.bridge.url,
             "SARVIS_EDGE__API_KEY_FILE": str(self.key),
+            "SARVIS_EDGE__WAKE_TTL_MS": "60000",
         }
         self.edge = running.enter_context(Edge(self.folder, None, uid=self.uid, settings=by_http))
         logout = f"{self.edge.url}/api/auth/logout"
@@ -44,7 +46,7 @@ class House(Household):
         return done.stdout.strip()
 
     def tell(self, path: str, uid: str) -> tuple[int, Json]:
-        answer = httpx2.post(self.edge.url + path, json={"uid": uid}, trust_env=False)
+        answer = httpx2.post(self.edge.url + path, json={"uid": uid}, trust_env=False, timeout=PATIENCE_S)
         return answer.status_code, answer.json()
 
     def log_in(self) -> None:
@@ -75,7 +77,7 @@ def test_the_word_rings_the_app_and_the_log_out_of_the_app_comes_back(house: Hou
         heard = app.message("voice_command")
         assert set(heard) == {"type", "command", "timestamp"}
         edge.event("outcome", lambda line: line["status"] == "sent", since=began)
-        assert edge.metrics()['sarvis_edge_outcomes_total{status="sent"}'] == 1
+        wait_for("it counts", lambda: edge.metrics().get('sarvis_edge_outcomes_total{status="sent"}') == 1)
         app.say({"type": "logout"})
         edge.event("logged_out", lambda line: line["reason"] == "done", since=began)
     began = edge.mark()
@@ -84,11 +86,12 @@ def test_the_word_rings_the_app_and_the_log_out_of_the_app_comes_back(house: Hou
     wait_for("the bridge knows", lambda: json.loads(house.sarvis("sessions", "list", "--json"))["sessions"] == [])
 
 
-def test_an_app_that_falls_silent_is_logged_out_there_too(house: House) -> None:
-    with house.bridge.app(house.uid, token=house.token):
-        house.edge.event("logged_in")
-    house.edge.event("logged_out", lambda line: line["reason"] == "done")
-    assert house.light() == "standby"
+def test_an_app_that_falls_silent_is_logged_out_there_too(tmp_path: Path) -> None:
+    with House(tmp_path, SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S="6") as house:
+        with house.bridge.app(house.uid, token=house.token):
+            house.edge.event("logged_in")
+        house.edge.event("logged_out", lambda line: line["reason"] == "done")
+        wait_for("the lamp is out", lambda: house.light() == "standby")
 
 
 def test_a_killed_node_is_what_it_was_and_one_that_was_logged_out_stays_so(house: House) -> None:

@@ -27,7 +27,7 @@ def life(folder: Path, settings: dict[str, str]) -> list[dict[str, Any]]:
     url = f"mqtt://127.0.0.1:{free_port()}"
     with sound.open("rb") as stdin:
         node = Sarvis("edge", *options, "--mqtt-url", url, cwd=folder, settings=settings, stdin=stdin)
-        assert node.process.wait(40) == 0, node.err
+        assert node.process.wait(120) == 0, node.err
     node.stop()
     return node.events()
 

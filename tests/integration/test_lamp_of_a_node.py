@@ -28,7 +28,7 @@ def test_a_signal_puts_it_out(tmp_path: Path, signum: signal.Signals) -> None:
     with Sarvis(*EDGE, "--source", "silence", cwd=tmp_path, settings=lamp(tmp_path)) as node:
         wait_for("it is lit", (tmp_path / "lit").exists)
         node.process.send_signal(signum)
-        assert node.process.wait(30) == 0
+        assert node.process.wait(60) == 0
     assert not (tmp_path / "lit").exists()
 
 

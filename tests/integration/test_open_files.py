@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.certificates import Authority
 from tests.support.processes import Sarvis
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import HOST, NO_BROKER
 
 FILES = 300
@@ -64,7 +64,7 @@ class Process:
 
     def idle(self) -> socket.socket:
         """A client that connects and says nothing."""
-        return socket.create_connection((HOST, self._port), timeout=10)
+        return socket.create_connection((HOST, self._port), timeout=PATIENCE_S)
 
     def client(self) -> "Client | None":
         """A client that is served; None if it is not let in."""
@@ -139,6 +139,7 @@ def test_connections_beyond_the_open_files_are_closed_and_the_others_are_served(
         crowd.callback(process.newcomer().close)
         assert device.is_served()
     process.newcomer().close()
+    wait_for("it has said so", lambda: process.told("connections_refused"))
     assert process.told("connections_refused") == 1
     assert process.told("no_open_files_left") == 0
     assert process.told("client_rejected") <= 1

@@ -10,6 +10,7 @@ import pytest
 
 from bridge.storage.opening import open_store
 from bridge.storage.postgres import joining
+from bridge.storage.postgres import store as postgres_store
 from bridge.storage.records import (
     Change,
     Departed,
@@ -28,7 +29,7 @@ from tests.support.postgres import PASSWORD, Postgres
 from tests.support.postgres_bridges import beating, begin, database, rows, save
 from tests.support.programs import needs
 
-pytestmark = needs("postgres")
+pytestmark = [needs("postgres"), pytest.mark.usefixtures("patient_ledger")]
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ async def place(postgres_server: Postgres) -> AsyncIterator[StoreSettings]:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bridge that does not beat counts as dead after a moment."""
     for name in ("STILL_S", "ENDED_S"):
-        monkeypatch.setattr(joining, name, 0.6)
+        monkeypatch.setattr(joining, name, 5.0)
 
 
 async def turn(store: SqlStore, *changes: Change, meanwhile: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -312,8 +313,11 @@ async def test_a_bridge_that_only_looks_is_well_again_after_a_cut(
     await a.close()
 
 
-async def test_a_turn_that_a_stopped_bridge_holds_is_free_again(place: StoreSettings) -> None:
+async def test_a_turn_that_a_stopped_bridge_holds_is_free_again(
+    place: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The server ends it, and rolls it back."""
+    monkeypatch.setattr(postgres_store, "TURN_WITHIN_S", 5.0)
     a = await begin(place, "a")
     async with beating(a):
         b = await begin(place, "b")

@@ -14,7 +14,7 @@ from infra.settings.bridge import StoreSettings
 from tests.support.postgres import Postgres
 from tests.support.programs import needs
 
-pytestmark = needs("postgres")
+pytestmark = [needs("postgres"), pytest.mark.usefixtures("patient_ledger")]
 
 
 @pytest.fixture

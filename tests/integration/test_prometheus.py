@@ -38,6 +38,7 @@ def scrape(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             mqtt.publish("devices/x/status", {"state": "online", "muted": True, "alarms": ["microphone_lost"]})
             mqtt.wake("x", uid, age_ms=20_000)
             wait_for("all is counted", lambda: bridge.metric("sarvis_wake_age_seconds_count") == 2)
+            wait_for("the device is known", lambda: bridge.metric('sarvis_devices{state="muted"}') == 1)
         wait_for("its end is counted", lambda: bridge.metric('sarvis_app_closes_total{code="1000"}') == 1)
         yield bridge.http.get(f"{bridge.url}/metrics").text
 

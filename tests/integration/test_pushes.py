@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -75,10 +74,10 @@ class Sleeper:
         subscribed = self.bridge.post(SUBSCRIBE, {"uid": self.uid, "subscription": self.phone.subscription})
         assert subscribed == {"success": True, "message": "Subscribed"}
 
-    def wake(self, mqtt: Mqtt, **more: Any) -> tuple[str, str]:
-        """Device and wake."""
+    def wake(self, mqtt: Mqtt, ttl_ms: int = 60_000) -> tuple[str, str]:
+        """Device and wake, which lives longer than a busy machine stands still."""
         device_id = unique("jetson")
-        return device_id, mqtt.wake(device_id, self.uid, **more)
+        return device_id, mqtt.wake(device_id, self.uid, ttl_ms=ttl_ms)
 
 
 def fates(mqtt: Mqtt, device_id: str, wake_id: str, last: str) -> list[str]:
@@ -105,11 +104,11 @@ def test_a_wake_for_a_user_without_a_connection_is_pushed_once(
     push = sleeper.phone.push()
     assert push.payload == {"id": wake_id}
     assert push.key == bridge.http.get(bridge.url + KEY).json()["public_key"]
-    assert 1 <= push.ttl <= 8, "it lives ten seconds, and one and a half are over"
+    assert 1 <= push.ttl <= 58, "it lives a minute, and one and a half seconds are over"
     all_before(bridge, service, mqtt)
     assert sleeper.phone.ids == [wake_id]
     assert bridge.metric("sarvis_wakes_pushed_total") >= before + 2
-    (told,) = [e for e in bridge.sarvis.events() if e.get("event") == "wake_pushed" and e["uid"] == sleeper.uid]
+    told = bridge.sarvis.event("wake_pushed", lambda e: (e.get("event"), e.get("uid")) == ("wake_pushed", sleeper.uid))
     assert told["latency_ms"] >= 1500
 
 
@@ -140,20 +139,31 @@ def test_a_phone_that_wakes_up_by_a_push_rings_and_confirms(bridge: Bridge, serv
 def test_what_an_app_confirms_or_an_old_app_gets_is_never_pushed(
     bridge: Bridge, service: PushService, mqtt: Mqtt
 ) -> None:
-    confirms, old = Sleeper(bridge, service), Sleeper(bridge, service)
-    with bridge.app(confirms.uid), bridge.app(old.uid, legacy=True) as app:
-        fates(mqtt, *confirms.wake(mqtt), "acked")
+    old = Sleeper(bridge, service)
+    with bridge.app(old.uid, legacy=True) as app:
         fates(mqtt, *old.wake(mqtt), "sent")
         app.message("voice_command")
+        confirms = wait_for("one that confirmed in time", lambda: confirms_in_time(bridge, service, mqtt))
         all_before(bridge, service, mqtt)
     assert (confirms.phone.pushes, old.phone.pushes) == ([], [])
+
+
+def confirms_in_time(bridge: Bridge, service: PushService, mqtt: Mqtt) -> Sleeper | None:
+    """Whose app confirmed a wake before it was to be pushed; on a busy machine it may be too late for that."""
+    sleeper = Sleeper(bridge, service)
+    with bridge.app(sleeper.uid):
+        device_id, wake_id = sleeper.wake(mqtt)
+        acked = mqtt.message(
+            f"devices/{device_id}/outcome", lambda outcome: (outcome["id"], outcome["status"]) == (wake_id, "acked")
+        )
+    return sleeper if acked["latency_ms"] < 1000 else None
 
 
 def test_a_wake_that_was_pushed_and_never_confirmed_is_listed_as_missed(
     bridge: Bridge, service: PushService, mqtt: Mqtt
 ) -> None:
     sleeper = Sleeper(bridge, service)
-    _, wake_id = sleeper.wake(mqtt, ttl_ms=3000)
+    _, wake_id = sleeper.wake(mqtt, ttl_ms=12_000)
     sleeper.phone.push()
     listed: list[str] = []
 
@@ -217,7 +227,7 @@ def test_the_next_wake_rings_a_throttled_phone_again_and_the_log_says_why(
     sleeper.phone.answers, sleeper.phone.headers = [201], {}
     fates(mqtt, *sleeper.wake(mqtt), "pushed")
     assert len(sleeper.phone.pushes) == 2
-    lines = [e for e in bridge.sarvis.events() if e.get("event") == "push_service_refused" and e["status"] == 406]
+    lines = [e for e in bridge.sarvis.told("push_service_refused") if e["status"] == 406]
     assert [(e["reason"], e["retry_after_s"]) for e in lines] == [("slow down", 900.0)]
 
 
@@ -228,12 +238,14 @@ def test_a_service_that_refuses_for_good_is_named_with_its_reason_and_what_to_do
     sleeper.phone.answers, sleeper.phone.says = [403], b'{"reason":"BadJwtToken"}'
     sleeper.wake(mqtt)
     all_before(bridge, service, mqtt)
-    (line,) = [e for e in bridge.sarvis.events() if e.get("event") == "push_service_refused" and e["status"] == 403]
+    line = bridge.sarvis.event(
+        "it is refused", lambda e: (e.get("event"), e.get("status")) == ("push_service_refused", 403)
+    )
     assert (line["reason"], line["service"], "push.contact" in line["advice"]) == ("BadJwtToken", service.origin, True)
 
 
 def test_a_contact_that_no_service_can_resolve_is_told_at_the_start(bridge: Bridge) -> None:
-    (line,) = [e for e in bridge.sarvis.events() if e.get("event") == "push_contact_may_be_refused"]
+    (line,) = bridge.sarvis.told("push_contact_may_be_refused")
     assert (line["setting"], "example.com" in line["reason"], "Apple" in line["advice"]) == ("push.contact", True, True)
 
 
@@ -281,8 +293,7 @@ def test_a_user_who_logs_out_is_not_rung_nor_after_the_next_log_in(
     bridge: Bridge, service: PushService, mqtt: Mqtt, how: str
 ) -> None:
     sleeper = Sleeper(bridge, service)
-    sleeper.wake(mqtt)
-    rung = sleeper.phone.ids  # as a rule nothing, but whoever tests may be slow
+    _, first = sleeper.wake(mqtt)  # as a rule it is not pushed in time, but whoever tests may be slow
     match how:
         case "app":
             with bridge.app(sleeper.uid, acks=False) as app:
@@ -296,11 +307,11 @@ def test_a_user_who_logs_out_is_not_rung_nor_after_the_next_log_in(
     with bridge.app(sleeper.uid, acks=False):
         sleeper.wake(mqtt)
         all_before(bridge, service, mqtt)
-    assert sleeper.phone.ids == rung
+    assert set(sleeper.phone.ids) <= {first}
 
 
 def test_a_user_silent_for_too_long_is_not_rung_until_the_next_log_in(service: PushService, tmp_path: Path) -> None:
-    with Bridge(tmp_path, NO_BROKER, settings_of(service, SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S="3")) as bridge:
+    with Bridge(tmp_path, NO_BROKER, settings_of(service, SARVIS_BRIDGE__HEARTBEAT_TIMEOUT_S="12")) as bridge:
         sleeper = Sleeper(bridge, service)
         with bridge.app(sleeper.uid) as app:
             app.closed_with()

@@ -76,9 +76,12 @@ def test_a_restored_card_is_logged_in_at_each_of_three_starts(
         edge.start()
         edge.event("logged_in")
         assert card.boot == LATER_BOOT + 2 + cycle
-        named = [line for line in bridge.sarvis.err[told:] if "device_state_went_back" in line]
-        assert len(named) == 1
-        assert edge.device_id in named[0]
+
+        def named(told: int = told) -> list[str]:
+            return [line for line in bridge.sarvis.err[told:] if "device_state_went_back" in line]
+
+        (line,) = wait_for("it is named", named)
+        assert edge.device_id in line
         edge.kill()
         hear_last_will(mqtt, edge, card.boot)
 
@@ -96,6 +99,6 @@ def test_a_restored_card_executes_and_confirms_a_forgotten_log_out_again(
     edge.kill()
     card.restore()
     with edge:
-        edge.event("logged_out", within_s=20)
+        edge.event("logged_out")
         wait_for("it is confirmed again", lambda: bridge.metric("sarvis_logouts_waiting") == 0)
         assert edge.said("logged_in") == []

@@ -16,7 +16,7 @@ from tests.support.javascript import NODE, install
 from tests.support.jetson import Jetson
 from tests.support.ledgers import keep, look
 from tests.support.services import Household
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import HOST, NO_BROKER, Bridge, Json, pause, unique
 
 
@@ -46,7 +46,7 @@ def websocket_client(address: str, _home: Path) -> Iterator[Returning]:
         yield It()
     finally:
         app.close()
-        thread.join(10)
+        thread.join(PATIENCE_S)
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def opens(app: Returning, times: int) -> None:
                 wanted = "heartbeat_ack" if wanted == "open" else "open"
         return found >= times
 
-    wait_for(f"the app is connected and beats for the {times}. time", answered, 30)
+    wait_for(f"the app is connected and beats for the {times}. time", answered)
 
 
 Library = Callable[[str, Path], Any]

@@ -46,7 +46,8 @@ def test_an_api_key_whose_output_was_lost_is_not_in_the_ledger(tmp_path: Path, s
 def test_a_key_whose_reader_is_gone_does_not_count(tmp_path: Path) -> None:
     shell(tmp_path, "$SARVIS token api first")
     # The reader closes its end before the key is made.
-    done = shell(tmp_path, "(sleep 0.1; exec $SARVIS token api second) | exec 0<&-")
+    waits = "until [ -e gone ]; do sleep 0.05; done"
+    done = shell(tmp_path, f"({waits}; exec $SARVIS token api second) | (exec 0<&-; touch gone)")
     assert done.returncode == 1
     assert "so it is not valid" in done.stderr
     assert keys(tmp_path) == ["first"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import LEDGER_HERE, Sarvis
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import NO_BROKER, unique
 
 EDGE = ("edge", "--source", "silence", "--http-port", "0", "--state-dir", "state", "--mqtt-url", NO_BROKER)
@@ -41,7 +41,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**inherited, "PYTHONUTF8": "1", "SARVIS_LOG__FORMAT": "json", **LEDGER_HERE, **more}
 
 
-def shell(folder: Path, command: str, *, within_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+def shell(folder: Path, command: str, *, within_s: float = 120.0) -> subprocess.CompletedProcess[str]:
     """`$SARVIS` in a command is the program; the exit code is that of the first in a pipeline that failed."""
     return subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"],
@@ -66,7 +66,7 @@ def signalled(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -119,10 +119,10 @@ def test_what_serves_goes_on_without_streams_and_no_file_takes_their_numbers(
         stdin=subprocess.DEVNULL,
     ) as process:
         try:
-            wait_for("it listens", lambda: process.poll() is not None or listens(process.pid), 40.0)
+            wait_for("it listens", lambda: process.poll() is not None or listens(process.pid))
             taken = [str(Path(f"/proc/{process.pid}/fd/{number}").readlink()) for number in range(3)]
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(PATIENCE_S) == 0
         finally:
             process.kill()
     assert set(taken) <= {"/dev/null", "/dev/full"}
@@ -174,9 +174,9 @@ def test_a_signal_while_it_starts_or_ends_tidies_up(
     )  # fmt: skip
     with started:
         if point.endswith((".drain", ".close", ".shutdown", ".stop")):
-            wait_for("it is ready", lambda: any(SERVERS[name].ready in line for line in started.out), 40.0)
+            wait_for("it is ready", lambda: any(SERVERS[name].ready in line for line in started.out))
             started.process.send_signal(signum)
-        assert started.process.wait(30) == 0
+        assert started.process.wait(PATIENCE_S) == 0
     assert not any("Traceback" in line for line in started.err)
     if (tmp_path / "ledger.db").exists():
         assert closed_well(tmp_path)
@@ -196,7 +196,7 @@ def test_a_second_signal_does_not_wait_for_the_apps(tmp_path: Path) -> None:
             wait_for("the app is told", lambda: app.recv(4096))
             assert bridge.process.poll() is None
             bridge.process.send_signal(signal.SIGINT)
-            assert bridge.process.wait(20) == 0
+            assert bridge.process.wait(PATIENCE_S) == 0
     assert closed_well(tmp_path)
 
 
@@ -208,10 +208,10 @@ def test_an_interrupted_command_reports_it_and_exits_with_the_signals_number(
         port = silent.getsockname()[1]
         command = Sarvis("sessions", "logout", "alice", "--port", str(port), cwd=tmp_path)
         try:
-            silent.settimeout(40)
+            silent.settimeout(PATIENCE_S)
             asks, _ = silent.accept()
             command.process.send_signal(signum)
-            assert command.process.wait(20) == 128 + signum
+            assert command.process.wait(PATIENCE_S) == 128 + signum
         finally:
             command.kill()
             command.stop()
@@ -237,7 +237,7 @@ def test_kill_hup_ends_an_edge_tidily_and_it_says_so(tmp_path: Path) -> None:
     with Sarvis(*SERVERS["edge"].arguments, "--json", cwd=tmp_path) as node:
         node.event("it listens", lambda line: line.get("event") == "listening")
         node.process.send_signal(signal.SIGHUP)
-        assert node.process.wait(20) == 0
+        assert node.process.wait(PATIENCE_S) == 0
     node.event("it says so", lambda line: line.get("event") == "ends" and line["signal"] == "SIGHUP")
 
 
@@ -268,7 +268,7 @@ class Window:
                 self._shown += os.read(self._window, 4096)
             return words in self._shown.decode(errors="replace")
 
-        wait_for(words, look, 40.0)
+        wait_for(words, look)
 
     def close(self) -> None:
         os.close(self._window)
@@ -283,7 +283,7 @@ def in_window(folder: Path, *arguments: str, **settings: str) -> Iterator[Window
     finally:
         for pid in of_environment(settings["SARVIS_BRIDGE__INSTANCE"]):
             os.kill(pid, signal.SIGKILL)
-        window.process.wait(20)
+        window.process.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize("name", list(LIVES))
@@ -294,7 +294,7 @@ def test_a_terminal_that_closes_leaves_no_orphan(tmp_path: Path, name: str) -> N
         window.sees(ready)
         assert of_environment(mark)
         window.close()
-        wait_for("it has ended", lambda: not of_environment(mark), 20.0)
+        wait_for("it has ended", lambda: not of_environment(mark))
     if name == "bridge":
         assert closed_well(tmp_path)
 
@@ -314,7 +314,7 @@ def test_nohup_keeps_it_alive_when_its_terminal_closes(tmp_path: Path) -> None:
     command = ("nohup", *PYTHON, *SERVERS["broker"].arguments)
     with in_window(tmp_path, *command, SARVIS_BRIDGE__INSTANCE=mark) as window:
         out = tmp_path / "nohup.out"
-        wait_for("it listens", lambda: out.exists() and "broker listening" in out.read_text(), 40.0)
+        wait_for("it listens", lambda: out.exists() and "broker listening" in out.read_text())
         (pid,) = (one for one in of_environment(mark) if listens(one))
         window.close()
         os.kill(pid, signal.SIGHUP)
@@ -323,7 +323,7 @@ def test_nohup_keeps_it_alive_when_its_terminal_closes(tmp_path: Path) -> None:
             window.process.wait(1)
         assert listens(pid)
         os.kill(pid, signal.SIGTERM)
-        wait_for("it has ended", lambda: not of_environment(mark), 20.0)
+        wait_for("it has ended", lambda: not of_environment(mark))
 
 
 # --- the children of the demo ---
@@ -334,12 +334,12 @@ def test_the_demo_takes_its_processes_with_it(tmp_path: Path, signum: signal.Sig
     mark = unique("demo")
     demo = Sarvis("demo", cwd=tmp_path, settings={"MARK_OF_THIS": mark, "TMPDIR": str(tmp_path)})
     try:
-        wait_for("its processes", lambda: any("logged in" in line for line in demo.out), 60.0)
+        wait_for("its processes", lambda: any("logged in" in line for line in demo.out))
         children = of_environment(mark) - {demo.process.pid}
         assert len(children) >= 3
         demo.process.send_signal(signum)
-        code = demo.process.wait(30)
-        wait_for("they have ended", lambda: not of_environment(mark), 20.0)
+        code = demo.process.wait(PATIENCE_S)
+        wait_for("they have ended", lambda: not of_environment(mark))
     finally:
         demo.kill()
         demo.stop()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bridge.wakes.delivery import AGAIN_S
 from tests.support.fleet import Fleet
 from tests.support.ports import free_port
 from tests.support.processes import Sarvis, run_sarvis
@@ -16,7 +17,10 @@ from tests.support.secure import HOST as NAME
 from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import HOST, QUICK, Bridge, Broker, Json, unique
 
-GIVE_UP = ("--give-up-s", "2")
+GIVE_UP_S = 8
+"""For what is not there; what is there must be found earlier, also on a busy machine."""
+GIVE_UP = ("--give-up-s", str(GIVE_UP_S))
+LONG_LIVED = {"SARVIS_EDGE__WAKE_TTL_MS": "60000"}
 
 
 def way(broker: Broker, bridge: Bridge) -> list[str]:
@@ -51,7 +55,8 @@ def end(fleet: Sarvis, code: int = 0) -> Json:
 def test_every_wake_of_a_fleet_is_accounted_for(broker: Broker, bridge: Bridge, tmp_path: Path) -> None:
     done = run_sarvis(
         "fleet", "--devices", "20", "--rate", "20", "--for", "5", "--apps-per-user", "2", "--json",
-        "--prefix", unique("full"), *way(broker, bridge), cwd=tmp_path, settings={"TMPDIR": str(tmp_path)},
+        "--prefix", unique("full"), *way(broker, bridge), cwd=tmp_path,
+        settings={"TMPDIR": str(tmp_path), **LONG_LIVED},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     *seconds, summary = lines(done.stdout)
@@ -61,7 +66,9 @@ def test_every_wake_of_a_fleet_is_accounted_for(broker: Broker, bridge: Bridge, 
     wakes = summary["wakes"]
     assert wakes["made"] > 50
     assert (wakes["fates"]["acked"], wakes["received"]) == (wakes["made"], wakes["made"])
-    assert (wakes["ignored"], wakes["duplicates"], wakes["foreign"], summary["log_outs"]) == (0, 0, 0, 0)
+    assert (wakes["ignored"], wakes["foreign"], summary["log_outs"]) == (0, 0, 0)
+    # What is not confirmed within two seconds comes again.
+    assert wakes["duplicates"] == 0 or summary["outcome_ms"]["max"] > 1000 * AGAIN_S
     assert not any(summary["missing"].values())
     for measured in ("app_ms", "outcome_ms"):
         assert 0 < summary[measured]["p50"] <= summary[measured]["p99"] <= summary[measured]["max"]
@@ -94,8 +101,8 @@ def test_a_log_out_is_seen_and_its_device_makes_no_more_wakes(broker: Broker, br
     with running(tmp_path, "--devices", "2", "--rate", "40", "--prefix", prefix, *way(broker, bridge)) as fleet:
         second(fleet, "wakes", lambda line: line["wakes"]["received"] > 5)
         bridge.post("/api/auth/logout", {"uid": f"{prefix}-1"})
-        seen = second(fleet, "the log-out", lambda line: line["log_outs"] == 1 and line["wakes"]["ignored"] > 5)
-        assert (seen["devices_active"], seen["apps_connected"], seen["apps_stopped"]) == (1, 1, 1)
+        seen = second(fleet, "the log-out", lambda line: line["apps_stopped"] == 1 and line["wakes"]["ignored"] > 5)
+        assert (seen["devices_active"], seen["apps_connected"], seen["log_outs"]) == (1, 1, 1)
         assert seen["devices_connected"] == 2
         end(fleet)
 
@@ -122,8 +129,9 @@ def test_a_broker_that_comes_back_is_counted_as_reconnects(broker: Broker, bridg
         second(fleet, "nobody is there", lambda line: line["devices_connected"] == 0)
         broker.start()
         bridge.wait_ready()
-        back = second(fleet, "all are back", lambda line: line["device_reconnects"] == 3)
-        assert back["devices_connected"] == 3
+        back = second(
+            fleet, "all are back", lambda line: line["device_reconnects"] >= 3 and line["devices_connected"] == 3
+        )
         before = back["wakes"]["received"]
         second(fleet, "wakes come through", lambda line: line["wakes"]["received"] > before)
         end(fleet)
@@ -183,7 +191,7 @@ def test_a_broker_that_is_not_there_is_said_with_what_to_do(tmp_path: Path) -> N
     url = f"mqtt://{HOST}:{free_port()}"
     done = run_sarvis("fleet", *GIVE_UP, "--mqtt-url", url, cwd=tmp_path)
     assert done.returncode == 3
-    assert f"no device reached the broker {url} within 2 s" in done.stderr
+    assert f"no device reached the broker {url} within {GIVE_UP_S} s" in done.stderr
     assert "refused" in done.stderr
     assert "--mqtt-url" in done.stderr
     assert "Traceback" not in done.stderr
@@ -193,7 +201,7 @@ def test_a_bridge_that_is_not_there_is_said_with_what_to_do(broker: Broker, tmp_
     url = f"ws://{HOST}:{free_port()}"
     done = run_sarvis("fleet", *GIVE_UP, "--mqtt-url", broker.url, "--url", url, cwd=tmp_path)
     assert done.returncode == 3
-    assert f"no app reached the bridge {url} within 2 s" in done.stderr
+    assert f"no app reached the bridge {url} within {GIVE_UP_S} s" in done.stderr
     assert "set --url" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -202,7 +210,7 @@ def test_a_bridge_of_another_world_is_said_with_what_to_look_at(broker: Broker, 
     settings = {"SARVIS_MQTT__PREFIX": "sarvis/nobody"}
     done = run_sarvis("fleet", *GIVE_UP, *way(broker, bridge), cwd=tmp_path, settings=settings)
     assert done.returncode == 3
-    assert "no device got a session within 2 s" in done.stderr
+    assert f"no device got a session within {GIVE_UP_S} s" in done.stderr
     assert "mqtt.prefix sarvis/nobody" in done.stderr
 
 
@@ -223,9 +231,10 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 def simulate(closed: Fleet, *arguments: str, **settings: str) -> tuple[int, Json, str]:
     """Exit code, last line, errors."""
     done = run_sarvis(
-        "fleet", "--devices", "3", "--rate", "20", "--for", "2", "--json", *GIVE_UP,
+        "fleet", "--devices", "3", "--rate", "20", "--for", "2", "--json",
         "--kits", str(closed.folder / "kits"), "--url", f"wss://{NAME}:{closed.bridge.port}",
-        "--ca-file", str(closed.broker.ca_file), *arguments, cwd=closed.folder, settings=settings,
+        "--ca-file", str(closed.broker.ca_file), *arguments, cwd=closed.folder,
+        settings={**LONG_LIVED, **settings},
     )  # fmt: skip
     out = lines(done.stdout)
     return done.returncode, out[-1] if out else {}, done.stderr
@@ -245,7 +254,7 @@ def test_apps_come_in_by_tokens_from_files(closed: Fleet) -> None:
 
 
 def test_apps_without_a_token_are_sent_away_and_it_says_so(closed: Fleet) -> None:
-    code, _, errors = simulate(closed)
+    code, _, errors = simulate(closed, *GIVE_UP)
     assert code == 3
     assert "the bridge refused every app" in errors
     assert "Traceback" not in errors

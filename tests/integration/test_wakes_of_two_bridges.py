@@ -139,10 +139,10 @@ def test_after_the_death_of_a_bridge_wakes_go_on_through_the_other(pair: Pair) -
     uid, device = unique("alice"), unique("jetson")
     with pair.b.app(uid), pair.a.app(uid, acks=False):
         pair.a.kill()
-        later = pair.mqtt.wake(device, uid)
+        later = pair.mqtt.wake(device, uid, ttl_ms=60_000)
         wait_for("the app at the other bridge has confirmed", lambda: "acked" in pair.mqtt.outcomes(device, later))
         with pair.b.app(unique("bob")) as other:
-            bobs = pair.mqtt.wake(device, other.uid)
+            bobs = pair.mqtt.wake(device, other.uid, ttl_ms=60_000)
             wait_for("bob's has confirmed, too", lambda: "acked" in pair.mqtt.outcomes(device, bobs))
         assert pair.mqtt.outcome(device, pair.mqtt.wake(device, unique("absent"))) == "user_not_connected"
     pair.a.start()

@@ -22,9 +22,9 @@ from broker.server.embedded import EmbeddedBroker
 from broker.server.limits import Limits
 from tests.support.paho_clients import end
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_S
 
 HOST = "127.0.0.1"
-PATIENCE_S = 8.0
 STOCK_PLUGINS = {
     "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True},
     "amqtt.plugins.topic_checking.TopicTabooPlugin": {},

@@ -17,7 +17,7 @@ import asyncpg
 from infra.settings.bridge import StoreSettings
 from tests.support.ports import free_port
 from tests.support.programs import need, program
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 
 PASSWORD = "a-password-of-the-tests"
 USER = "sarvis"
@@ -72,7 +72,7 @@ class Postgres:
         """End the server and its connections at once; by SIGQUIT as a crash does."""
         if self._process is not None:
             self._process.send_signal(by)
-            self._process.wait(30)
+            self._process.wait(PATIENCE_S)
             self._process = None
 
     def remove(self) -> None:

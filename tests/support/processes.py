@@ -12,7 +12,7 @@ from typing import IO, Any, Self
 from tests.support.prefork import popen
 from tests.support.waiting import PATIENCE_S, wait_for
 
-STOP_WITHIN_S = 10.0
+STOP_WITHIN_S = PATIENCE_S
 LEDGER_HERE = {
     "SARVIS_STORE__URL": "sqlite:///ledger.db",
     "SARVIS_BRIDGE__STORIES_FILE": "stories.db",
@@ -101,6 +101,15 @@ class Sarvis:
         self.process.kill()
         self.process.wait()
 
+    def may_say_more(self) -> bool:
+        """Whether it runs, or has ended with lines that are not read yet."""
+        return self.process.poll() is None or any(reader.is_alive() for reader in self._readers)
+
+    def told(self, what: str) -> list[dict[str, Any]]:
+        """Wait until its log has an event of this name; all of that name so far. Its lines are read as they come."""
+        self.event(what, lambda event: event.get("event") == what)
+        return [event for event in self.events() if event.get("event") == what]
+
     def events(self) -> list[dict[str, Any]]:
         """The JSON objects among its lines, those of standard error (the log) after those of standard output."""
         found = []
@@ -119,12 +128,11 @@ class Sarvis:
         """Wait for the nth JSON line that is wanted."""
 
         def look() -> dict[str, Any] | None:
+            goes_on = self.may_say_more()
             found = [event for event in self.events() if wanted(event)]
             if len(found) >= nth:
                 return found[nth - 1]
-            assert self.process.poll() is None or self._readers[0].is_alive(), (
-                f"ended with {self.process.poll()} before: {what}\n" + "\n".join(self.err)
-            )
+            assert goes_on, f"ended with {self.process.poll()} before: {what}\n" + "\n".join(self.err)
             return None
 
         try:
@@ -136,20 +144,21 @@ class Sarvis:
         """Wait for a line of standard output that begins with these words; the rest of it."""
 
         def look() -> str | None:
+            goes_on = self.may_say_more()
             rest = [line.removeprefix(words) for line in self.out if line.startswith(words)]
             if rest:
                 return rest[0].strip()
-            assert self.process.poll() is None, f"ended with {self.process.poll()}\n" + "\n".join(self.err)
+            assert goes_on, f"ended with {self.process.poll()}\n" + "\n".join(self.err)
             return None
 
-        return wait_for(f"a line that begins with {words!r}", look, 40.0)
+        return wait_for(f"a line that begins with {words!r}", look)
 
 
 def run_sarvis(
     *arguments: str,
     cwd: Path,
     settings: Mapping[str, str] | None = None,
-    within_s: float = 60.0,
+    within_s: float = 120.0,
     files: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; `files` as in Sarvis."""

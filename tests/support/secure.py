@@ -244,6 +244,7 @@ class Client:
         if will is not None:
             self.paho.will_set(will.topic, will.payload, 1, will.retain)
         self.fault: Exception | None = None
+        self.paho.connect_timeout = PATIENCE_S  # of connection and handshake together
         try:
             self.paho.connect(HOST, urlsplit(door.url).port or 0)
         except OSError as error:  # the handshake was refused

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_S, wait_for
 
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
@@ -64,7 +64,7 @@ class Terminals:
     @staticmethod
     def _stop(process: subprocess.Popen[bytes], reader: threading.Thread) -> None:
         process.terminate()
-        process.wait(15)
+        process.wait(PATIENCE_S)
         reader.join()
         for stream in (process.stdin, process.stdout):
             assert stream is not None
@@ -73,7 +73,7 @@ class Terminals:
     def sees(self, name: str, words: str) -> None:
         """Wait until a line with these words stands in the terminal."""
         try:
-            wait_for(f"{words!r}", lambda: any(words in line for line in self.lines[name]), 40)
+            wait_for(f"{words!r}", lambda: any(words in line for line in self.lines[name]))
         except AssertionError as error:
             raise AssertionError(f"{error} in the {name}'s terminal:\n" + "\n".join(self.lines[name])) from None
 
@@ -100,7 +100,7 @@ class Pty:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.wait(15)
+        self.process.wait(PATIENCE_S)
         self._reader.join()
         os.close(self._ours)
 
@@ -108,7 +108,7 @@ class Pty:
     def shown(self) -> str:
         return self._shown.decode(errors="replace").replace("\r\n", "\n")
 
-    def sees(self, words: str, within_s: float = 40.0) -> None:
+    def sees(self, words: str, within_s: float = PATIENCE_S) -> None:
         """Wait until it shows these words."""
         try:
             wait_for(f"{words!r}", lambda: words in self.shown or self.process.poll() is not None, within_s)
@@ -121,7 +121,7 @@ class Pty:
         """A line and Enter."""
         os.write(self._ours, line.encode() + b"\n")
 
-    def ends(self, within_s: float = 40.0) -> int:
+    def ends(self, within_s: float = PATIENCE_S) -> int:
         """Its exit code."""
         code = self.process.wait(within_s)
         self._reader.join()

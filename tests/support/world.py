@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import ssl
 import subprocess
 import threading
@@ -124,7 +125,8 @@ class Mosquitto(Service):
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
-            assert self._process.wait(PATIENCE_S) == 0
+            # It listens before it handles signals: told so early, it just ends.
+            assert self._process.wait(PATIENCE_S) in {0, -signal.SIGTERM}
 
     def kill(self) -> None:
         assert self._process is not None
@@ -144,7 +146,7 @@ def accepts(port: int) -> bool:
     import socket  # noqa: PLC0415 - the only use
 
     try:
-        socket.create_connection((HOST, port), timeout=1).close()
+        socket.create_connection((HOST, port), timeout=PATIENCE_S).close()
     except OSError:
         return False
     return True
@@ -175,7 +177,7 @@ class Bridge(Service):
         self.tls = tls
         self.http = httpx2.Client(
             trust_env=False,
-            timeout=10,
+            timeout=PATIENCE_S,
             verify=tls or False,
             headers={} if key is None else {"authorization": f"Bearer {key}"},
         )
@@ -244,7 +246,11 @@ class Bridge(Service):
 
 
 class App:
-    """A user's socket: collects what comes, acks wakes as sarvis.v2 if `acks`."""
+    """A user's socket: collects what comes.
+
+    If `acks`, it confirms wakes as sarvis.v2 and, as apps do, takes one that comes again for the same: a bridge repeats
+    what is not confirmed within two seconds, which a busy machine may need.
+    """
 
     def __init__(
         self,
@@ -261,6 +267,7 @@ class App:
         self.heard: list[Json] = []
         self.code: int | None = None
         self._acks = acks and not legacy
+        self._rung: set[str] = set()
         asked = {"client": client, "token": token if legacy else None}
         query = urlencode({name: value for name, value in asked.items() if value is not None})
         offered = [Subprotocol("sarvis.v2"), *([Subprotocol(token)] if token else [])]
@@ -287,8 +294,9 @@ class App:
     async def _live(self) -> None:
         try:
             socket = await connect(
-                self._address, subprotocols=self._offered, ssl=self._tls, compression=None, proxy=None
-            )
+                self._address, subprotocols=self._offered, ssl=self._tls, compression=None, proxy=None,
+                open_timeout=PATIENCE_S,
+            )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - whoever asked for the connection gets it
             self._opened.set_exception(error)
             return
@@ -303,9 +311,13 @@ class App:
         try:
             while True:
                 message = json.loads(await socket.recv())
-                self.heard.append(message)
-                if self._acks and message["type"] == "voice_command":
-                    await socket.send(json.dumps({"type": "ack", "id": message["id"]}))
+                if not self._acks or message["type"] != "voice_command":
+                    self.heard.append(message)
+                    continue
+                if message["id"] not in self._rung:
+                    self._rung.add(message["id"])
+                    self.heard.append(message)
+                await socket.send(json.dumps({"type": "ack", "id": message["id"]}))
         except ConnectionClosed as closed:
             self.code = closed.rcvd.code if closed.rcvd else 1006
 
@@ -457,13 +469,14 @@ class Edge:
         return [line for line in lines if line["event"] == event]
 
     def event(
-        self, event: str, wanted: Callable[[Json], bool] = anything, *, since: int = 0, within_s: float = 40.0
+        self, event: str, wanted: Callable[[Json], bool] = anything, *, since: int = 0, within_s: float = PATIENCE_S
     ) -> Json:
         """Wait for an event of this name on its standard output."""
 
         def look() -> Json | None:
+            goes_on = self.sarvis.may_say_more()
             found = [line for line in self.said(event, since) if wanted(line)]
-            assert found or self.sarvis.process.poll() is None, "\n".join(self.sarvis.err)
+            assert found or goes_on, "\n".join(self.sarvis.err)
             return found[0] if found else None
 
         try:
@@ -473,7 +486,7 @@ class Edge:
 
     def metrics(self) -> dict[str, float]:
         """What a scrape of it gives, by name and labels."""
-        told = httpx2.get(f"{self.url}/metrics", trust_env=False).raise_for_status().text
+        told = httpx2.get(f"{self.url}/metrics", trust_env=False, timeout=PATIENCE_S).raise_for_status().text
         values = (line.rsplit(" ", 1) for line in told.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, value in values}
 

@@ -32,7 +32,8 @@ class Session:
     """A session that hears every wake, and what happened to it."""
 
     url: str
-    keepalive_s: int = 15
+    keepalive_s: int = 600
+    """What hangs is not mended by a ping that is missed, within the patience of a test."""
     more: dict[str, Any] = field(default_factory=dict)
     came: list[Incoming] = field(default_factory=list)
     log: list[str] = field(default_factory=list)

@@ -68,12 +68,13 @@ async def test_it_leaves_an_address_that_never_answers_for_the_next(monkeypatch:
         await peer.packet()
 
     async with FakeBroker(mute) as silent, FakeBroker(welcome) as there:
+        silent_at = silent.url
         with logged() as lines:
             async with Session(f"{silent.url},{there.url}") as session:
-                await session.connected()
+                await session.connected()  # a busy machine may make the other one late, too
                 assert session.mqtt.node.url == there.url
                 await wait_until("the first socket is closed", lambda: silent.peers[0].gone)
-    told = [line["reason"] for line in lines if line["event"] == "mqtt_disconnected"]
+    told = [line["reason"] for line in lines if line["event"] == "mqtt_disconnected" and str(line["port"]) in silent_at]
     assert len(told) == 1
     assert "did not answer within 0.2 s" in told[0]
 

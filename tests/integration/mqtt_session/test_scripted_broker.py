@@ -260,10 +260,9 @@ async def test_a_broker_that_sends_nonsense_is_left_and_tried_again(
         await asyncio.sleep(0.05)
         peer.writer.write(GARBAGE[garbage])
 
-    async with FakeBroker(script) as broker, Session(broker.url) as session:
-        await session.connected()
+    async with FakeBroker(script) as broker, Session(broker.url):
         try:
-            await wait_until("it connects again", lambda: len(broker.peers) > 1, 3.0)
+            await wait_until("it connects again", lambda: len(broker.peers) > 1)
         finally:
             unhandled = [record for record in caplog.records if record.name == "asyncio"]
             caplog.clear()
@@ -295,7 +294,7 @@ async def test_a_session_that_is_cancelled_while_it_connects_leaves_no_connectio
         await asyncio.sleep(0.5)
         gc.collect()
         assert session.log == []
-        assert [peer for peer in broker.peers if not peer.gone] == []
+        await wait_until("no connection is left", lambda: all(peer.gone for peer in broker.peers))
 
 
 async def test_a_farewell_leaves_nothing_behind_that_python_complains_about(caplog: pytest.LogCaptureFixture) -> None:

@@ -138,9 +138,9 @@ async def test_many_messages_in_one_record_all_come_without_further_traffic(
 
     tls = server_context(server.cert, server.key, who="broker")
     async with FakeBroker(script, tls) as broker, Session(broker.url, more=trusting(ours)) as session:
-        await wait_until("all of them", lambda: len(session.wakes()) >= len(wanted), 5.0)
+        await wait_until("all of them", lambda: len(session.wakes()) >= len(wanted))
         assert session.wakes() == wanted
-        await wait_until("all acknowledgements", lambda: len(broker.peers[0].acknowledged()) == len(wanted), 5.0)
+        await wait_until("all acknowledgements", lambda: len(broker.peers[0].acknowledged()) == len(wanted))
 
 
 async def test_messages_larger_than_a_record_and_more_than_one_turn_of_the_loop_all_come(
@@ -156,7 +156,7 @@ async def test_messages_larger_than_a_record_and_more_than_one_turn_of_the_loop_
 
     tls = server_context(server.cert, server.key, who="broker")
     async with FakeBroker(script, tls) as broker, Session(broker.url, more=trusting(ours)) as session:
-        await wait_until("all of them", lambda: len(session.wakes()) >= len(wanted), 5.0)
+        await wait_until("all of them", lambda: len(session.wakes()) >= len(wanted))
         assert session.wakes() == wanted
 
 

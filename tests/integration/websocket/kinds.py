@@ -7,6 +7,7 @@ from tests.support.world import NO_BROKER, Bridge
 KINDS = ("fast", "plain")
 
 
-def speaking(kind: str, folder: Path, settings: dict[str, str] | None = None, module: str = "sarvis") -> Bridge:
-    """A bridge without a broker that speaks by this kind, not yet started."""
-    return Bridge(folder, NO_BROKER, {"SARVIS_BRIDGE__WEBSOCKET": kind, **(settings or {})}, module=module)
+def speaking(kind: str, folder: Path, settings: dict[str, str] | None = None, altered: str = "") -> Bridge:
+    """A bridge without a broker that speaks by this kind, not yet started; `altered` as in tests/support/altered.py."""
+    own = {"SARVIS_BRIDGE__WEBSOCKET": kind, **(settings or {}), **({"ALTERED": altered} if altered else {})}
+    return Bridge(folder, NO_BROKER, own, module="tests.support.altered" if altered else "sarvis")

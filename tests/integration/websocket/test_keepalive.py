@@ -19,9 +19,9 @@ ENOUGH = 2000
 @pytest.fixture(scope="module")
 def impatient(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
     """A bridge that soon asks."""
-    with speaking(
-        kind, tmp_path_factory.mktemp("impatient"), module="tests.integration.websocket.impatient"
-    ) as running:
+    # It waits longer for an answer than a busy machine stands still.
+    altered = "bridge.cli:PING_INTERVAL_S=0.2 bridge.cli:PING_TIMEOUT_S=12"
+    with speaking(kind, tmp_path_factory.mktemp("impatient"), altered=altered) as running:
         yield running
 
 
@@ -37,7 +37,7 @@ def pings(app: App) -> list[bytes]:
 def test_a_peer_that_answers_pings_stays(impatient: Bridge) -> None:
     with App(impatient.port) as app:
         for count in range(1, 6):
-            app.until("a ping", lambda count=count: len(pings(app)) == count)  # type: ignore[misc]
+            app.until("a ping", lambda count=count: len(pings(app)) >= count)  # type: ignore[misc]
             app.say(frame(PONG, pings(app)[-1]))
         app.lives()
         assert app.code == NEVER
