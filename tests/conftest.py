@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from infra import redaction, signals
 from tests.support import programs
@@ -25,6 +26,10 @@ LONGEST_FIRST = (
     "tests/model",
 )
 """A long file that begins last is waited for by all workers but one; the rest fills up what is left."""
+
+# How long an example takes is the machine's matter: one that stands still for a moment makes no test fail.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # A test that fails shows its own words, not thousands of lines of the ledger's log.
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

@@ -78,7 +78,7 @@ def test_a_whole_number_may_be_written_with_a_point() -> None:
     assert (told["boot"], told["seq"], told["age_ms"], told["ttl_ms"]) == (3, 4, 5, 6000)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(changes=st.dictionaries(KEYS, ODD, max_size=4), gone=st.sets(st.sampled_from([*GOOD]), max_size=3))
 def test_it_is_read_as_wake_reads_it(changes: dict[str, Any], gone: set[str]) -> None:
     document = {key: value for key, value in {**GOOD, **changes}.items() if key not in gone or key == "id"}
@@ -86,7 +86,7 @@ def test_it_is_read_as_wake_reads_it(changes: dict[str, Any], gone: set[str]) ->
     assert quick(payload) == judged(payload)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.binary(max_size=60))
 def test_what_is_no_json_is_judged_by_wake(payload: bytes) -> None:
     assert quick(payload) == judged(payload)
