@@ -10,6 +10,7 @@ from tests.support.waiting import wait_for
 from tests.support.world import NO_BROKER
 
 EDGE = ("edge", "--device-id", "jetson-1", "--http-port", "0", "--state-dir", "state", "--mqtt-url", NO_BROKER)
+ALTERED = "tests.support.altered"
 
 
 def lamp(folder: Path) -> dict[str, str]:
@@ -20,12 +21,17 @@ def lamp(folder: Path) -> dict[str, str]:
     # Muted is a light of its own, and needs no session.
     (folder / "state").mkdir(exist_ok=True)
     (folder / "state" / "jetson-1.muted").touch()
-    return {"SARVIS_EDGE__LIGHT_COMMAND": str(program), "PYTHONPATH": str(Path(__file__).parents[2])}
+    return {
+        "SARVIS_EDGE__LIGHT_COMMAND": str(program),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        # A node that ends gives its lamp one second, which a busy machine may need.
+        "ALTERED": "edge_node.display.lights:_LAST_LIGHT_S=30",
+    }
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_puts_it_out(tmp_path: Path, signum: signal.Signals) -> None:
-    with Sarvis(*EDGE, "--source", "silence", cwd=tmp_path, settings=lamp(tmp_path)) as node:
+    with Sarvis(*EDGE, "--source", "silence", cwd=tmp_path, settings=lamp(tmp_path), module=ALTERED) as node:
         wait_for("it is lit", (tmp_path / "lit").exists)
         node.process.send_signal(signum)
         assert node.process.wait(60) == 0
@@ -36,7 +42,7 @@ def test_a_node_that_turns_deaf_puts_it_out(tmp_path: Path) -> None:
     once = "test ! -e ran || exit 1; touch ran; head -c 64000 /dev/zero; while [ ! -e lit ]; do sleep 0.1; done"
     source = ("--source", f"exec:sh -c '{once}'")
     settings = lamp(tmp_path) | {"SARVIS_EDGE__MICROPHONE_RETURN_S": "0"}
-    node = Sarvis(*EDGE, *source, cwd=tmp_path, settings=settings)
+    node = Sarvis(*EDGE, *source, cwd=tmp_path, settings=settings, module=ALTERED)
     try:
         assert node.process.wait(60) == 1
     finally:

@@ -1,7 +1,7 @@
 """`python -m tests.support.signalled POINT SIGNAL ...`: `sarvis ...`, which gets a signal, or a FAULT, at a point.
 
 POINT is a module that is just about to be loaded, as `sarvis.commands`, or a function about to be called, as
-`bridge.cli:check_mqtt` or `bridge.sql_store:SqlStore.close`.
+`bridge.cli:check_mqtt` or `bridge.sql_store:SqlStore.close`. ALTERED counts as in `altered`.
 """
 
 import importlib
@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 from typing import Any
+
+from tests.support.altered import alter
 
 
 class AtImport(importlib.abc.MetaPathFinder):
@@ -39,6 +41,7 @@ def at_call(module: str, path: str, happens: str) -> None:
 
 
 if __name__ == "__main__":
+    alter()
     where, number, *rest = sys.argv[1:]
     point_module, _, function = where.partition(":")
     if function:
