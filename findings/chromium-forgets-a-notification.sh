@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What one would guess: `registration.getNotifications()` only reads. A notification that `showNotification` has shown, and
-#   that nobody has closed, is among those that it names from then on.
+#   that was not closed, is among those that it names from then on.
 # What happens (Chromium 156): if a page asks while a notification is about to be shown, Chromium may show it and forget it:
 #   no later `getNotifications()` names it, so no page can close it. Here a third of those that are shown while the same
 #   page asks for notifications of another tag. With `navigator.locks` around both it is none.

@@ -120,7 +120,7 @@ export function permission() {
 }
 
 // What shows notifications, or asks which there are, does so one after another, in all tabs and in the service worker:
-// Chromium forgets one that is about to be shown while anybody asks. Nobody could close it, and a tap on it does nothing.
+// Chromium forgets one that is about to be shown while a page asks. No page could close it, and a tap on it does nothing.
 /** @param {() => Promise<any>} does */
 function inTurn(does) {
   const done = notified.then(() => alone(does));

@@ -73,9 +73,9 @@ class Phone:
         connected(page)
 
     def notifications(self, page: Page, *, after: int) -> list[tuple[str, str, str]]:
-        """Title, text and tag of those that are shown, when so many were: since the test began, at this origin.
+        """Title, text and tag of those that are shown, when `after` were: since the test began, at this origin.
 
-        Chromium forgets one that is about to be shown while anybody asks, so it is not asked before it has shown them.
+        Chromium forgets one that is about to be shown while a page asks, so it is not asked before it has shown them.
         """
         assert self._until(page, lambda: self.displayed >= after), f"{self.displayed} were shown, not {after}"
         script = """async () => {

@@ -78,7 +78,7 @@ def test_a_phone_whose_page_is_closed_is_called_and_the_page_fetches_the_rest(tm
 
 
 def tags(handset: Phone, page: Page, *, after: int) -> set[str]:
-    """Of the notifications that are shown, when so many were."""
+    """Of the notifications that are shown, when `after` were."""
     return {tag for _, _, tag in handset.notifications(page, after=after)}
 
 

@@ -299,7 +299,7 @@ def test_a_client_without_a_credential_or_of_another_authority_is_refused(fleet:
         settings={"SARVIS_MQTT__CA_FILE": "ca/ca.crt", "SARVIS_MQTT__RECONNECT_MAX_S": "0.2"},
     )  # fmt: skip
     with told as edge:
-        # On a busy machine it may be that nobody answered in time, first.
+        # On a busy machine it may be first that no answer came in time.
         edge.event("why", lambda line: line.get("event") == "mqtt_disconnected" and "mqtt.ca_file" in line["reason"])
         assert not [line for line in edge.events() if line.get("event") == "connected"]
 
