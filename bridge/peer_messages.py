@@ -13,6 +13,7 @@ from contract.app_socket import CloseCode
 from contract.clock import Clock
 from contract.messages import Joined, News, Outcome, Seek
 from contract.topics import JOINED, NEWS, OUTCOME, SEEK, Topic
+from contract.wake_codec import QuickOutcome, QuickWake
 from infra.mqtt.session import Incoming, MqttSession
 
 HEARD: tuple[Topic, ...] = (OUTCOME, SEEK, JOINED, NEWS)
@@ -69,7 +70,9 @@ class PeerMessages:
     def received(self, incoming: Incoming) -> bool:
         """Whether it is for this object; then it is done."""
         match incoming.message:
-            case Outcome():
+            case QuickWake():
+                return False  # the most frequent of all, before those that it is not
+            case QuickOutcome() | Outcome():
                 self.wakes.outcome(incoming.owner, incoming.message)
             case Seek():
                 self.wakes.seek(incoming.owner, incoming.message)

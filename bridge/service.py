@@ -53,7 +53,7 @@ from contract.messages import (
     Wake,
 )
 from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, NEWS, OUTCOME, WAKE, Topic
-from contract.wake_codec import QuickWake, decode_wake
+from contract.wake_codec import QuickWake, decode_outcome, decode_wake
 from infra.log_limit import LogLimit
 from infra.mqtt.session import NOT_YET, Incoming, MqttSession, Outgoing, Subscription
 from infra.settings.loader import Settings
@@ -118,7 +118,7 @@ class Bridge:
             last_will=lambda: self._status("offline"),
             on_connected=self._connected,
             admit=self._admit_beside_others if store.shared else self._admit,
-            decoders={WAKE: decode_wake},
+            decoders={WAKE: decode_wake, OUTCOME: decode_outcome},
             id_setting="bridge.instance",
         )
         self._device_budgets = Budgets(settings.limits.device)

@@ -13,7 +13,7 @@ from bridge.wakes.relay import TAKEN_BY_SOCKET, Relay
 from bridge.wakes.verdicts import ACKED, SENT, WORTH, Remembered, Verdicts
 from contract.clock import Clock
 from contract.messages import LEGACY_DEVICE, Outcome, Seek, SoughtWake, Wake
-from contract.wake_codec import QuickWake
+from contract.wake_codec import QuickOutcome, QuickWake
 from infra.telemetry import REGISTRY
 
 CALLER_WAITS_S = 0.4
@@ -88,7 +88,7 @@ class SharedWakes:
             waits = False  # it waits, or has waited
         self._take(seek.device_id, seek.wake, one, waits=waits)
 
-    def outcome(self, device_id: str, outcome: Outcome) -> None:
+    def outcome(self, device_id: str, outcome: Outcome | QuickOutcome) -> None:
         """A bridge, perhaps this one, told a device an outcome."""
         delivery = self._relay.known(outcome.id)
         if delivery is not None:

@@ -21,7 +21,7 @@ from contract.errors import MessageError, SettingsError
 from contract.messages import Message
 from contract.prefixes import doubts
 from contract.topics import Topic, parse
-from contract.wake_codec import QuickWake
+from contract.wake_codec import QuickOutcome, QuickWake
 from infra import tls
 from infra.expiry import EXPIRY, of_peer
 from infra.host_port import host_port
@@ -43,7 +43,7 @@ QUIET_S = 60.0
 MOST_TOLD = 1000
 """How many topics with invalid messages are logged within that time."""
 
-Decoder = Callable[[bytes], Message | QuickWake]
+Decoder = Callable[[bytes], Message | QuickWake | QuickOutcome]
 _Place = tuple[Topic, str, Decoder]
 """A resolved topic name: the row of the table, the owner, and the decoder."""
 
@@ -147,7 +147,14 @@ class Incoming:
     __slots__ = ("_acker", "_mid", "_qos", "message", "owner", "retained", "topic")  # one is created per message
 
     def __init__(
-        self, topic: Topic, owner: str, message: Message | QuickWake, retained: bool, acker: Acker, mid: int, qos: int
+        self,
+        topic: Topic,
+        owner: str,
+        message: Message | QuickWake | QuickOutcome,
+        retained: bool,
+        acker: Acker,
+        mid: int,
+        qos: int,
     ) -> None:
         self.topic = topic
         self.owner = owner
