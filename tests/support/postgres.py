@@ -30,7 +30,8 @@ class Postgres:
         port: where it listens, on 127.0.0.1.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, standby_of: "Postgres | None" = None) -> None:
+        """`standby_of`: a copy of that server, which runs; once it is started it follows it."""
         postgres = program("postgres")
         self._bin = Path(postgres).resolve().parent
         self._as: list[str] = []
@@ -45,6 +46,9 @@ class Postgres:
         password = self.folder / "password"
         password.write_text(PASSWORD)
         password.chmod(0o644)
+        if standby_of is not None:
+            self._copy(standby_of)
+            return
         self._run("initdb", "-D", str(self.data), "-U", USER, "-A", "scram-sha-256", "--pwfile", str(password),
                   "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")  # fmt: skip
 
@@ -67,6 +71,25 @@ class Postgres:
         """Does it take connections?"""
         asked = [str(self._bin / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(asked, check=False).returncode == 0
+
+    def waits_for_standby(self) -> None:
+        """From now on a commit is answered when a standby has it."""
+        for order in ("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"):
+            asyncio.run(self.ask("postgres", order))
+
+    def promote(self) -> None:
+        """A standby becomes a server that takes writes, and waits for no standby itself."""
+        for order in (
+            "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()", "SELECT pg_promote()",
+        ):  # fmt: skip
+            asyncio.run(self.ask("postgres", order))
+
+    def become_standby_of(self, server: "Postgres") -> None:
+        """Stopped, it begins anew as a copy of the other, on its own port."""
+        self.stop()
+        shutil.rmtree(self.data)
+        self._copy(server)
+        self.start()
 
     def stop(self, by: signal.Signals = signal.SIGINT) -> None:
         """End the server and its connections at once; by SIGQUIT as a crash does."""
@@ -112,6 +135,10 @@ class Postgres:
         """Drop a database, also with connections to it."""
         name = settings.url.rsplit("/", 1)[1]
         await self.ask("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _copy(self, server: "Postgres") -> None:
+        source = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{server.port}/postgres"
+        self._run("pg_basebackup", "-D", str(self.data), "-R", "-c", "fast", "--no-sync", "-d", source)
 
     def _run(self, name: str, *arguments: str) -> None:
         done = subprocess.run(

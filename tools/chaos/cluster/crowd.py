@@ -173,7 +173,7 @@ class Crowd:
         self._out = [one for one in self._out if one not in due]
         self.log_outs += len(due)
         for out in due:
-            found += judge.of_log_out(out, hurts, now)
+            found += judge.of_log_out(out, hurts, canaries, now)
         moved = [one for one in self._moved if one[0] < now - judge.CLOSED_WITHIN_S - judge.BUSY_S]
         self._moved = [one for one in self._moved if one not in moved]
         self.moves += len(moved)
@@ -212,9 +212,12 @@ class Crowd:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-            for socket in list(self._sockets):
+            left = list(self._sockets)
+            for socket in left:
                 socket.cut()
-            await asyncio.sleep(0.1)
+            await asyncio.gather(*(socket.task for socket in left), return_exceptions=True)
+            # asyncio closes the sockets of an aborted transport in its next round.
+            await asyncio.sleep(0)
 
     async def _guarded(self, task: Coroutine[None, None, None]) -> None:
         try:

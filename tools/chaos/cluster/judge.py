@@ -170,13 +170,15 @@ class LoggedOut:
     after: Spell | None = None
 
 
-def of_log_out(out: LoggedOut, hurts: Sequence[Hurt], now: float) -> list[str]:
+def of_log_out(out: LoggedOut, hurts: Sequence[Hurt], canaries: Canaries, now: float) -> list[str]:
     """Sockets that stayed open too long, and a new one that did not stay open."""
     found = []
     for one in out.spells:
         took = (one.ended or now) - out.answered
-        unhurt = not hurts_of(one.bridge, hurts, out.answered - UNHURT_S, out.answered + CLOSED_WITHIN_S + BUSY_S)
-        most = CLOSED_WITHIN_S + BUSY_S if unhurt else CLOSED_AT_LAST_S
+        until = out.answered + CLOSED_WITHIN_S + BUSY_S
+        unhurt = not hurts_of(one.bridge, hurts, out.answered - UNHURT_S, until)
+        well = unhurt and canaries.well(one.bridge, out.answered - AROUND_S, until)
+        most = CLOSED_WITHIN_S + BUSY_S if well else CLOSED_AT_LAST_S
         if took > most:
             found.append(f"open: a socket of {out.uid} at {one.bridge}, {took:.1f} s after the log-out was answered")
     after = out.after
@@ -202,6 +204,8 @@ def of_move(spells: Sequence[Spell], canaries: Canaries, at: float) -> list[str]
     bridges = {one.bridge for one in spells}
     if not canaries.all_well(bridges, at - 1.0, at + CLOSED_WITHIN_S + BUSY_S):
         return []
+    if any(one.ended is not None and one.code is None for one in spells):
+        return []  # its network was cut
     left = [one for one in spells if one.ended is None or one.ended > at + CLOSED_WITHIN_S + BUSY_S]
     if len(left) == 1:
         return []
