@@ -100,7 +100,7 @@ def test_bridges_go_on_with_a_standby_that_is_promoted(pair: Pair, tmp_path: Pat
             b.post("/api/auth/logout", {"uid": alice})
             edge.event("logged_out")
             assert hers.closed_with() == CloseCode.LOGGED_OUT
-            # The old server comes back as a standby, on its port: whoever connects anew finds the one that writes.
+            # The old server comes back as a standby, on its port: a new connection finds the one that writes.
             pair.first.become_standby_of(pair.second)
             with bridge(tmp_path, "c", pair, broker) as c:
                 c.post("/api/auth/logout", {"uid": bob})
