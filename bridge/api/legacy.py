@@ -52,6 +52,7 @@ IdempotencyKey = Annotated[
     Header(
         min_length=1,
         max_length=MAX_KEY_CHARACTERS,
+        examples=["2b9c8a52-3f0e-4d6b-9a57-1c3e5f7a9b0d"],
         description="a retried request with the same key, user and command rings once: while this bridge remembers the "
         "wake, which it does for the newest 10,000",
     ),
@@ -80,6 +81,14 @@ class LoginBody(BaseModel):
 class LoginResult(Result):
     """The answer to a log-in."""
 
+    model_config = example(
+        {
+            "success": True,
+            "message": "Logged in successfully",
+            "session": {"session_id": "c4d1", "device_id": "jetson-1"},
+        }
+    )
+
     session: dict[str, str]
 
 
@@ -97,6 +106,8 @@ class RemoveBody(BaseModel):
 class RemoveResult(BaseModel):
     """The device is removed; it has not confirmed `waiting` log-outs yet."""
 
+    model_config = example({"success": True, "waiting": 1})
+
     success: bool
     waiting: int
 
@@ -104,12 +115,16 @@ class RemoveResult(BaseModel):
 class OperatorResult(BaseModel):
     """How many sessions of the user were ended; their devices receive the log-out now or when they reconnect."""
 
+    model_config = example({"success": True, "sessions": 1})
+
     success: bool
     sessions: int
 
 
 class DrainResult(BaseModel):
     """The bridge leaves: `sockets` apps are asked to reconnect, and it ends within `within_s` seconds."""
+
+    model_config = example({"success": True, "sockets": 3, "within_s": 2.0})
 
     success: bool
     sockets: int
@@ -119,12 +134,16 @@ class DrainResult(BaseModel):
 class ConsoleResult(BaseModel):
     """Below the bridge's address this path logs a browser in to the console once, within `within_s` seconds."""
 
+    model_config = example({"path": "/console", "within_s": 600.0})
+
     path: str
     within_s: float
 
 
 class HeartbeatResult(BaseModel):
     """The deadline was extended."""
+
+    model_config = example({"status": "active", "expires_in_s": 3600.0})
 
     status: str
     expires_in_s: float

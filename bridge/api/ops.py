@@ -13,7 +13,7 @@ from bridge.service import Bridge
 from bridge.stories.file import StoriesError
 from contract.names import UID_MAX_CHARACTERS
 from infra.redaction import shown_url
-from infra.web.server import problems
+from infra.web.server import example, problems
 
 router = APIRouter(prefix="/api/ops")
 
@@ -21,9 +21,18 @@ UNREADABLE = {503: "The ledger could not be read"}
 NO_STORIES = {404: "There are no stories: bridge.stories_days is 0, or their file cannot be read"}
 MAX_ROW = 2**53
 
-After = Annotated[str, Query(max_length=UID_MAX_CHARACTERS, description="`next` of the page before")]
-Begins = Annotated[str, Query(max_length=UID_MAX_CHARACTERS, description="only names that begin like this")]
-Name = Annotated[str, Query(max_length=UID_MAX_CHARACTERS)]
+After = Annotated[
+    str, Query(max_length=UID_MAX_CHARACTERS, description="`next` of the page before", examples=["jetson-1"])
+]
+Begins = Annotated[
+    str, Query(max_length=UID_MAX_CHARACTERS, description="only names that begin like this", examples=["jet"])
+]
+AfterRow = Annotated[int, Query(ge=0, le=MAX_ROW, description="`next` of the page before", examples=[7])]
+BeforeMoment = Annotated[
+    float | None, Query(ge=0, le=1e11, description="`next` of the page before", examples=[1767225600.0])
+]
+Uid = Annotated[str, Query(max_length=UID_MAX_CHARACTERS, examples=["alice"])]
+DeviceId = Annotated[str, Query(max_length=UID_MAX_CHARACTERS, examples=["jetson-1"])]
 
 
 class OpsDevice(BaseModel):
@@ -43,6 +52,25 @@ class OpsDevice(BaseModel):
 class OpsDevices(BaseModel):
     """A page of devices by name; `next` is null on the last one."""
 
+    model_config = example(
+        {
+            "rows": [
+                {
+                    "device_id": "jetson-1",
+                    "uid": "alice",
+                    "state": "online",
+                    "since": 1767225600.0,
+                    "seen": 1767225660.0,
+                    "muted": False,
+                    "alarms": [],
+                    "version": "0.1.0",
+                    "model": "ssabiseu",
+                }
+            ],
+            "next": "jetson-1",
+        }
+    )
+
     rows: list[OpsDevice]
     next: str | None
 
@@ -57,6 +85,8 @@ class OpsUser(BaseModel):
 
 class OpsUsers(BaseModel):
     """A page of users by name; `next` is null on the last one."""
+
+    model_config = example({"rows": [{"uid": "alice", "alive": True, "sockets": 2}], "next": "alice"})
 
     rows: list[OpsUser]
     next: str | None
@@ -76,6 +106,22 @@ class OpsLogout(BaseModel):
 class OpsLogouts(BaseModel):
     """A page of log-outs, oldest first; `next` is null on the last one."""
 
+    model_config = example(
+        {
+            "rows": [
+                {
+                    "number": 7,
+                    "device_id": "jetson-1",
+                    "uid": "alice",
+                    "reason": "app",
+                    "issued_at": "2026-01-01T00:00:00+00:00",
+                    "url": "http://192.168.0.9:5000/api/auth/logout",
+                }
+            ],
+            "next": 7,
+        }
+    )
+
     rows: list[OpsLogout]
     next: int | None
 
@@ -94,6 +140,23 @@ class OpsWake(BaseModel):
 
 class OpsWakes(BaseModel):
     """A page of wakes, newest first; `next` is null on the last one."""
+
+    model_config = example(
+        {
+            "rows": [
+                {
+                    "id": "5b1f0c1e8a6d4e0f9c3a7b2d4e6f8a90",
+                    "uid": "alice",
+                    "device_id": "jetson-1",
+                    "received_on": "2026-01-01T00:00:00+00:00",
+                    "state": "acked",
+                    "status": "acked",
+                    "latency_ms": 3.2,
+                }
+            ],
+            "next": 1767225600.0,
+        }
+    )
 
     rows: list[OpsWake]
     next: float | None
@@ -119,7 +182,7 @@ async def ops_users(request: Request, after: After = "", begins: Begins = "") ->
 
 
 @router.get("/logouts", responses=problems(DENIED | UNREADABLE))
-async def ops_logouts(request: Request, after: Annotated[int, Query(ge=0, le=MAX_ROW)] = 0) -> OpsLogouts:
+async def ops_logouts(request: Request, after: AfterRow = 0) -> OpsLogouts:
     """Log-outs that no device has confirmed yet."""
     bridge: Bridge = request.app.state.bridge
     found = paged(await read(bridge, lambda opened: opened.waiting_after(after, ROWS + 1)), lambda row: row[0])
@@ -140,9 +203,9 @@ async def ops_logouts(request: Request, after: Annotated[int, Query(ge=0, le=MAX
 @router.get("/wakes", responses=problems(DENIED | NO_STORIES))
 async def ops_wakes(
     request: Request,
-    before: Annotated[float | None, Query(ge=0, le=1e11, description="`next` of the page before")] = None,
-    uid: Name = "",
-    device_id: Name = "",
+    before: BeforeMoment = None,
+    uid: Uid = "",
+    device_id: DeviceId = "",
 ) -> OpsWakes:
     """Wakes of all, or of a user, or of a device."""
     bridge: Bridge = request.app.state.bridge

@@ -17,6 +17,8 @@ from infra.web.server import Result, example, problems
 router = APIRouter()
 
 OFF = "Pushes are off on this bridge: an operator turns them on with push.enabled"
+P256_POINT = "BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQtUbVlUls0VJXg7A8u-Ts1XbjhazAkj7I99e8QcYP7DkM"
+"""That of the example in RFC 8291."""
 Base64 = Annotated[str, Field(max_length=200)]
 Endpoint = Annotated[str, Field(max_length=MAX_ENDPOINT)]
 
@@ -41,7 +43,10 @@ class SubscribeBody(BaseModel):
     model_config = example(
         {
             "uid": "alice",
-            "subscription": {"endpoint": "https://push.example/...", "keys": {"p256dh": "...", "auth": "..."}},
+            "subscription": {
+                "endpoint": "https://fcm.googleapis.com/fcm/send/c1Kr",
+                "keys": {"p256dh": P256_POINT, "auth": "tBHItJI5svbpez7KI4CCXg"},
+            },
         }
     )
 
@@ -52,7 +57,7 @@ class SubscribeBody(BaseModel):
 class UnsubscribeBody(BaseModel):
     """Stop ringing this phone, whichever user subscribed it."""
 
-    model_config = example({"uid": "alice", "endpoint": "https://push.example/..."})
+    model_config = example({"uid": "alice", "endpoint": "https://fcm.googleapis.com/fcm/send/c1Kr"})
 
     uid: Uid
     endpoint: Endpoint
@@ -60,6 +65,8 @@ class UnsubscribeBody(BaseModel):
 
 class PublicKey(BaseModel):
     """The `applicationServerKey` for a browser's `pushManager.subscribe`."""
+
+    model_config = example({"public_key": P256_POINT})
 
     public_key: str
 

@@ -8,7 +8,7 @@ from bridge.auth.middleware import actor_of
 from bridge.service import Bridge
 from bridge.stories.file import StoriesError
 from contract.messages import new_id
-from infra.web.server import UserRequest, problems
+from infra.web.server import UserRequest, example, problems
 
 router = APIRouter()
 
@@ -23,6 +23,20 @@ class ForgetResult(BaseModel):
         waiting: devices that have not confirmed a log-out yet, which names the user until then.
         claims: devices that are to log in the user.
     """
+
+    model_config = example(
+        {
+            "success": True,
+            "name": "forgotten-0123456789ab",
+            "stories": 12,
+            "audit": 4,
+            "sessions": 2,
+            "missed": 1,
+            "subscriptions": 1,
+            "waiting": [],
+            "claims": [],
+        }
+    )
 
     success: bool
     name: str

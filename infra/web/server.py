@@ -47,6 +47,8 @@ class UserRequest(BaseModel):
 class Result(BaseModel):
     """The documented answer."""
 
+    model_config = example({"success": True, "message": "Command sent"})
+
     success: bool
     message: str
 

@@ -5,8 +5,12 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+import jsonschema_rs
 import pytest
+from pydantic import BaseModel
 
+from bridge.api.legacy import Trigger
+from bridge.api.push import SubscribeBody, UnsubscribeBody
 from bridge.auth.principals import PERMISSIONS
 from tests.documents.breaking import BreakingError
 from tests.documents.openapi import PATH, breaks, described, written
@@ -77,3 +81,39 @@ def test_a_description_that_breaks_clients_is_not_written(monkeypatch: pytest.Mo
     monkeypatch.setattr("tests.documents.openapi.described", lambda: new)
     with pytest.raises(BreakingError, match="is gone"):
         written()
+
+
+def test_each_body_parameter_and_answer_has_an_example_that_fits() -> None:
+    whole = described()
+    for path, operations in whole["paths"].items():
+        for method, operation in operations.items():
+            told = {
+                f"parameter {one['name']}": one["schema"]
+                | {"examples": one["schema"].get("examples", one.get("examples"))}
+                for one in operation.get("parameters", ())
+            }
+            told["answer"] = operation["responses"]["200"]["content"]["application/json"]["schema"]
+            if "requestBody" in operation:
+                told["body"] = operation["requestBody"]["content"]["application/json"]["schema"]
+            for what, schema in told.items():
+                validator = jsonschema_rs.Draft202012Validator({**schema, "components": whole["components"]})
+                examples = resolved(whole, schema).get("examples")
+                assert examples, f"{method} {path}: {what} has no example"
+                assert all(validator.is_valid(example) for example in examples), f"{method} {path}: {what}"
+
+
+def resolved(whole: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    name = schema.get("$ref", "").rpartition("/")[2]
+    found: dict[str, Any] = whole["components"]["schemas"][name] if name else schema
+    return found
+
+
+@pytest.mark.parametrize("endpoint", ["/api/push/subscribe", "/api/push/unsubscribe", TRIGGER])
+def test_an_example_is_what_the_endpoint_itself_takes(endpoint: str) -> None:
+    bodies: dict[str, type[BaseModel]] = {
+        "/api/push/subscribe": SubscribeBody,
+        "/api/push/unsubscribe": UnsubscribeBody,
+        TRIGGER: Trigger,
+    }
+    (example,) = bodies[endpoint].model_json_schema()["examples"]
+    bodies[endpoint].model_validate(example)

@@ -179,9 +179,14 @@ def test_a_client_of_ours_masks_and_a_server_of_ours_does_not() -> None:
 # --- HTTP ---
 
 
+EXAMPLE = "alice, of the example"
+
+
 @contextmanager
-def http_server(status: int, body: bytes, content_type: str = "application/json") -> Iterator[str]:
-    """Describes one endpoint that answers {"success": bool}, and does as it is told."""
+def http_server(
+    status: int, body: bytes, content_type: str = "application/json", asked: list[bytes] | None = None
+) -> Iterator[str]:
+    """Describes one endpoint that answers {"success": bool}, and does as it is told; `asked` gets the bodies."""
     described = {
         "openapi": "3.1.0",
         "info": {"title": "x", "version": "1"},
@@ -190,7 +195,11 @@ def http_server(status: int, body: bytes, content_type: str = "application/json"
                 "post": {
                     "requestBody": {
                         "required": True,
-                        "content": {"application/json": {"schema": {"type": "object", "required": ["uid"]}}},
+                        "content": {
+                            "application/json": {
+                                "schema": {"type": "object", "required": ["uid"], "examples": [{"uid": EXAMPLE}]}
+                            }
+                        },
                     },
                     "responses": {
                         str(code): {
@@ -206,7 +215,9 @@ def http_server(status: int, body: bytes, content_type: str = "application/json"
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self, code: int, data: bytes, kind: str) -> None:
-            self.rfile.read(int(self.headers.get("content-length") or 0))
+            given = self.rfile.read(int(self.headers.get("content-length") or 0))
+            if asked is not None:
+                asked.append(given)
             self.send_response(code)
             self.send_header("content-type", kind)
             self.send_header("content-length", str(len(data)))
@@ -248,6 +259,14 @@ def test_a_server_that_answers_otherwise_than_described_is_found(status: int, bo
         result = endpoints.attack(url, Budget(examples=16), lambda _given: True, Result("x"))
     assert kind in kinds(result)
     assert result.inputs > 8
+
+
+def test_the_examples_of_the_description_are_tried() -> None:
+    asked: list[bytes] = []
+    with http_server(200, b'{"success":true}', asked=asked) as url:
+        endpoints.attack(url, Budget(examples=16), lambda _given: True, Result("x"))
+    wanted = {json.dumps({"uid": EXAMPLE}, separators=form).encode() for form in ((",", ":"), (", ", ": "))}
+    assert wanted & set(asked)
 
 
 # --- settings ---
