@@ -1,16 +1,20 @@
 """Collects what `sarvis why` needs: stories of wakes, states of devices, comings and goings of apps, and outages."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
 
 from bridge.apps.connection import AppConnection
+from bridge.stories.file import encoded
 from bridge.stories.history import DeviceHistory, DeviceStateName
+from bridge.stories.otlp import Collector
 from bridge.stories.records import DeviceState, Event, EventKind, Run
+from bridge.stories.traces import Traces
 from bridge.stories.writer import StoryWriter
 from bridge.wakes.story import StoryBook
 from contract.clock import Clock
+from contract.errors import SettingsError
 from contract.messages import DeviceStatus, Hello
 from infra.settings.loader import Settings
 
@@ -34,6 +38,7 @@ class Chronicle:
         self.book = StoryBook(clock) if self._on else None
         self._history = DeviceHistory()
         self._writer: StoryWriter | None = None
+        self._traces: Traces | None = None
         self._events: list[Event] = []
         self._numbers = count(1)
         self._joined: dict[AppConnection, float] = {}
@@ -41,14 +46,24 @@ class Chronicle:
 
     @asynccontextmanager
     async def running(self, file: Path | None) -> AsyncIterator[None]:
-        """Inside this block everything is written to the file; without one it is only collected, and dropped."""
-        if not self._on or file is None:
-            yield
-            return
-        now = self._now()
-        run = Run(self._instance, now, now, None, self._version, self._settings.push.enabled)
-        self._writer = StoryWriter(file, self._settings.bridge.stories_days, run, self._now)
-        async with self._writer.running(self._history.load):
+        """Inside this block everything is written to the file; without one it is only collected, and dropped.
+
+        Wakes are also sent as traces, if `traces.endpoint` names a collector. Raises StartError, SettingsError before
+        it begins.
+        """
+        traces = self._settings.traces
+        if traces.endpoint is not None and not self._on:
+            raise SettingsError("traces.endpoint needs bridge.stories_days above 0: traces are made of stories")
+        async with AsyncExitStack() as running:
+            if traces.endpoint is not None:
+                collector = Collector(traces.endpoint, self._version)
+                self._traces = Traces(collector, self._instance, self._clock, traces.share)
+                await running.enter_async_context(self._traces.running())
+            if self._on and file is not None:
+                now = self._now()
+                run = Run(self._instance, now, now, None, self._version, self._settings.push.enabled)
+                self._writer = StoryWriter(file, self._settings.bridge.stories_days, run, self._now)
+                await running.enter_async_context(self._writer.running(self._history.load))
             try:
                 yield
             finally:
@@ -125,6 +140,8 @@ class Chronicle:
     def flush(self) -> None:
         """Hand over what is new; call it often."""
         stories = [] if self.book is None else self.book.take()
+        if self._traces is not None and stories:
+            self._traces.put(encoded(stories), len(stories))
         if self._writer is None:
             return
         news, states = self._history.take()

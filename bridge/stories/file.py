@@ -45,6 +45,11 @@ _state = msgspec.json.Decoder(DeviceState).decode
 _told = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+def decoded(chunk: bytes) -> list[Story]:
+    """The stories of such a row."""
+    return _stories(chunk)
+
+
 class StoriesError(SarvisError):
     """The stories' file cannot be used."""
 

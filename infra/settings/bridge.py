@@ -24,6 +24,8 @@ BARE_ORIGIN = r"[^/]+://[^/?#]*/?"
 """A final slash is allowed: people copy it from an address bar."""
 PUSH_SERVICE = r"[a-z0-9-]+(\.[a-z0-9-]+)+|https?://[a-z0-9.-]+(:[0-9]{1,5})?"
 
+OTLP_PATH = "/v1/traces"
+
 
 def _without_slash(contact: Any) -> Any:
     return contact.rstrip("/") if isinstance(contact, str) and contact.startswith("https:") else contact
@@ -101,6 +103,37 @@ class PushSettings(Section):
                 "push.enabled needs push.contact, the address at which push services reach you: mailto:NAME@HOST or https://HOST"
             )
         return self
+
+
+class TracesSettings(Section):
+    """Wakes as traces, for a collector of OpenTelemetry."""
+
+    endpoint: str | None = None
+    share: float = Field(default=1.0, gt=0, le=1)
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_address(cls, endpoint: str | None) -> str | None:
+        """With the path for traces of OTLP over HTTP, if it has none."""
+        if endpoint is None:
+            return None
+        try:
+            parts = urlsplit(endpoint)
+            fits = parts.scheme in {"http", "https"} and parts.hostname and not (parts.query or parts.fragment)
+            fits = fits and (parts.port is None or parts.port > 0) and not any(letter.isspace() for letter in endpoint)
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"{shown_url(endpoint)!r} is not the address of a collector; write http://HOST:4318 or the whole "
+                f"address, as https://HOST/otlp/v1/traces"
+            )
+        if parts.username is not None:
+            raise ValueError(
+                "write no user or password into traces.endpoint; set OTEL_EXPORTER_OTLP_TRACES_HEADERS in the "
+                "bridge's environment"
+            )
+        return endpoint if parts.path.strip("/") else endpoint.rstrip("/") + OTLP_PATH
 
 
 class OperatorSettings(Section):

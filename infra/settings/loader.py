@@ -27,6 +27,7 @@ from infra.settings.bridge import (
     OperatorSettings,
     PushSettings,
     StoreSettings,
+    TracesSettings,
 )
 from infra.settings.broker import BrokerSettings, MqttSettings
 from infra.settings.edge import EdgeSettings
@@ -129,6 +130,7 @@ class Settings(BaseModel):
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     push: PushSettings = Field(default_factory=PushSettings)
     home_assistant: HomeAssistantSettings = Field(default_factory=HomeAssistantSettings)
+    traces: TracesSettings = Field(default_factory=TracesSettings)
     operator: OperatorSettings = Field(default_factory=OperatorSettings)
     mqtt: MqttSettings = Field(default_factory=MqttSettings)
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
