@@ -1,6 +1,7 @@
 """`sarvis broker`: the embedded broker as a command."""
 
 import asyncio
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,7 @@ from infra.settings.broker import BrokerSettings
 from infra.settings.loader import Settings, load
 from infra.stopping import Stop
 from infra.tasks import Tasks
-from infra.telemetry import configure_logging, get_logger
+from infra.telemetry import configure_logging, get_logger, tell_of_process
 
 app = typer.Typer(add_completion=False)
 app.command("config")(write_config)
@@ -46,6 +47,7 @@ def broker(
     if context.invoked_subcommand is None:
         settings = load(config, broker__host=host, broker__port=port)
         configure_logging(settings.log, serves=True)
+        tell_of_process("broker", version("sarvis"))
         asyncio.run(serve(settings))
 
 
@@ -65,11 +67,25 @@ async def _serve(settings: Settings, stop: Stop) -> None:
         settings.broker.host, settings.broker.port, access=access, tls=tls, store=store
     ) as running:
         stop.reload = lambda: _read_again(tls, access)
-        print(f"broker listening on {running.url}", flush=True)  # scripts wait for this line
         async with Tasks() as tasks:
             tasks.start(running.watch(), "store")
             tasks.start(expiry.watch(lambda: _endings(settings.broker), SystemClock()), "expiry")
+            _serve_metrics(settings.broker, tasks)
+            print(f"broker listening on {running.url}", flush=True)  # scripts wait for this line
             await stop.asked.wait()
+
+
+def _serve_metrics(broker: BrokerSettings, tasks: Tasks) -> None:
+    """Serve them if there is a port for it; raises StartError."""
+    if broker.http_port is None:
+        return
+    # Only a broker that is scraped needs an HTTP server.
+    from infra.web.exposition import serve_metrics  # noqa: PLC0415
+    from infra.web.server import address, listen  # noqa: PLC0415
+
+    listening = listen("the broker's metrics", broker.http_host, broker.http_port, option="broker.http_port")
+    tasks.start(serve_metrics(listening), "metrics")
+    print(f"broker metrics at http://{address(listening)}/metrics", flush=True)
 
 
 def _read_again(tls: ServerTls | None, access: Authorizer) -> dict[str, str]:

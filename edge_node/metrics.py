@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from contract.messages import OutcomeStatus
 from infra.telemetry import REGISTRY
 
 THERMAL = Path("/sys/class/thermal")
@@ -27,6 +29,8 @@ KEPT = Counter(
     registry=REGISTRY,
 )
 OUTCOMES = Counter("sarvis_edge_outcomes_total", "Outcomes of wakes that were received", ["status"], registry=REGISTRY)
+for _status in get_args(OutcomeStatus):
+    OUTCOMES.labels(_status)  # a rate sees the first one only if there was a zero before
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import platform
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Metric, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, Metric, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
@@ -22,18 +22,6 @@ __all__ = [
 
 REGISTRY = CollectorRegistry()
 """The registry behind `/metrics`; uid and device id are never labels."""
-
-INVALID_MESSAGES = Counter(
-    "sarvis_mqtt_invalid_messages_total", "MQTT messages that were no valid message", ["kind"], registry=REGISTRY
-)
-MQTT_CONNECTED = Gauge(
-    "sarvis_mqtt_connected", "1 while the broker is reached and all subscriptions stand", registry=REGISTRY
-)
-MQTT_RECONNECTS = Counter(
-    "sarvis_mqtt_reconnects_total", "Connections to the broker that had to be made again", registry=REGISTRY
-)
-MQTT_UNSENT = Counter("sarvis_mqtt_unsent_total", "Messages not sent because no broker was reached", registry=REGISTRY)
-
 
 _TOLD: list[str] = []
 

@@ -29,6 +29,8 @@ MAX_WAITING = 2000
 MAX_WAITING_OF_PHONE = 4
 
 PUSHES = prometheus_client.Counter("sarvis_pushes_total", "Pushes to phones by result", ["result"], registry=REGISTRY)
+for _result in ("accepted", "gone", "refused", "given_up", "no_room", "not_needed"):
+    PUSHES.labels(_result)  # a rate sees the first one only if there was a zero before
 
 log = get_logger("pusher")
 

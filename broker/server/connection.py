@@ -23,6 +23,7 @@ from broker.server.connect_packet import judge_version
 from broker.server.journal import Message, Notes
 from broker.server.keepalive import KeepAlive
 from broker.server.limits import Limits
+from broker.server.metrics import DROPPED, MESSAGES
 from broker.server.offline_queue import cost
 from broker.server.rate_limit import RateLimit
 from broker.server.routing import Routing
@@ -136,6 +137,7 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         crowded = self._unsent_bytes() > self._limits.max_unsent_bytes
         if crowded and not qos:
             self.dropped += 1
+            DROPPED["slow"] += 1
             return True
         message = Message(None, topic, qos, data, retain)
         unacked = len(self.session.inflight_out) >= self._limits.max_unacked
@@ -150,6 +152,7 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
             if self.notes is not None:
                 self.notes.keep(message)
         self._write(message.build_publish_packet())
+        MESSAGES["sent"] += 1
         return True
 
     def resume(self) -> None:

@@ -11,6 +11,7 @@ from broker.server.auth import Authorizer
 from broker.server.codec import MAX_QOS
 from broker.server.journal import Journal, Message
 from broker.server.limits import Limits
+from broker.server.metrics import DROPPED, MESSAGES
 from broker.server.offline_queue import QueuedBytes
 from broker.server.subscriptions import Subscriptions
 from broker.topic_filters import has_wildcard, matches, valid_filter, valid_topic
@@ -73,8 +74,10 @@ class RoutingBroker(Broker):  # type: ignore[misc]  # aMQTT has no type informat
         """Publish for a client, also its last will."""
         allowed = valid_topic(topic) and self.access.may_publish(session.client_id, session.username, topic)
         if not allowed:
+            DROPPED["not_allowed"] += 1
             log.warning("publish_refused client_id=%s topic=%.99r", session.client_id, topic)
             return
+        MESSAGES["received"] += 1
         if retain:
             self._retain(topic, data, qos)
         self.route(topic, data, qos)
@@ -131,6 +134,7 @@ class RoutingBroker(Broker):  # type: ignore[misc]  # aMQTT has no type informat
         waiting, notes = session.retained_messages, connection.notes
         message = Message(None, topic, qos, data, retain=False)
         dropped = waiting.keep(message, max_count=self.limits.max_offline, max_cost=self.limits.max_offline_bytes)
+        DROPPED["queue_full"] += len(dropped)
         if notes is None:
             return
         for each in dropped:
@@ -147,6 +151,7 @@ class RoutingBroker(Broker):  # type: ignore[misc]  # aMQTT has no type informat
             and self._retained_bytes + len(topic) + len(data) <= self.limits.max_retained_bytes
         )
         if data and not fits:
+            DROPPED["not_retained"] += 1
             log.warning(
                 "not_retained topic=%.99r retained=%d bytes=%d",
                 topic,

@@ -13,6 +13,7 @@ from amqtt.mqtt.packet import CONNECT
 from amqtt.session import Session
 
 from broker.server import connect_packet as greeting
+from broker.server import metrics
 from broker.server.auth import Authorizer, ClientIdError
 from broker.server.closing import abort, hang_up, say_last
 from broker.server.codec import split
@@ -60,8 +61,22 @@ class HardenedBroker(RoutingBroker):
         self._absent: dict[str, None] = {}
         """Persistent sessions without a connection, the one absent longest first."""
 
+    def count_sessions(self) -> tuple[int, int]:
+        """How many are connected and absent."""
+        return len(self._sessions) - len(self._absent), len(self._absent)
+
+    def count_retained(self) -> int:
+        """How many messages are retained."""
+        return len(self._retained_messages)
+
+    def count_queued(self) -> tuple[int, int]:
+        """How many messages wait for absent sessions, and their cost in bytes."""
+        absent = [self._sessions[client_id][0] for client_id in self._absent]
+        return sum(each.retained_messages.qsize() + len(each.inflight_out) for each in absent), self.kept.total
+
     async def start(self) -> None:
         """Load the store, then start aMQTT's own tasks; raises StartError."""
+        metrics.show(self)
         await super().start()
         if self._store is None:
             return

@@ -27,13 +27,14 @@ from infra.expiry import EXPIRY, of_peer
 from infra.host_port import host_port
 from infra.log_limit import LogLimit
 from infra.mqtt.connection import ConnectionLost, ConnectionState, attach, close, explain, keep_alive
+from infra.mqtt.metrics import INVALID_MESSAGES, MQTT_CONNECTED, MQTT_RECONNECTS, MQTT_UNSENT
 from infra.mqtt.pacing import Pacing
 from infra.mqtt.reasons import SHORT_S, Client, silent
 from infra.mqtt.stream_client import StreamClient, encode_publish0, why_not
 from infra.redaction import describe, redact
 from infra.secrets import secret_of
 from infra.settings.broker import MqttSettings
-from infra.telemetry import INVALID_MESSAGES, MQTT_CONNECTED, MQTT_RECONNECTS, MQTT_UNSENT, get_logger
+from infra.telemetry import get_logger
 
 MAX_INFLIGHT = 1000
 MAX_QUEUED = 10_000

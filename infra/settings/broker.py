@@ -90,6 +90,9 @@ class BrokerSettings(Section):
     port: Port = 1883
     dir: Path = Path("~/.local/state/sarvis/broker")
     persistence: bool = True
+    http_host: str = "127.0.0.1"
+    http_port: Port | None = None
+    """For `/metrics`; None: it is not served."""
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None

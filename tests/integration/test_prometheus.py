@@ -1,4 +1,4 @@
-"""The alerts and the dashboard: checked by Prometheus's own tool, and against what a bridge and an edge really tell."""
+"""The alerts and the dashboards, checked by Prometheus's own tool, and what a bridge tells after some wakes."""
 
 import json
 import re
@@ -8,13 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dashboards import CONFIG, expressions
 from tests.support.programs import needs, program
 from tests.support.waiting import wait_for
 from tests.support.world import Bridge, EmbeddedBroker, Mqtt, unique
-
-CONFIG = Path(__file__).parents[2] / "config"
-NAME = re.compile(r"\b(?:sarvis|process|python)_[a-z0-9_]+")
-PARTS = re.compile(r"_(bucket|sum|count)$")
 
 
 def promtool(*arguments: str, folder: Path = CONFIG / "prometheus", said: str | None = None) -> None:
@@ -43,20 +40,6 @@ def scrape(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield bridge.http.get(f"{bridge.url}/metrics").text
 
 
-def expressions() -> list[str]:
-    """All of the dashboard, as Prometheus gets them from Grafana."""
-    found: list[str] = []
-    for path in sorted((CONFIG / "grafana").glob("*.json")):
-        for panel in json.loads(path.read_text())["panels"]:
-            found += [target["expr"] for target in panel["targets"]]
-    assert found
-    return [text.replace("$__rate_interval", "5m").replace("$instance", ".*") for text in found]
-
-
-def families(scrape: str) -> set[str]:
-    return {line.split()[2] for line in scrape.splitlines() if line.startswith("# TYPE ")}
-
-
 @needs("promtool")
 def test_each_alert_fires_in_one_case_and_keeps_silent_in_another() -> None:
     promtool("check", "config", "scrape.yml")
@@ -69,7 +52,7 @@ def test_each_alert_fires_in_one_case_and_keeps_silent_in_another() -> None:
 
 @needs("promtool")
 def test_each_expression_of_the_dashboard_is_one(tmp_path: Path) -> None:
-    rules = [{"record": f"panel:{number}", "expr": text} for number, text in enumerate(expressions())]
+    rules = [{"record": f"panel:{number}", "expr": text} for number, (_, text) in enumerate(expressions())]
     (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
     promtool("check", "rules", "rules.yml", folder=tmp_path)
 
@@ -81,13 +64,6 @@ def test_what_a_bridge_tells_is_what_prometheus_reads(scrape: str) -> None:
     )
     # 3: only advice about names, which stay as they are.
     assert done.returncode in {0, 3}, done.stdout + done.stderr
-
-
-def test_alerts_and_dashboard_ask_for_what_there_is(scrape: str) -> None:
-    asked = NAME.findall((CONFIG / "prometheus" / "alerts.yml").read_text() + "\n".join(expressions()))
-    told = families(scrape) | {f"{name}_total" for name in families(scrape)}
-    unknown = {PARTS.sub("", name) for name in asked if name not in told and PARTS.sub("", name) not in told}
-    assert unknown == set(), sorted(told)
 
 
 def test_the_numbers_of_wakes_sockets_and_devices(scrape: str) -> None:

@@ -30,6 +30,7 @@ PROGRAMS = {
     "paplay": "pulseaudio-utils",
     "parec": "pulseaudio-utils",
     "postgres": "postgresql",
+    "prometheus": "prometheus",
     "promtool": "prometheus",
     "pulseaudio": "pulseaudio",
     "setpriv": "util-linux",

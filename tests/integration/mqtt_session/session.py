@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 from contract.clock import SystemClock
 from contract.messages import BridgeStatus, Wake
 from contract.topics import BRIDGE_STATUS, OUTCOME, WAKE
+from infra.mqtt.metrics import INVALID_MESSAGES
 from infra.mqtt.session import Incoming, MqttSession, Outgoing, Subscription
 from infra.settings.broker import MqttSettings
-from infra.telemetry import INVALID_MESSAGES
 from tests.support.waiting import wait_until
 from tests.support.world import HOST, unique
 

@@ -15,8 +15,8 @@ from contract.topics import OUTCOME, WAKE
 from infra.mqtt import pacing
 from infra.mqtt import session as module
 from infra.mqtt import stream_client as fast_mqtt
+from infra.mqtt.metrics import MQTT_UNSENT
 from infra.mqtt.stream_client import StreamClient
-from infra.telemetry import MQTT_UNSENT
 from tests.integration.mqtt_session.session import (
     DISCONNECT,
     PINGREQ,
