@@ -2,22 +2,24 @@
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from contract.errors import MessageError
 from contract.messages import Message
-from contract.topics import Topic, parse
+from contract.topics import Direction, Topic, parse
 
 MOST_CHARACTERS = 400
 """Of a payload that is shown as it came."""
 
-_ARROWS = {
+_ARROWS: Mapping[Direction, str] = {
     "edge_to_bridge": "->",
     "edge_status": "->",
     "bridge_status": "->",
     "bridge_to_bridge": "->",
+    "bridge_to_house": "->",
     "bridge_to_edge": "<-",
 }
 """From the named device or bridge to others, or to it."""
