@@ -1,6 +1,5 @@
 """Clients that mean harm, against the embedded broker while others use it; arbitrary packets are in tools/fuzz."""
 
-import contextlib
 import gc
 import logging
 import resource
@@ -40,7 +39,7 @@ def many_files() -> Iterator[None]:
 
 @pytest.mark.usefixtures("many_files")
 def test_a_thousand_silent_sockets_are_closed_and_others_are_let_in_meanwhile() -> None:
-    limits = Limits(connect_timeout_s=1.0, max_unnamed_per_address=CROWD)
+    limits = Limits(connect_timeout_s=5.0, max_unnamed_per_address=CROWD)
     with started(limits=limits) as running, Client(running.port) as client, ExitStack() as stack:
         client.subscribe(("m", 1))
         silent = [
@@ -153,17 +152,15 @@ def test_repeated_requests_for_all_retained_messages_delay_no_client() -> None:
         for number in range(400):
             honest.publish(f"r/{number}", b"x", 0, retain=True)
         assert eventually(lambda: len(running.broker._retained_messages) == 400)
+        began = time.monotonic()
         greedy.send(*(SubscribePacket.build([("r/+", 0), ("none/+", 0)], number) for number in range(1, 31)))
         assert greedy.read(6) == b"\x90\x04\0\1\0\0"
         honest.publish("m")
         assert eventually(lambda: honest.heard() == [("m", b"x")])
         answered = bytearray()
-        greedy.socket.settimeout(0.5)
-        ends = time.monotonic() + 1.0
-        while time.monotonic() < ends:
-            with contextlib.suppress(TimeoutError):
-                answered += greedy.socket.recv(65_536)
-        assert answered.count(b"\x90\x04\0") < 15  # at its rate 30 take ten seconds
+        while answered.count(b"\x90\x04\0") < 29:
+            answered += greedy.socket.recv(65_536)
+        assert time.monotonic() - began > 5.0  # at its rate 30 take ten seconds
 
 
 def test_a_topic_of_thousands_of_levels_is_none() -> None:

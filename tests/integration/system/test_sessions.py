@@ -223,14 +223,14 @@ def test_an_app_that_falls_silent_is_logged_out_everywhere(
 def test_an_answer_does_not_wait_for_a_delayed_acknowledgement(bridge: Bridge, edge: Edge, server: str) -> None:
     url = bridge.url if server == "bridge" else edge.url
 
-    def median_s() -> float:
+    def lower_quartile_s() -> float:
         took_s = []
         for _ in range(21):
             began = time.perf_counter()
             assert bridge.http.get(f"{url}/livez").status_code == 200
             took_s.append(time.perf_counter() - began)
-        return sorted(took_s)[10]
+        return sorted(took_s)[5]
 
     # Without TCP_NODELAY the second packet of an answer waits 40 ms for the first one's acknowledgement, each time; a
-    # busy machine is slow for some time only.
-    assert any(median_s() < 0.025 for _ in range(20))
+    # busy machine is slow for some of them, and for some time only.
+    assert any(lower_quartile_s() < 0.025 for _ in range(60))
