@@ -218,6 +218,17 @@ def test_no_notification_is_forgotten_while_a_page_asks_which_there_are(handset:
     assert {tag for _, _, tag in shown} == {f"call-{number}" for number in range(MANY)}
 
 
+def test_a_tab_that_stands_still_in_its_turn_holds_up_no_notification(handset: Phone, mqtt: Mqtt, uid: str) -> None:
+    page = handset.open()
+    handset.log_in(page, uid=uid)
+    other = handset.open()
+    other.evaluate("() => { navigator.locks.request('sarvis.notifications', () => new Promise(() => {})); }")
+    handset.push(page, '{"id": "pushed"}')
+    assert [tag for _, _, tag in handset.notifications(page, after=1)] == ["pushed"]
+    wake = rings(page, mqtt, "kitchen", uid)
+    assert {tag for _, _, tag in handset.notifications(page, after=2)} == {"pushed", wake}
+
+
 def test_dates_are_the_bridges_and_the_order_is_that_of_receipt(handset: Phone, mqtt: Mqtt, uid: str) -> None:
     """Those of Jetsons without a clock are nobody's business."""
     page = handset.open()
