@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from websockets.typing import Subprotocol
 from tests.integration.test_doors_of_the_bridge import House
 from tests.support.processes import Sarvis, run_sarvis
 from tests.support.waiting import PATIENCE_S, wait_for
-from tests.support.world import HOST, unique
+from tests.support.world import HOST, Bridge, Edge, EmbeddedBroker, unique
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,56 @@ def test_a_log_out_by_the_app_names_the_app(house: House) -> None:
         socket.send('{"type":"logout"}')
         wait_for("the log-out is in the audit", lambda: who(house, uid))
     assert who(house, uid) == [("left", f"app:{uid}", HOST, "socket")]
+
+
+def added(house: House) -> str:
+    """A new device, which needs no broker."""
+    device = unique("jetson")
+    house.sarvis("device", "add", device, "--logout-url", "http://127.0.0.1:9/out")
+    return device
+
+
+def test_a_log_in_by_the_app_names_the_app(house: House) -> None:
+    uid, device = unique("alice"), added(house)
+    with house.bridge.app(uid, token=house.token(uid)) as app:
+        app.say({"type": "login", "device_id": device})
+        app.message("login_ack")
+    assert who(house, uid) == [("opened", f"app:{uid}", HOST, "socket")]
+
+
+def test_a_log_in_over_http_and_a_removal_name_the_keys_and_stand_under_the_device(house: House) -> None:
+    uid, device = unique("alice"), added(house)
+    assert house.post("/api/auth/login", house.caller, {"uid": uid, "device_id": device}).status_code == 200
+    assert house.post("/api/devices/remove", house.operator, {"device_id": device}).status_code == 200
+    by_caller = f"key:{house.caller.split('_')[1]}:c"
+    by_operator = f"key:{house.operator.split('_')[1]}:o"
+    lines = who(house, device)
+    assert ("opened", by_caller, HOST, "http") in lines
+    assert ("ended", by_operator, HOST, "http") in lines
+    assert ("removed", by_operator, HOST, "http") in lines
+
+
+def test_what_a_device_reports_names_the_device(tmp_path: Path) -> None:
+    uid, device = unique("alice"), unique("jetson")
+
+    def told() -> list[tuple[str, str, str]]:
+        done = run_sarvis("audit", "export", "--about", device, cwd=tmp_path)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        return [(line["event"], line["actor"], line["via"]) for line in lines]
+
+    with (
+        EmbeddedBroker(tmp_path) as broker,
+        Bridge(tmp_path, broker.url) as bridge,
+        bridge.app(uid),
+        Edge(tmp_path, broker.url, device_id=device, uid=uid) as edge,
+    ):
+        edge.event("logged_in")
+        bridge.post("/api/auth/logout", {"uid": uid})
+        edge.event("logged_out")
+        settled = ("settled", f"device:{device}", "mqtt")
+        wait_for("the device has confirmed", lambda: settled in told())
+    assert ("opened", f"device:{device}", "mqtt") in told()
+    assert ("ended", "open", "http") in told()
 
 
 def test_a_person_reads_the_actor_in_sessions_show(house: House) -> None:

@@ -141,3 +141,11 @@ async def test_a_post_that_fails_by_a_fault_ends_nothing_and_is_told(monkeypatch
             harness.clock.advance(1)
             await harness.sessions.tick()
         await harness.posted()
+
+
+async def test_a_device_that_obeyed_over_http_is_named_in_the_audit() -> None:
+    harness = PostHarness(posts_end_at_once=True)
+    async with harness.with_rows(ALICE):
+        await harness.posted()
+        await harness.over()
+    assert [(line.event, line.actor, line.via) for line in harness.store.audit] == [("settled", "device:a", "http")]
