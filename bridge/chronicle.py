@@ -117,6 +117,10 @@ class Chronicle:
         """How many known devices have each version of the software; "" for those that do not say."""
         return self._history.versions()
 
+    def models(self) -> dict[str, int]:
+        """How many known devices have each wake-word model; "" for those that do not say."""
+        return self._history.models()
+
     def since(self, connection: AppConnection) -> float | None:
         """Unix time at which a socket joined; None if stories are off."""
         return self._joined.get(connection)

@@ -4,14 +4,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bridge.auth.authenticator import UNAUTHORISED, Authenticator, Refusal
+from bridge.auth.authenticator import FORBIDDEN, TOO_MANY, UNAUTHORISED, Authenticator, Refusal
 from bridge.auth.principals import BARE, Principal, is_free
 from bridge.storage.records import By
 from bridge.storage.store import StoreError
+from infra.telemetry import CounterFamily
 from infra.web.forwarded import Headers
 from infra.web.methods import is_about_the_server
 
 UNAVAILABLE = 503
+REFUSED = CounterFamily(
+    "sarvis_refused", "HTTP requests that were refused for their credential or their number", "status",
+    (str(UNAUTHORISED), str(FORBIDDEN), str(TOO_MANY)),
+).counts  # fmt: skip
 
 
 class AuthMiddleware:
@@ -67,6 +72,7 @@ def _is_program(headers: Headers) -> bool:
 
 def denial(refusal: Refusal, *, asks_a_person: bool = True) -> Response:
     """The refusal as an HTTP answer."""
+    REFUSED[str(refusal.status)] += 1
     response = JSONResponse({"detail": refusal.detail}, refusal.status, {"connection": "close"})
     if refusal.retry_after_s is not None:
         response.headers["retry-after"] = str(refusal.retry_after_s)

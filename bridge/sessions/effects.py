@@ -1,6 +1,7 @@
 """Runs the effects of a commit: memory first, then devices, then the one subscriber of events."""
 
 from collections.abc import Callable, Iterable
+from typing import get_args
 
 from bridge.sessions.devices import Devices
 from bridge.sessions.events import (
@@ -19,13 +20,18 @@ from bridge.storage.records import Audit, Change, Departed
 from contract.clock import Clock, iso
 from contract.messages import Login, LogoutReason, new_id
 from contract.topics import LOGIN, LOGOUT
-from infra.telemetry import HistogramFamily, get_logger
+from infra.telemetry import CounterFamily, HistogramFamily, get_logger
 
 CONFIRMED = HistogramFamily(
     "sarvis_logout_confirm_seconds",
     "Service time from a log-out to the confirmation of its device",
     (0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 900.0, 3600.0, 86400.0),
 )
+
+LOGOUTS = CounterFamily(
+    "sarvis_logouts", "Log-outs of which a device is to be told, by reason", "reason", get_args(LogoutReason)
+).counts
+"""Of several bridges each counts its own."""
 
 log = get_logger("sessions")
 
@@ -105,6 +111,7 @@ class Effects:
                 log.info("session_ended", uid=session.uid, device_id=session.device_id, reason=session.ended)
             case LogoutQueued(row):
                 memory.outbox.add(row, self._clock.monotonic())
+                LOGOUTS[row.reason] += not self.follows
             case LogoutConfirmed(device_id, session_id):
                 memory.outbox.settled(device_id, session_id)
                 log.info("logout_confirmed", device_id=device_id)

@@ -1,5 +1,6 @@
 """What is known of each device, and which of it is news. No I/O; times are Unix time."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, get_args
@@ -10,6 +11,7 @@ from bridge.stories.records import DeviceState, Event
 from contract.messages import DeviceStatus
 
 MOST_DEVICES = 100_000
+_PLAIN = re.compile(r"(?!other$)[0-9A-Za-z][0-9A-Za-z.+_-]{0,39}")
 SEEN_EVERY_S = 30.0
 """How exact the time is at which a device was last seen; each earlier one would be written for nothing."""
 
@@ -85,6 +87,10 @@ class DeviceHistory:
         """How many devices have each version of the software; "" for those that do not say."""
         return dict(Counter(known.version for known in self._known.values()))
 
+    def models(self) -> dict[str, int]:
+        """How many devices have each wake-word model; "" for those that do not say."""
+        return dict(Counter(known.model for known in self._known.values()))
+
     def take(self) -> tuple[list[Event], list[DeviceState]]:
         """The news since the last call."""
         events, states = self._events, [replace(state) for state in self._changed.values()]
@@ -114,6 +120,13 @@ class DeviceHistory:
     def _tell(self, event: Event) -> None:
         self._events.append(event)
         self._changed[event.about] = self._of(event.about)
+
+
+def most_common(counts: Mapping[str, int], most: int) -> dict[str, int]:
+    """The most frequent ones that are plain names, and the sum of all others as `other`: devices may say anything."""
+    plain = sorted((name for name in counts if _PLAIN.fullmatch(name)), key=lambda name: (-counts[name], name))[:most]
+    shown = {name: counts[name] for name in plain}
+    return {**shown, "other": sum(counts.values()) - sum(shown.values())}
 
 
 def told_of(state: DeviceState) -> dict[str, object]:

@@ -82,6 +82,10 @@ def test_the_numbers_of_wakes_sockets_and_devices(scrape: str) -> None:
         'sarvis_devices{state="muted"} 1.0',
         'sarvis_logouts_oldest_seconds{presence="online"} 0.0',
         "sarvis_ledger_writable 1.0",
+        'sarvis_refused_total{status="401"} 0.0',
+        'sarvis_logouts_total{reason="app"} 0.0',
+        'sarvis_device_versions{version="other"} 1.0',
+        'sarvis_device_models{model="other"} 1.0',
     ):
         assert f"\n{line}\n" in scrape, line
     counts = dict(line.rsplit(" ", 1) for line in scrape.splitlines() if not line.startswith("#"))

@@ -96,6 +96,10 @@ def test_an_operator_and_a_viewer_may_look_and_a_caller_may_not(broker: Embedded
             done = run_sarvis("top", "--json", "--url", bridge.url, cwd=tmp_path, settings=refused)
             assert done.returncode == 1
             assert "--role viewer" in done.stderr
+        bearer = {"authorization": f"Bearer {key('viewer')}"}
+        counted = bridge.http.get(f"{bridge.url}/metrics", headers=bearer).text
+        for status in (401, 403):
+            assert f'sarvis_refused_total{{status="{status}"}} 1.0\n' in counted
 
 
 def test_without_stories_there_are_no_wakes_and_the_rest_is_there(broker: EmbeddedBroker, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ class House(Bridge):
             if not found:
                 return None
             assert (exit_code, told["rang"]) == (1, False)
+            assert told["to_do"], "a remedy is named"
             assert all(told["to_do"])
             return {**found[0], "to_do": told["to_do"]}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bridge.sessions.devices import Devices
-from bridge.sessions.effects import CONFIRMED, Effects
+from bridge.sessions.effects import CONFIRMED, LOGOUTS, Effects
 from bridge.sessions.events import Event, LogoutConfirmed, LogoutQueued, SessionEnded, SessionOpened, UserLoggedOut
 from bridge.sessions.memory import LedgerMemory
 from bridge.storage.records import Departed, DurableDeadline, PendingLogout, ServiceSeconds, Session, Settled
@@ -133,6 +133,18 @@ def test_what_is_not_committed_has_no_event() -> None:
         run(witness.sessions.logout("alice", "app"))
     assert witness.said == []
     assert (witness.memory.active_sessions.user_of("jetson"), witness.memory.liveness.alive("alice")) == ("alice", True)
+
+
+def test_a_log_out_is_counted_by_the_bridge_that_did_it_and_by_no_other() -> None:
+    clock = ManualClock()
+    memory = LedgerMemory(BridgeSettings(), clock)
+    effects = Effects(clock, memory, Devices(lambda *_: True, none_is_posted), lambda _: None)
+    before = LOGOUTS["app"]
+    effects.committed([PendingLogout("c1", "s1", "jetson", "alice", 2, "app", "then")])
+    assert LOGOUTS["app"] == before + 1
+    effects.follows = True
+    effects.committed([PendingLogout("c2", "s2", "other", "alice", 2, "app", "then")])
+    assert LOGOUTS["app"] == before + 1
 
 
 def test_each_row_has_its_event_or_none() -> None:

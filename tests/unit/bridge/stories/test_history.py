@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.stories.history import SEEN_EVERY_S, DeviceHistory
+from bridge.stories.history import SEEN_EVERY_S, DeviceHistory, most_common
 from bridge.stories.records import DeviceState
 from contract.messages import DeviceStatus
 
@@ -85,3 +85,10 @@ def test_names_that_an_open_broker_lets_in_fill_no_memory(monkeypatch: pytest.Mo
     for number in range(5):
         history.seen(f"x{number}", 100.0)
     assert len(history._known) == 2
+
+
+def test_only_plain_names_and_only_the_most_frequent_are_shown_by_name() -> None:
+    counts = {"0.2.0": 5, "0.1.0": 9, "1.0": 5, "": 1, "alice/\n": 2, "x" * 41: 3, "other": 4}
+    assert most_common(counts, 2) == {"0.1.0": 9, "0.2.0": 5, "other": 15}
+    assert most_common(counts, 20) == {"0.1.0": 9, "0.2.0": 5, "1.0": 5, "other": 10}
+    assert most_common({}, 20) == {"other": 0}
