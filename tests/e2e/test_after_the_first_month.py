@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.e2e.test_operations import LATER, PAGE, Fleet
+from tests.e2e.test_operations import ELSEWHERE, LATER, PAGE, Fleet
 from tests.support.ports import HOST
 from tests.support.programs import need, program
 from tests.support.terminals import commands_of
@@ -28,7 +28,7 @@ class Hub(Fleet):
         self.hub = folder / "hub"
         self.typed: list[str] = []
         self.commands = commands_of(PAGE, LATER)
-        for command in commands_of(PAGE, without=LATER):
+        for command in commands_of(PAGE, without=ELSEWHERE):
             self.begin(command)
             if command.startswith("sarvis device add jetson-2"):
                 break

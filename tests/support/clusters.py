@@ -92,7 +92,7 @@ class Cluster(Household):
 
 def secure_cluster(folder: Path) -> Cluster:
     """Three nodes with TLS and users, as `sarvis broker config nats --cluster 3` writes them into FOLDER/hub."""
-    port, route_port = _three_free(), _three_free()
+    port, route_port = three_free(), three_free()
     done = run_sarvis(
         "broker", "config", "nats", "--cluster", "3", "--out", str(folder / "hub"), "--host", "localhost",
         "--port", str(port), "--route-port", str(route_port), "--listen", HOST,
@@ -103,7 +103,7 @@ def secure_cluster(folder: Path) -> Cluster:
     return Cluster(nodes, load(folder / "hub" / "bridge" / "sarvis.toml").mqtt)
 
 
-def _three_free() -> int:
+def three_free() -> int:
     """The first of three free ports in a row."""
     while True:
         first = free_port()

@@ -6,7 +6,7 @@ import pty
 import re
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -16,13 +16,13 @@ from tests.support.waiting import PATIENCE_S, wait_for
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
-def commands_of(document: Path, section: str | None = None, *, without: str | None = None) -> list[str]:
-    """What it, or the section of this heading, tells people to type, in its order; or all but that of a section."""
+def commands_of(document: Path, section: str | None = None, *, without: Collection[str] = ()) -> list[str]:
+    """What it, or the section of this heading, tells people to type, in its order; or all but that of some sections."""
     text = document.read_text(encoding="utf-8")
     if section is not None:
         text = _section(text, section)
-    if without is not None:
-        text = text.replace(_section(text, without), "")
+    for heading in without:
+        text = text.replace(_section(text, heading), "")
     shown = "\n".join(BLOCK.findall(text)).replace("\\\n", " ")
     return [line.removeprefix("$ ").strip() for line in shown.splitlines() if line.startswith("$ ")]
 
