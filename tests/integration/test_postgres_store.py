@@ -14,7 +14,7 @@ import pytest
 from bridge.storage.news import News
 from bridge.storage.opening import ledger, open_store, open_to_read
 from bridge.storage.postgres import store as postgres_store
-from bridge.storage.postgres.store import PostgresStore
+from bridge.storage.postgres.store import PostgresStore, Taken
 from bridge.storage.reading import open_reader
 from bridge.storage.records import (
     ApiKey,
@@ -172,15 +172,61 @@ async def test_what_was_committed_although_it_was_told_that_it_failed_is_news(
 
 
 async def test_a_transaction_that_a_crash_has_made_unknown_to_the_server_was_not_committed(
+    place: StoreSettings, postgres_server: Postgres
+) -> None:
+    store = await begin(place, "a")
+    lost = Taken(5, "10000000", await started_at(postgres_server))
+    store._unknown = lost
+    await store.look(Beat())
+    store._unknown = lost
+    await add(store, "next")
+    assert await names(place) == ["next"]
+    assert await store._was_committed(lost) is False
+    await store.close()
+
+
+async def started_at(server: Postgres) -> str:
+    ((at,),) = await server.ask("postgres", "SELECT CAST(pg_postmaster_start_time() AS text)")
+    return str(at)
+
+
+async def crashes_in_a_turn(store: SqlStore, server: Postgres, place: StoreSettings) -> None:
+    """Before its COMMIT the server crashes, and others write: one of their transactions gets its number."""
+    async with store.transaction() as transaction:
+        await transaction.save([Device("undone")])
+        server.stop(by=signal.SIGQUIT)
+        server.start()
+        for _ in range(3):
+            await server.ask(database(place), "UPDATE sarvis.service SET seconds = seconds")
+
+
+async def test_a_turn_that_a_crash_undid_was_not_committed_though_another_transaction_has_its_number() -> None:
+    """PostgreSQL gives the number of a transaction that a crash has undone to the next one."""
+    server = Postgres()
+    try:
+        server.start()
+        place = await server.database()
+        store = await begin(place, "a")
+        with pytest.raises(StoreError):
+            await crashes_in_a_turn(store, server, place)
+        assert await names(place) == []
+        await add_soon(store, "next")
+        await store.look(Beat())
+        assert not store.lost.is_set()
+        assert await names(place) == ["next"]
+        await store.close()
+    finally:
+        server.remove()
+
+
+async def test_a_turn_that_was_committed_before_a_restart_of_the_server_is_known_by_its_news(
     place: StoreSettings,
 ) -> None:
     store = await begin(place, "a")
-    store._unknown = ("10000000", 5)
-    await store.look(Beat())
-    store._unknown = ("10000000", 5)
-    await add(store, "next")
-    assert await names(place) == ["next"]
-    assert await store._was_committed("10000000") is False
+    await save(store, Session("s1", "jetson", "alice", 1))
+    before = Taken(store._turn, "10000000", "before the restart")
+    assert await store._was_committed(before) is True
+    assert await store._was_committed(replace(before, number=before.number + 1)) is False
     await store.close()
 
 

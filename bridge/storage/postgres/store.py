@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import NoReturn, Self
 
 from sqlalchemy import (
@@ -66,13 +67,21 @@ _TURN = (
     update(SERVICE)
     .where(SERVICE.c.id == 1)
     .values(turn=SERVICE.c.turn + 1)
-    .returning(SERVICE.c.opened, SERVICE.c.turn, cast(func.pg_current_xact_id(), String), SERVICE.c.seconds)
+    .returning(
+        SERVICE.c.opened,
+        SERVICE.c.turn,
+        SERVICE.c.seconds,
+        cast(func.pg_current_xact_id(), String).label("transaction"),
+        cast(func.pg_postmaster_start_time(), String).label("server"),
+    )
 )
 _SERVICE = select(SERVICE.c.opened, SERVICE.c.turn, SERVICE.c.seconds).where(SERVICE.c.id == 1)
 _NEWS = select(NEWS).where(NEWS.c.number >= bindparam("first")).order_by(NEWS.c.number)
 _WENT_BACK = update(SERVICE).values(opened=BACK_UP)
 _OLD_NEWS = delete(NEWS).where(NEWS.c.number <= select(SERVICE.c.turn).scalar_subquery() - bindparam("kept"))
-_STATUS = text("SELECT pg_xact_status(CAST(CAST(:turn AS text) AS xid8))")
+_STATUS = text("SELECT pg_xact_status(CAST(CAST(:transaction AS text) AS xid8))")
+_SERVER = select(cast(func.pg_postmaster_start_time(), String))
+_OWN_NEWS = select(NEWS.c.number).where(NEWS.c.number == bindparam("number"), NEWS.c.run == bindparam("by"))
 _MAY_BE_LONG = text("SET LOCAL statement_timeout = 0")
 log = get_logger("store")
 
@@ -82,6 +91,20 @@ def _any_of(column: Column[str]) -> ColumnElement[bool]:
 
 
 PRODUCT = Product(upsert, _any_of, func.greatest)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A turn that this process has taken.
+
+    Attributes:
+        transaction: its number in the database; after a crash of the server another transaction can get it.
+        server: when the server was started in which it began.
+    """
+
+    number: int
+    transaction: str
+    server: str
 
 
 class PostgresStore(SqlStore):
@@ -102,8 +125,8 @@ class PostgresStore(SqlStore):
         """None for a command beside the bridges."""
         self._era: str | None = None
         """The run of the bridge that began it; None before this one is attached."""
-        self._unknown: tuple[str, int] | None = None
-        """A transaction of which it is not known whether it was committed, and the number of its turn."""
+        self._unknown: Taken | None = None
+        """A turn of which it is not known whether it was committed."""
         self._turn = 0
         """The number of the turn under way."""
         self._seconds = 0.0
@@ -192,7 +215,7 @@ class PostgresStore(SqlStore):
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
-        committing: str | None = None
+        committing: Taken | None = None
         try:
             async with self._engine.connect() as connection:
                 async with asyncio.timeout(TURN_WITHIN_S):
@@ -208,12 +231,12 @@ class PostgresStore(SqlStore):
             if committing is None or not await self._was_committed(committing):
                 raise
         except BaseException:
-            self._unknown = self._unknown or (committing and (committing, self._turn)) or None
+            self._unknown = self._unknown or committing
             raise
         self._known_turn = self._turn
 
-    async def _take_turn(self, connection: AsyncConnection) -> str:
-        """Be the only one who writes until the transaction ends; returns its number."""
+    async def _take_turn(self, connection: AsyncConnection) -> Taken:
+        """Be the only one who writes until the transaction ends."""
         if self._unknown is not None:
             await self._settle(connection, self._unknown)
         # With the row locked, each statement that follows reads what was committed last.
@@ -222,7 +245,7 @@ class PostgresStore(SqlStore):
         self._check_era(row.opened)
         if self._era is not None and self._turn <= self._known_turn:
             await self._tell_of_lost_history(connection)
-        return str(row[2])
+        return Taken(row.turn, row.transaction, row.server)
 
     def _check_era(self, era: str | None) -> None:
         if self._era is not None and era != self._era:
@@ -367,18 +390,17 @@ class PostgresStore(SqlStore):
         await connection.execute(_OLD_NEWS, {"kept": KEPT_TURNS})
         await claims.forget(connection)
 
-    async def _settle(self, connection: AsyncConnection, unknown: tuple[str, int]) -> None:
-        turn, number = unknown
-        status = await self._status(connection, turn)
+    async def _settle(self, connection: AsyncConnection, unknown: Taken) -> None:
+        status = await self._status(connection, unknown)
         if status == "committed":
             log.warning("ledger_commit_unanswered", outcome="committed, after all")
             if self._cursor is not None:
-                self._cursor.unheard(number)  # memory follows it as the news of another
+                self._cursor.unheard(unknown.number)  # memory follows it as the news of another
         elif status != "aborted":
             raise StoreError("the ledger cannot be written: a transaction that was cut off has not ended yet")
         self._unknown = None
 
-    async def _was_committed(self, turn: str) -> bool:
+    async def _was_committed(self, turn: Taken) -> bool:
         """Whether a transaction was committed whose COMMIT got no answer; False, too, if the server does not say."""
         deadline = asyncio.get_running_loop().time() + TURN_WITHIN_S
         while True:
@@ -391,14 +413,21 @@ class PostgresStore(SqlStore):
                 log.warning("ledger_commit_unanswered", outcome=status)
                 return bool(status == "committed")
             if asyncio.get_running_loop().time() > deadline:
-                self._unknown = turn, self._turn
+                self._unknown = turn
                 return False
             await asyncio.sleep(PAUSE_S)
 
-    async def _status(self, connection: AsyncConnection, turn: str) -> object:
-        """What became of a transaction; one whose number the server does not know is lost, as after a crash."""
+    async def _status(self, connection: AsyncConnection, turn: Taken) -> object:
+        """What became of a turn; one whose transaction the server does not know is lost, as after a crash.
+
+        In a server that was started since, the number of a lost transaction can be that of another one: there only
+        news of the turn shows that it was committed. One without news counts as lost: its caller tries again.
+        """
+        if (await connection.execute(_SERVER)).scalar() != turn.server:
+            told = await connection.execute(_OWN_NEWS, {"number": turn.number, "by": self._run})
+            return "committed" if told.scalar() is not None else "aborted"
         try:
-            return (await connection.execute(_STATUS, {"turn": turn})).scalar()
+            return (await connection.execute(_STATUS, {"transaction": turn.transaction})).scalar()
         except self.FAILURES as error:
             if state_of(error) != IN_THE_FUTURE:
                 raise

@@ -83,7 +83,7 @@ def _users_leave_before_their_deadline() -> None:
     write_due = SharedTime._write_due
 
     async def early(self: SharedTime, transaction: Any, seconds: float) -> Any:
-        return await write_due(self, transaction, seconds + 5.0)
+        return await write_due(self, transaction, seconds + 7.0)
 
     _put(SharedTime, "_write_due", early)
 
