@@ -17,6 +17,8 @@ from contract.wake_codec import QuickWake
 
 SEEK_AFTER_S = 0.15
 JUDGE_AFTER_S = 0.5
+ANSWERS_S = 0.25
+"""At least so long after it has asked, this bridge judges: one that stood still finds both due at once."""
 NEXT_RANK_S = 0.25
 """How long the next bridge in a wake's order waits longer."""
 LOOK_AGAIN_S = 0.1
@@ -60,6 +62,8 @@ class Remembered:
     """The highest age that it came with."""
     waits: int | None = None
     """The number of its waiting; None if it waits for nothing."""
+    sought_at: float = float("-inf")
+    """When other bridges were asked for it."""
 
     def age_ms(self, now: float) -> int:
         """How long ago its word was said. Only of a wake that can ring."""
@@ -181,17 +185,25 @@ class Verdicts:
                 continue
             if one.wake is None:
                 one.waits = None
-            elif not last:
-                if not is_unnamed(one.wake_id):
-                    seek.append(one)
-            elif fresh_since >= one.came_at:
-                one.waits = None
-                judge.append(one)
-            elif now < one.expires_at:
-                self._step(now + LOOK_AGAIN_S, number, one, last=True)
-            else:
-                one.waits = None
+            elif last:
+                judge += self._judged(one, number, now, fresh_since)
+            elif not is_unnamed(one.wake_id):
+                one.sought_at = now
+                seek.append(one)
         return seek, judge
+
+    def _judged(self, one: Remembered, number: int, now: float, fresh_since: float) -> list[Remembered]:
+        """The wake, if it is time to judge it; else it waits on, or is left to others."""
+        again_at = None
+        if now < one.sought_at + ANSWERS_S:
+            again_at = one.sought_at + ANSWERS_S
+        elif fresh_since < one.came_at and now < one.expires_at:
+            again_at = now + LOOK_AGAIN_S
+        if again_at is not None:
+            self._step(again_at, number, one, last=True)
+            return []
+        one.waits = None
+        return [one] if fresh_since >= one.came_at else []
 
     def _step(self, at: float, number: int, one: Remembered, *, last: bool) -> None:
         heappush(self._steps, (at, next(self._numbers), number, last, one))

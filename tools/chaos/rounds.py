@@ -137,7 +137,9 @@ class Life:
         return session_id, beater
 
     def _is_over(self, session_id: str) -> bool:
-        return self.house.held(TARGET) != session_id and bool(self._reports(session_id))
+        # What the edge tells on its output comes a moment after what it has stored.
+        ended = all(usable.until is not None for usable in self._usable(session_id))
+        return self.house.held(TARGET) != session_id and bool(self._reports(session_id)) and ended
 
     def _reports(self, session_id: str) -> list[tuple[float, Json]]:
         """Reports on their way to the bridge that list the session as ended."""

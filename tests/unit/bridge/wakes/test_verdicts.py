@@ -1,4 +1,4 @@
-from bridge.wakes.verdicts import JUDGE_AFTER_S, NEXT_RANK_S, REMEMBERED_S, SEEK_AFTER_S, Verdicts
+from bridge.wakes.verdicts import ANSWERS_S, JUDGE_AFTER_S, NEXT_RANK_S, REMEMBERED_S, SEEK_AFTER_S, Verdicts
 from contract.messages import Wake
 
 DEVICE = "jetson"
@@ -15,6 +15,24 @@ def first(_name: str) -> int:
 def ids(verdicts: Verdicts, now: float, fresh_since: float = 1e9) -> tuple[list[str], list[str]]:
     seek, judge = verdicts.due(now, fresh_since)
     return [one.wake_id for one in seek], [one.wake_id for one in judge]
+
+
+def in_time(verdicts: Verdicts, now: float, fresh_since: float = 1e9) -> tuple[list[str], list[str]]:
+    """What is asked for now, and what is judged when others have had time to answer."""
+    seek, judge = ids(verdicts, now, fresh_since)
+    assert judge == []
+    return seek, ids(verdicts, now + ANSWERS_S, fresh_since)[1]
+
+
+def test_a_bridge_that_stood_still_asks_before_it_judges() -> None:
+    """Both are due when it goes on, and what others said meanwhile is not read yet."""
+    verdicts = Verdicts(first)
+    verdicts.came(DEVICE, wake("w"), 100.0, waits=True)
+    verdicts.came(DEVICE, wake("answered"), 100.0, waits=True)
+    assert ids(verdicts, 103.0) == (["w", "answered"], [])
+    verdicts.heard(DEVICE, "answered", "sent", 103.1)
+    assert ids(verdicts, 103.0 + ANSWERS_S - 0.01) == ([], [])
+    assert ids(verdicts, 103.0 + ANSWERS_S) == ([], ["w"])
 
 
 def test_each_rank_asks_and_judges_a_quarter_of_a_second_later() -> None:
@@ -43,7 +61,7 @@ def test_a_word_for_another_device_counts_for_nothing() -> None:
     verdicts = Verdicts(first)
     verdicts.came(DEVICE, wake("w"), 100.0, waits=True)
     verdicts.heard("other", "w", "acked", 100.1)
-    assert ids(verdicts, 101.0) == (["w"], ["w"])
+    assert in_time(verdicts, 101.0) == (["w"], ["w"])
 
 
 def test_a_device_that_repeats_a_wake_has_not_heard_the_word() -> None:
@@ -53,7 +71,7 @@ def test_a_device_that_repeats_a_wake_has_not_heard_the_word() -> None:
     verdicts.came(DEVICE, wake("w"), 101.0, waits=True)  # the broker delivered it twice
     assert ids(verdicts, 102.0) == ([], [])
     verdicts.came(DEVICE, wake("w", age_ms=2000), 102.0, waits=True)
-    assert ids(verdicts, 103.0) == (["w"], ["w"])
+    assert in_time(verdicts, 103.0) == (["w"], ["w"])
 
 
 def test_a_repetition_says_how_old_a_wake_is_that_the_broker_held() -> None:
@@ -67,7 +85,7 @@ def test_no_bad_word_is_said_before_the_view_is_as_new_as_the_wake() -> None:
     verdicts = Verdicts(first)
     verdicts.came(DEVICE, wake("w"), 100.0, waits=True)
     assert ids(verdicts, 101.0, fresh_since=99.9) == (["w"], [])
-    assert ids(verdicts, 101.2, fresh_since=100.1) == ([], ["w"])
+    assert ids(verdicts, 101.3, fresh_since=100.1) == ([], ["w"])
 
 
 def test_a_view_that_stays_old_leaves_the_wake_to_others() -> None:
