@@ -9,6 +9,7 @@ from tools.chaos.house import House
 from tools.chaos.judge import Evidence, Usable, executions, verdicts
 from tools.chaos.plan import FAULTS, PHASES, Cause, Fault, Phase, Plan, Plans
 from tools.chaos.rounds import Life
+from tools.chaos.standstill import stood_still_s
 
 SHORT: tuple[tuple[Fault, Phase, Cause], ...] = (
     ("kill bridge", "decided", "timeout"),
@@ -76,6 +77,11 @@ def test_the_judge_finds_nothing_in_a_log_out_that_went_well() -> None:
 )
 def test_the_judge_finds_what_went_wrong(evidence: Evidence, word: str) -> None:
     assert [found.split(":")[0] for found in verdicts(evidence)] == [word]
+
+
+def test_a_machine_that_stood_still_is_noticed_and_one_that_is_busy_is_not() -> None:
+    assert stood_still_s(10.0, 10.1) == stood_still_s(10.0, 10.5) == 0.0
+    assert stood_still_s(10.0, 13.1) == pytest.approx(3.0)
 
 
 def test_a_restart_that_stores_the_same_session_again_is_no_execution() -> None:

@@ -10,6 +10,7 @@ from uuid import uuid4
 from tools.chaos.house import BYSTANDER, TARGET, Beater, House, Json, Premises, eventually
 from tools.chaos.judge import Evidence, Usable, verdicts
 from tools.chaos.plan import Phase, Plan
+from tools.chaos.standstill import Standstill
 from tools.chaos.strike import Strike
 
 CONVERGES_WITHIN_S = 30.0
@@ -68,6 +69,10 @@ class Life:
 
     def play(self, plan: Plan) -> Result:
         """One round from log-in to judgement."""
+        with Standstill() as stood_still:
+            return self._played(plan, stood_still)
+
+    def _played(self, plan: Plan, stood_still: Standstill) -> Result:
         began, began_mono, down_s = time.time(), time.monotonic(), self.house.down_s
         uid = f"u{plan.number}-{uuid4().hex[:6]}"
         session_id, beater = self._log_in(uid, TARGET)
@@ -88,7 +93,7 @@ class Life:
         late = end.last_try + times.timeout_s + times.grace_s + times.coalesce_s + times.slack_s
         evidence = self._evidence(session_id, since=began)
         evidence.due = end.due
-        evidence.usable_until_at_most = late + (self.house.down_s - down_s) + strike.extra_s
+        evidence.usable_until_at_most = late + (self.house.down_s - down_s) + strike.extra_s + stood_still.seconds
         jump = JUMP_COSTS_S if plan.fault == "clock jump" else 0.0
         evidence.not_before = end.not_before - CLOCKS_S - jump
         result = Result(plan, landed, verdicts(evidence), time.monotonic() - began_mono)
