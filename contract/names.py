@@ -1,9 +1,10 @@
-"""What names of users and devices may be."""
+"""What names of users and devices may be, and notes of operators."""
 
 import re
 
 DEVICE_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 UID_MAX_CHARACTERS = 128
+NOTE_MAX_CHARACTERS = 200
 
 
 def check_uid(uid: str) -> str:
@@ -16,3 +17,11 @@ def check_uid(uid: str) -> str:
 def is_device_id(text: str) -> bool:
     """Whether a device may have this id."""
     return re.fullmatch(DEVICE_ID_PATTERN.strip("^$"), text) is not None
+
+
+def check_note(note: str) -> str:
+    """Return a person's note without white space around it; raises ValueError for one that is not one short line."""
+    note = note.strip()
+    if len(note) > NOTE_MAX_CHARACTERS or not note.isprintable():
+        raise ValueError(f"must be one line of at most {NOTE_MAX_CHARACTERS} printable characters")
+    return note

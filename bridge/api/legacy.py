@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Request, Response
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from bridge.api.event_ids import EVENT_HEADER, MAX_KEY_CHARACTERS, event_id
 from bridge.auth.middleware import actor_of, principal_of
@@ -13,7 +13,7 @@ from bridge.service import Bridge
 from bridge.sessions.errors import DeviceBehindError, NoSuchDeviceError
 from bridge.sessions.service import describe
 from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, absent_is_default
-from contract.names import check_uid
+from contract.names import NOTE_MAX_CHARACTERS, check_note, check_uid
 from contract.wake_codec import QuickWake
 from infra.web.server import Result, UserRequest, example, problems
 
@@ -57,6 +57,16 @@ IdempotencyKey = Annotated[
         "wake, which it does for the newest 10,000",
     ),
 ]
+
+
+class OperatorLogout(UserRequest):
+    """Names a user; `note` says why, for the audit."""
+
+    model_config = example({"uid": "alice", "note": "lost phone"})
+
+    note: Annotated[
+        str, Field(max_length=4 * NOTE_MAX_CHARACTERS), AfterValidator(check_note), BeforeValidator(absent_is_default)
+    ] = ""
 
 
 class Trigger(BaseModel):
@@ -184,10 +194,11 @@ async def logout(body: UserRequest, request: Request) -> Result:
 
 
 @router.post("/api/sessions/logout", responses=problems(DENIED | NOT_STORED))
-async def operator_logout(body: UserRequest, request: Request) -> OperatorResult:
+async def operator_logout(body: OperatorLogout, request: Request) -> OperatorResult:
     """End all sessions of the user, as an operator's action."""
     bridge: Bridge = request.app.state.bridge
-    sessions = await bridge.sessions.logout(body.uid, "operator", actor_of(request))
+    by = actor_of(request)._replace(note=body.note)
+    sessions = await bridge.sessions.logout(body.uid, "operator", by)
     return OperatorResult(success=True, sessions=sessions)
 
 

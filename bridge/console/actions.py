@@ -18,7 +18,7 @@ from bridge.service import Bridge
 from bridge.storage.records import By
 from contract.clock import iso
 from contract.messages import LEGACY_DEVICE
-from contract.names import check_uid, is_device_id
+from contract.names import check_note, check_uid, is_device_id
 from contract.wake_codec import QuickWake
 from infra.telemetry import get_logger
 
@@ -99,8 +99,12 @@ async def log_user_out(request: Request) -> Response:
         return await missing(request, "people", uid)
     if visit.form.get("sure") != uid:
         return RedirectResponse(_with(at, "not_sure"), SEE_OTHER)
+    try:
+        note = check_note(visit.form.get("note", ""))
+    except ValueError:
+        return RedirectResponse(_with(at, "bad_note"), SEE_OTHER)
     actor = "" if visit.principal is None else visit.principal.actor
-    await bridge.sessions.logout(uid, "operator", By(actor, address_of(request.scope) or "", "http"))
+    await bridge.sessions.logout(uid, "operator", By(actor, address_of(request.scope) or "", "http", note))
     return RedirectResponse(_with(at, "logged_out"), SEE_OTHER)
 
 
@@ -115,7 +119,7 @@ async def ring(request: Request, device_id: str) -> Response:
         told = "no_user"
     else:
         wake = QuickWake(uid, TEST_COMMAND, iso(bridge.clock.utc_now()), device_id=LEGACY_DEVICE)
-        told = "rung" if bridge.relay.trigger(wake) else "not_rung"
+        told = "rung" if await bridge.trigger(wake) else "not_rung"
     return RedirectResponse(_with(f"{PATH}/devices/{device_id}", told), SEE_OTHER)
 
 

@@ -20,6 +20,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "logouts": ("Log-outs under way", "진행 중인 로그아웃"),
     "keys": ("Keys", "키"),
     "audit": ("Audit", "감사 기록"),
+    "note": ("Reason, for the audit (optional)", "감사 기록에 남길 사유(선택)"),
     "health": ("Health", "상태 점검"),
     "other_language": ("한국어", "English"),
     "key_in_use": ("key {who}", "키 {who}"),
@@ -83,6 +84,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "not_sure": (
         "Nothing was changed: the name that was typed is another one.",
         "변경된 것이 없습니다. 입력한 이름이 다릅니다.",
+    ),
+    "bad_note": (
+        "Nothing was changed: the reason must be one line of at most 200 characters.",
+        "변경된 것이 없습니다. 사유는 200자 이하의 한 줄이어야 합니다.",
     ),
     "rung": ("Sent: at least one app rings now.", "보냈습니다. 적어도 한 앱이 울립니다."),
     "not_rung": ("No app of the user is connected.", "연결된 앱이 없습니다."),
@@ -241,7 +246,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
 }
 """By their key: English, Korean. Values stand in braces."""
 
-TOLD = ("logged_out", "not_sure", "rung", "not_rung", "no_user")
+TOLD = ("logged_out", "not_sure", "bad_note", "rung", "not_rung", "no_user")
 """What an action may say on the page that it leads to."""
 
 _AGO: Mapping[Language, tuple[str, str, str, str, str]] = {

@@ -9,7 +9,7 @@ import typer
 from bridge.storage.reading import open_reader
 from bridge.storage.records import Audit, DurableDeadline, PendingLogout, Session
 from contract.errors import SarvisError, SettingsError
-from contract.names import check_uid
+from contract.names import check_note, check_uid
 from infra.cli_output import AsJson, Config, Most, StoreUrl, first, say_json, say_table
 from infra.log import configure_logging
 from infra.redaction import shown_url
@@ -70,6 +70,7 @@ def show(
 def logout(
     uid: Annotated[str, typer.Argument(metavar="UID", help="whose sessions to end")],
     *,
+    note: Annotated[str, typer.Option(metavar="TEXT", help="why, for the audit: one line")] = "",
     host: Annotated[str | None, typer.Option(help="the bridge's address instead of bridge.host")] = None,
     port: Annotated[int | None, typer.Option(help="the bridge's port instead of bridge.port")] = None,
     config: Config = None,
@@ -84,8 +85,12 @@ def logout(
         check_uid(uid)
     except ValueError as error:
         raise SettingsError(f"UID {error}") from None
+    try:
+        body = {"uid": uid, "note": check_note(note)} if note else {"uid": uid}
+    except ValueError as error:
+        raise SettingsError(f"--note {error}") from None
     afterwards = "`sarvis sessions show` shows it"
-    count = ask(settings, "/api/sessions/logout", {"uid": uid}, afterwards=afterwards).get("sessions")
+    count = ask(settings, "/api/sessions/logout", body, afterwards=afterwards).get("sessions")
     if not isinstance(count, int):
         raise SarvisError(f"the server at {where(settings)} gave an unknown answer; check that it is the bridge")
     if as_json:
@@ -157,13 +162,18 @@ class _Found:
 
     def say_audit(self) -> None:
         rows = [
-            (line.at, line.event, line.device_id or "-", line.uid, line.session_id or "-", line.reason, said_by(line))
+            (line.at, line.event, line.device_id or "-", line.uid, line.session_id or "-", why_of(line), said_by(line))
             for line in self.audit
         ]
         say_table(("WHEN", "WHAT", "DEVICE", "USER", "SESSION", "WHY", "BY"), rows)
 
     def _left_s(self, promise: DurableDeadline | None) -> float | None:
         return None if promise is None else max(round(promise.until_s - self.seconds, 1), 0.0)
+
+
+def why_of(line: Audit) -> str:
+    """The reason, and the note of who did it."""
+    return f"{line.reason} ({line.note})" if line.note else line.reason
 
 
 def said_by(line: Audit) -> str:

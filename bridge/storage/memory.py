@@ -246,6 +246,7 @@ class MemoryStore:
                 line,
                 uid=name if line.uid == uid else line.uid,
                 actor=f"app:{name}" if line.actor == actor else line.actor,
+                note="" if line.uid == uid else line.note,
             )
         return Forgotten(audit=audit)
 

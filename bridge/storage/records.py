@@ -209,6 +209,7 @@ class Audit:
     actor: str = ""
     address: str = ""
     via: Via = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,11 +291,13 @@ class By(NamedTuple):
         machine, or `time-out`.
     address: of its client, if it came over a network.
     via: the way it came.
+    note: what the person wrote who did it.
     """
 
     actor: str = ""
     address: str = ""
     via: Via = ""
+    note: str = ""
 
 
 UNNAMED = By()
@@ -304,6 +307,8 @@ TIME_OUT = By("time-out", via="expiry")
 def signed(changes: Iterable[Change], by: By) -> list[Change]:
     """The changes, with this actor in each audit line."""
     return [
-        replace(change, actor=by.actor, address=by.address, via=by.via) if isinstance(change, Audit) else change
+        replace(change, actor=by.actor, address=by.address, via=by.via, note=by.note)
+        if isinstance(change, Audit)
+        else change
         for change in changes
     ]

@@ -36,6 +36,32 @@ def test_a_log_out_by_an_operator_names_the_key_and_the_address(house: House) ->
     assert who(house, uid) == [("left", f"key:{house.operator.split('_')[1]}:o", HOST, "http")]
 
 
+def test_an_operator_says_why_and_the_audit_keeps_it(house: House) -> None:
+    by_http, by_command = unique("alice"), unique("alice")
+    answer = house.post("/api/sessions/logout", house.operator, {"uid": by_http, "note": "  잃어버린 휴대폰 "})
+    assert answer.status_code == 200
+    settings = house.settings | {"SARVIS_OPERATOR__API_KEY": house.operator, "SARVIS_OPERATOR__URL": house.bridge.url}
+    arguments = ("sessions", "logout", by_command, "--note")
+    done = run_sarvis(*arguments, "lost phone", cwd=house.folder, settings=settings)
+    assert done.returncode == 0, done.stderr
+    for uid, why in ((by_http, "잃어버린 휴대폰"), (by_command, "lost phone")):
+        assert [line["note"] for line in exported(house, "--about", uid)] == [why]
+        assert f"operator ({why})" in house.sarvis("sessions", "show", uid)
+
+
+@pytest.mark.parametrize("note", ["two\nlines", "x" * 201, 7])
+def test_a_reason_that_is_not_one_short_line_is_refused_and_ends_nothing(house: House, note: object) -> None:
+    uid = unique("alice")
+    answer = house.post("/api/sessions/logout", house.operator, {"uid": uid, "note": note})
+    assert answer.status_code == 422
+    assert "note" in answer.text
+    if isinstance(note, str):
+        settings = house.settings | {"SARVIS_OPERATOR__URL": house.bridge.url}
+        done = run_sarvis("sessions", "logout", uid, "--note", note, cwd=house.folder, settings=settings)
+        assert (done.returncode, "--note must be one line of at most 200" in done.stderr) == (2, True)
+    assert exported(house, "--about", uid) == []
+
+
 def test_a_log_out_by_a_caller_names_its_key(house: House) -> None:
     uid = unique("alice")
     assert house.post("/api/auth/logout", house.caller, {"uid": uid}).status_code == 200

@@ -309,14 +309,21 @@ def test_an_operator_logs_a_user_out_by_the_name(house: House, operator: Visitor
         assert "told=not_sure" in wrong.headers["location"]
         app.all_before()
         assert app.code is None
-        done = operator.post("/people/log-out", uid=uid, sure=uid, at=f"/console/person?uid={uid}")
+        two_lines = operator.post("/people/log-out", uid=uid, sure=uid, note="a\nb", at=f"/console/person?uid={uid}")
+        assert "told=bad_note" in two_lines.headers["location"]
+        app.all_before()
+        assert app.code is None
+        why = "휴대폰을 잃어버림 <b>"
+        done = operator.post("/people/log-out", uid=uid, sure=uid, note=why, at=f"/console/person?uid={uid}")
         assert (done.status_code, done.headers["location"]) == (303, f"/console/person?uid={uid}&told=logged_out")
         assert app.closed_with() == 4501
         assert "Logged out." in operator.get(f"/person?uid={uid}&told=logged_out").text
         assert 'role="status"' not in operator.get(f"/person?uid={uid}&told=nonsense").text
         key_id = house.operator.split("_")[1]
         for path, query in (("/audit", {"about": uid}), ("/person", {"uid": uid})):
-            assert f"key:{key_id}:operator (http, 127.0.0.1)" in operator.get(path, **query).text
+            page_text = operator.get(path, **query).text
+            assert f"key:{key_id}:operator (http, 127.0.0.1)" in page_text
+            assert "operator: 휴대폰을 잃어버림 &lt;b&gt;</td>" in page_text
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ _UNDONE = {
     "0010": "ALTER TABLE audit DROP COLUMN actor; ALTER TABLE audit DROP COLUMN address; "
     "ALTER TABLE audit DROP COLUMN via; ALTER TABLE api_keys DROP COLUMN used_at",
     "0011": "DROP TABLE claims",
+    "0012": "ALTER TABLE audit DROP COLUMN note",
 }
 
 

@@ -151,4 +151,5 @@ AUDIT = Table(
     Column("actor", Text, server_default=""),
     Column("address", Text, server_default=""),
     Column("via", Text, server_default=""),
+    Column("note", Text, server_default=""),
 )

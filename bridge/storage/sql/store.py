@@ -282,6 +282,7 @@ class SqlStore:
         renamed = {
             "uid": case((AUDIT.c.uid == uid, name), else_=AUDIT.c.uid),
             "actor": case((AUDIT.c.actor == actor, f"app:{name}"), else_=AUDIT.c.actor),
+            "note": case((AUDIT.c.uid == uid, ""), else_=AUDIT.c.note),
         }
         changes = (
             AUDIT.update().where((AUDIT.c.uid == uid) | (AUDIT.c.actor == actor)).values(**renamed),

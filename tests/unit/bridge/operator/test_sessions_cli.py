@@ -168,6 +168,7 @@ def test_a_user_or_a_session_is_shown_with_who_did_what_when(run: Run, name: str
             "actor": line.actor,
             "address": line.address,
             "via": line.via,
+            "note": line.note,
         }
         for line in LINES
     ]

@@ -1,5 +1,6 @@
 """A ledger forgets a user, also where SQLite does not overwrite what it deletes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import text
@@ -31,8 +32,8 @@ def named(folder: Path) -> list[str]:
 ROWS: tuple[Change, ...] = (
     Session("s1", "jetson", "alice", 1),
     Session("s1", "jetson", "alice", 1, "app"),
-    line("alice", "app:alice"),
-    line("carol", "app:alice"),
+    replace(line("alice", "app:alice"), note="of alice"),
+    replace(line("carol", "app:alice"), note="of carol"),
     line("carol", "app:carol"),
     *(Missed(f"m{number}", "alice", "wake_up", "jetson", "t") for number in range(60)),
     Missed("mc", "carol", "wake_up", "jetson", "t"),
@@ -55,6 +56,8 @@ async def test_what_is_kept_of_a_user_is_gone_or_bears_another_name(tmp_path: Pa
     assert forgotten == Forgotten(audit=2, sessions=1, missed=20, subscriptions=1, deadlines=1)
     assert named(tmp_path) == []
     lines = [(one.uid, one.actor) for name in ("forgotten-1", "carol") for one in await store.audit(name, 10)]
+    notes = [one.note for name in ("forgotten-1", "carol") for one in await store.audit(name, 10)]
+    assert sorted(notes) == ["", "", "of carol"], "what was written about alice is gone"
     assert lines == [("forgotten-1", "app:forgotten-1"), ("carol", "app:forgotten-1"), ("carol", "app:carol")]
     async with store.transaction() as transaction:
         assert [one.id for one in (await transaction.missed(["carol"]))["carol"]] == ["mc"]
