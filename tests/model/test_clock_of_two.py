@@ -1,6 +1,6 @@
 """Two bridges on one row of service time: random histories with delayed answers, stops and races.
 
-The real rules of both (ServiceTime, Liveness) and the real row. A user whose heartbeat was answered is not logged out
+The real rules of both (ServiceTime, SharedLiveness, UsersInTurn) and the real row. A user whose heartbeat was answered is not logged out
 before T later, and no lease is longer than the row allows.
 """
 
@@ -14,8 +14,9 @@ import pytest
 
 from bridge.sessions.rules.deadlines import LONGEST_STEP_S, ServiceTime
 from bridge.sessions.rules.liveness import Liveness
+from bridge.sessions.rules.shared_liveness import SharedLiveness, UsersInTurn
 from bridge.storage.memory import Tables
-from bridge.storage.records import DurableDeadline, ServiceSeconds
+from bridge.storage.records import DurableDeadline, Lifetime, ServiceSeconds
 from infra.settings.bridge import BridgeSettings
 from tests.support.clock import ManualClock
 
@@ -51,9 +52,9 @@ class TwoBridges:
         self.tables = Tables()
         self.tables.apply(DurableDeadline(ALICE, T + Q))
         self.answered_at = self.began - T
-        self.bridges = [Liveness(SETTINGS, self.clock, alone=False) for _ in range(2)]
+        self.bridges = [SharedLiveness(SETTINGS, self.clock) for _ in range(2)]
         for bridge in self.bridges:
-            bridge.load(0.0, self.tables.promises.values(), (), {}, restored=False)
+            bridge.load_shared(0.0, self.tables.promises.values(), {}, self.began)
         self.under_way: list[Answer | None] = [None, None]
         self.stopped_until = [self.began, self.began]
         self._raised_by = raised_by
@@ -95,6 +96,7 @@ class TwoBridges:
             bridge.kept(seconds, now)
         assert self.tables.seconds >= before, "service time runs back"
         assert self.tables.seconds <= now - self.began, "service time runs faster than real time"
+        assert self.tables.seconds <= min(each.latest() for each in self.bridges), "an upper bound is passed"
 
     def hears_a_heartbeat(self, number: int) -> None:
         bridge = self.bridges[number]
@@ -109,11 +111,12 @@ class TwoBridges:
             early = self.answered_at + T - self.clock.monotonic()
             assert early <= 0, f"logged out {early} s early"
 
-    def grants_a_lease(self, number: int) -> None:
-        """In a turn: the promise is read, the service time is a bound."""
-        bridge, promise = self.bridges[number], self.tables.promises[ALICE]
-        bridge.promised(promise)
-        assert bridge.lease_s(ALICE) <= promise.until_s - Q + GRACE - self.tables.seconds, "a lease is too long"
+    def grants_a_lease(self, _number: int) -> None:
+        """In a turn, by the rows; any bridge may advance the service time in the next moment."""
+        promise, seconds = self.tables.promises[ALICE], self.tables.seconds
+        users = UsersInTurn(SETTINGS, seconds, {ALICE: Lifetime(promise.until_s)})
+        latest = max(seconds, *(bridge.now() for bridge in self.bridges))
+        assert users.lease_s(ALICE) <= promise.until_s - Q + GRACE - latest, "a lease is too long"
 
     def stops(self, number: int) -> None:
         self.stopped_until[number] = self.clock.monotonic() + self.chance.randrange(1, 30) * TICK_S
@@ -137,11 +140,9 @@ def _covered_by_the_lower_bound() -> AbstractContextManager[object]:
     return patch.object(Liveness, "covered", lambda self, uid: self._covers(uid, self.now()))
 
 
-def _leases_by_the_lower_bound() -> AbstractContextManager[object]:
-    def lease_s(self: Liveness, uid: str) -> float:
-        return self._durable[uid] - Q + GRACE - self.now()
-
-    return patch.object(Liveness, "lease_s", lease_s)
+def _leases_by_the_row_alone() -> AbstractContextManager[object]:
+    real = UsersInTurn.lease_s
+    return patch.object(UsersInTurn, "lease_s", lambda self, uid: real(self, uid) + LONGEST_STEP_S)
 
 
 def _others_step_is_forgotten() -> AbstractContextManager[object]:
@@ -181,11 +182,12 @@ def _the_last_writer_is_right() -> AbstractContextManager[object]:
 
 
 EARLY, LEASE, BACK, FAST = "early", "a lease is too long", "runs back", "faster than real time"
+PASSED = "an upper bound is passed"
 FOUND = {
     _covered_by_the_lower_bound: (3879, EARLY),
-    _leases_by_the_lower_bound: (0, LEASE),
-    _others_step_is_forgotten: (20, LEASE),
-    _the_upper_bound_counts_from_the_answer: (1, LEASE),
+    _leases_by_the_row_alone: (1, LEASE),
+    _others_step_is_forgotten: (3, PASSED),
+    _the_upper_bound_counts_from_the_answer: (1, PASSED),
     _time_is_added: (0, FAST),
     _the_last_writer_is_right: (0, BACK),
 }

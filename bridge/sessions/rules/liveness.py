@@ -116,7 +116,7 @@ class Liveness:
             return False
         now = self.now()
         until = now + self._settings.heartbeat_timeout_s
-        if deadline <= now or promise < until or not (self._alone or self.covered(uid)):
+        if deadline <= now or promise < until:
             return False
         self._deadlines.raise_to(uid, until)
         return True
