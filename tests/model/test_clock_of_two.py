@@ -1,6 +1,7 @@
 """Two bridges on one row of service time: random histories with delayed answers, stops and races.
 
-The real rules of both (ServiceTime, SharedLiveness, UsersInTurn) and the real row. A user whose heartbeat was answered is not logged out
+The real rules of both (ServiceTime, SharedLiveness, UsersInTurn) and the real row.
+A user whose heartbeat was answered is not logged out
 before T later, and no lease is longer than the row allows.
 """
 
