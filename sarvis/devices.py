@@ -1,7 +1,6 @@
 """Devices in both places that store them: the bridge's ledger and the broker's users."""
 
 import asyncio
-import getpass
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bridge.operator.client import NoBridgeError, NotFoundError, ask
+from bridge.operator.person import me
 from bridge.sessions.rules.device_session import DeviceSession
 from bridge.storage.opening import ledger, open_store
-from bridge.storage.records import Audit, By, Device, signed
+from bridge.storage.records import Audit, Device, signed
 from bridge.storage.sqlite import creation
 from bridge.storage.sqlite import file as sqlite_file
 from bridge.storage.store import LedgerKeptError
@@ -139,7 +139,7 @@ async def _end_in_ledger(settings: StoreSettings, device_id: str, no_bridge: NoB
             active = (await transaction.active([device_id])).get(device_id)
             desk = DeviceSession(device, active, pending, {}, iso(datetime.now(UTC)), new_id)
             desk.remove(give_up=True)
-            await transaction.save(signed(desk.changes, _me()))
+            await transaction.save(signed(desk.changes, me()))
             return not pending and active is None
     finally:
         await store.close()
@@ -154,15 +154,6 @@ async def _note_removed(settings: StoreSettings, device_id: str) -> None:
             if device.state == "new":
                 at = iso(datetime.now(UTC))
                 gone = Audit(at, "removed", "", device_id, "", "operator")
-                await transaction.save(signed([replace(device, state="removed"), gone], _me()))
+                await transaction.save(signed([replace(device, state="removed"), gone], me()))
     finally:
         await store.close()
-
-
-def _me() -> By:
-    """The user of this machine who runs the command."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # no such user in /etc/passwd
-        name = ""
-    return By(f"user:{name}", via="cli")

@@ -84,6 +84,17 @@ class StoriesFile:
             raise
         return cls(connection, number or 0, run.bridge)
 
+    @classmethod
+    def of_stopped(cls, path: Path) -> "StoriesFile":
+        """One that is there, of a bridge that does not run, to `forget` only; no run begins. As `open` else."""
+        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+        try:
+            _prepare(path, connection)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection, 0, "")
+
     def devices(self) -> list[DeviceState]:
         """The last known state of each device."""
         return [_state(told) for (told,) in self._connection.execute("SELECT told FROM devices")]
