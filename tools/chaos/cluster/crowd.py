@@ -363,7 +363,9 @@ class Crowd:
                 if isinstance(one := await self._tried(self._open(uid, name, acks=True, client=f"at-{name}")), Socket)
             ]
             asked_until = time.time() + judge.CLOSED_AT_LAST_S
+            times = 0
             while sockets and time.time() < asked_until:
+                times += 1
                 if await self._post("/api/auth/logout", {"uid": uid}):
                     break
                 await asyncio.sleep(BACK_AFTER_S)
@@ -374,7 +376,8 @@ class Crowd:
                 self._open(uid, self._chance.choice(self._house.names), acks=True, client="again")
             )
             if isinstance(again, Socket):
-                out.after = again.spell
+                # An earlier request without an answer may be carried out later.
+                out.after = again.spell if times == 1 else None
                 asyncio.get_running_loop().call_later(STEP_EVERY_S * 2, again.cut)
             self._out.append(out)
 
