@@ -60,7 +60,7 @@ COMMANDS: Mapping[str, Command] = {
     "edge": Command("edge_node.cli:app", "Recognise the wake word, publish wakes, obey log-outs."),
     "forget": Command(
         "bridge.operator.forget_cli:forget",
-        "Log a user out, then delete or make anonymous what the running bridge keeps; exit 1 if something must stay.",
+        "Log a user out, then delete or make anonymous what the bridge keeps; exit 1 if something must stay.",
     ),
     "fleet": Command(
         "sarvis.fleet.cli:app",
