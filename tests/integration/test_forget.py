@@ -12,7 +12,7 @@ from tests.support.postgres import PASSWORD, Postgres
 from tests.support.processes import run_sarvis
 from tests.support.programs import needs
 from tests.support.waiting import wait_for
-from tests.support.world import Bridge, EmbeddedBroker, Mqtt, unique
+from tests.support.world import Bridge, Edge, EmbeddedBroker, Mqtt, unique
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,35 @@ def test_beside_a_bridge_at_another_address_it_changes_nothing(broker: EmbeddedB
         done = run_sarvis("forget", uid, cwd=tmp_path, settings={"SARVIS_BRIDGE__PORT": "9"})
         assert (done.returncode, "start `sarvis bridge`" in done.stderr) == (3, True)
         assert uid in listed(tmp_path)
+
+
+def test_a_device_that_was_away_then_confirms_and_names_the_user_no_more(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    uid = unique("forgetme")
+    edge = Edge(tmp_path, broker.url)
+    bridge = Bridge(tmp_path, broker.url)
+    with bridge:
+        settings = {"SARVIS_BRIDGE__PORT": str(bridge.port)}
+        bridge.post("/api/auth/login", {"uid": uid, "device_id": edge.device_id})
+        edge.start()
+        edge.event("logged_in")
+        edge.kill()
+    done = run_sarvis("forget", uid, cwd=tmp_path, settings=settings)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"still named at {edge.device_id}: it has not confirmed" in done.stdout
+    bridge = Bridge(tmp_path, broker.url)
+    with bridge, edge:
+        edge.event("logged_out")
+
+        def confirmed() -> bool:
+            shown = run_sarvis("sessions", "list", "--json", cwd=tmp_path, settings=settings)
+            return json.loads(shown.stdout)["waiting"] == []
+
+        wait_for("its log-out is confirmed", confirmed)
+        settings = {"SARVIS_BRIDGE__PORT": str(bridge.port)}
+        done = run_sarvis("forget", uid, cwd=tmp_path, settings=settings)
+        assert (done.returncode, "still named" in done.stdout) == (0, False), done.stdout + done.stderr
 
 
 @needs("postgres")
