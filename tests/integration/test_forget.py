@@ -125,7 +125,7 @@ def test_a_device_that_was_away_then_confirms_and_names_the_user_no_more(
 
         def confirmed() -> bool:
             shown = run_sarvis("sessions", "list", "--json", cwd=tmp_path, settings=settings)
-            return json.loads(shown.stdout)["waiting"] == []
+            return bool(json.loads(shown.stdout)["waiting"] == [])
 
         wait_for("its log-out is confirmed", confirmed)
         settings = {"SARVIS_BRIDGE__PORT": str(bridge.port)}
