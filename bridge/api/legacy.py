@@ -47,6 +47,17 @@ TRUTH_OR_ABSENT = {
 """The values that callers write for true, false and an absent value, for the API description."""
 
 
+NOTE_OR_ABSENT = {
+    "anyOf": [
+        {"type": "string", "maxLength": NOTE_MAX_CHARACTERS},
+        {"type": "null"},
+        {"type": "array", "maxItems": 0},
+        {"type": "object", "maxProperties": 0},
+    ]
+}
+"""A note, and the values that callers write for an absent one."""
+
+
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -65,8 +76,12 @@ class OperatorLogout(UserRequest):
     model_config = example({"uid": "alice", "note": "lost phone"})
 
     note: Annotated[
-        str, Field(max_length=4 * NOTE_MAX_CHARACTERS), AfterValidator(check_note), BeforeValidator(absent_is_default)
-    ] = ""
+        str,
+        Field(max_length=NOTE_MAX_CHARACTERS),
+        AfterValidator(check_note),
+        BeforeValidator(absent_is_default),
+        WithJsonSchema(NOTE_OR_ABSENT),
+    ] = Field(default="", description="why, for the audit: one line")
 
 
 class Trigger(BaseModel):

@@ -108,7 +108,12 @@ class Phone:
         found: list[str] = []
         session.on(
             "ServiceWorker.workerRegistrationUpdated",
-            lambda told: found.extend(one["registrationId"] for one in told["registrations"]),
+            # The browser tells those of all origins, also of tests before this one.
+            lambda told: found.extend(
+                one["registrationId"]
+                for one in told["registrations"]
+                if one["scopeURL"].startswith(f"{self.origin}/") and not one["isDeleted"]
+            ),
         )
         session.send("ServiceWorker.enable")
         assert self._until(page, lambda: found), "no service worker is registered"

@@ -284,6 +284,10 @@ class Server:
         async with serve(self.serve, HOST, 0, subprotocols=[Subprotocol(SUBPROTOCOL_V2)]) as server:
             self.port = next(iter(server.sockets)).getsockname()[1]
             yield self
+            server.close()
+            await server.wait_closed()
+            # asyncio opens and closes what it had accepted in its next rounds.
+            await asyncio.sleep(0.1)
 
 
 def closes(*codes: int, greets: bool = True) -> Server:
@@ -332,14 +336,17 @@ async def test_a_client_waits_a_random_time_below_a_ceiling_that_doubles(languag
             _, process = clients.run(language, server.address, dice="1")
             await wait_until("some tries", lambda server=server: len(server.arrivals) > len(ceilings))  # type: ignore[misc]
             process.kill()
+            await asyncio.to_thread(ended, process)
         seen.append([later - earlier for earlier, later in pairwise(server.arrivals)][: len(ceilings)])
         if all(waited > 0.95 * ceiling for waited, ceiling in zip(seen[-1], ceilings, strict=True)):
             break
     else:
         pytest.fail(f"it waited {seen}, not {ceilings}")
     async with closes(CloseCode.DRAIN, greets=False).running() as server:
-        clients.run(language, server.address, dice="0")
+        _, process = clients.run(language, server.address, dice="0")
         await wait_until("twenty tries", lambda: len(server.arrivals) >= 20)
+        process.kill()
+        await asyncio.to_thread(ended, process)
 
 
 @each

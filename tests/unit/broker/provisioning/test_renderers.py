@@ -75,7 +75,12 @@ def test_mosquitto_knows_the_passwords_of_those_who_have_one() -> None:
 def test_mosquitto_gives_rights_to_named_users_only() -> None:
     said = lines(mosquitto.acl(USERS, P))
     assert [line for line in said if not line.startswith(("user ", "topic write ", "topic read ")) and line] == []
-    assert said[said.index("user operator.ann") :] == ["user operator.ann", f"topic read {P}/#"]
+    assert said[said.index("user operator.ann") :] == [
+        "user operator.ann",
+        "topic write homeassistant/status",
+        f"topic read {P}/#",
+        "topic read homeassistant/#",
+    ]
     own = said[said.index("user jetson-1") : said.index("user operator.ann")]
     assert f"topic write {P}/devices/jetson-1/wake" in own
     assert f"topic read {P}/devices/jetson-1/logout" in own
@@ -109,10 +114,10 @@ def test_nats_rights_are_subjects() -> None:
     assert said.count('allowed_connection_types: ["MQTT"]') == 2
 
 
-def test_an_operator_on_nats_may_publish_nothing() -> None:
+def test_an_operator_on_nats_may_publish_only_that_home_assistant_runs() -> None:
     said = nats.users({"operator.ann": User(bcrypt="$2b$x")}, P, client_certificates=False)
-    assert 'publish: { deny: ">" }' in said
-    assert 'allow: ["sarvis.v1", "sarvis.v1.>", "$MQTT.sub.>"]' in said
+    assert 'publish: { allow: ["homeassistant.status"] }' in said
+    assert 'allow: ["sarvis.v1", "sarvis.v1.>", "homeassistant", "homeassistant.>", "$MQTT.sub.>"]' in said
 
 
 def test_nats_has_no_user_without_a_password_unless_certificates_decide() -> None:
