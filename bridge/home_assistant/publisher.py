@@ -53,7 +53,7 @@ class HomeAssistant:
         return self._send(device_id, b"")
 
     def watch(self, delivery: Delivery, before: State, fate: Fate | None) -> None:
-        """A wake changed its state, see `Deliveries`."""
+        """A wake changed its state, see `WatchedDeliveries`."""
         if delivery.device_id == LEGACY_DEVICE:
             return
         kind = _event(delivery.state, before, fate)

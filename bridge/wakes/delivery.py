@@ -179,7 +179,7 @@ class Delivery(Struct, eq=False, gc=False):
 
 
 Watch = Callable[[Delivery, State, Fate | None], None]
-"""See `Deliveries`."""
+"""Called with a wake that changed, its state before, and what became of it if it no longer rings."""
 
 
 def received(
@@ -196,7 +196,6 @@ class Deliveries:
         missed: gets the missed ones.
         changed: gets each wake whose state changes, by its id; None if stories are off.
         settled: counts what became of those that no longer ring.
-        watch: called after each change with the wake, its state before, and what became of it if it no longer rings.
     """
 
     def __init__(
@@ -204,12 +203,10 @@ class Deliveries:
         missed: MissedWakes,
         changed: dict[str, Delivery] | None = None,
         settled: dict[str, int] | None = None,
-        watch: Watch | None = None,
     ) -> None:
         self._missed = missed
         self._changed = changed
         self._settled: dict[str, int] = dict.fromkeys(FATES, 0) if settled is None else settled
-        self._watch = watch
         self._known: dict[str, Delivery] = {}
         self._order: deque[Delivery] = deque()  # all recorded ones, oldest first
         self._living: dict[str, list[Delivery]] = {}
@@ -325,7 +322,6 @@ class Deliveries:
         step = _STEPS[delivery.state].get(event)
         if step is None:
             raise TransitionError(f"{event}: there is no such transition of a wake that is {delivery.state}")
-        before = delivery.state
         delivery.state, status, fate = step
         if self._changed is not None:
             self._changed[delivery.wake.id] = delivery
@@ -336,8 +332,6 @@ class Deliveries:
         if fate is not None:
             self._settled[fate] += 1
             self._silence(delivery)
-        if self._watch is not None:
-            self._watch(delivery, before, fate)
 
     def _silence(self, delivery: Delivery) -> None:
         uid = delivery.wake.uid
@@ -352,3 +346,23 @@ class Deliveries:
         self._missed.add(
             Missed(wake.id, wake.uid, wake.command, delivery.device_id, wake.timestamp, delivery.received_on)
         )
+
+
+class WatchedDeliveries(Deliveries):
+    """Tells each change of a wake; a class of its own, so that a bridge without a listener pays nothing for it."""
+
+    def __init__(
+        self,
+        missed: MissedWakes,
+        changed: dict[str, Delivery] | None = None,
+        settled: dict[str, int] | None = None,
+        *,
+        watch: Watch,
+    ) -> None:
+        super().__init__(missed, changed, settled)
+        self._watch = watch
+
+    def _move(self, delivery: Delivery, event: Event, now: float) -> None:
+        before = delivery.state
+        super()._move(delivery, event, now)
+        self._watch(delivery, before, _STEPS[before][event][2])

@@ -9,7 +9,7 @@ from bridge.apps.hub import Hub
 from bridge.apps.protocol import FRAMES, How
 from bridge.storage.records import Change, Missed
 from bridge.stories.records import Step
-from bridge.wakes.delivery import FATES, Deliveries, Delivery, First, Reach, Watch, received
+from bridge.wakes.delivery import FATES, Deliveries, Delivery, First, Reach, Watch, WatchedDeliveries, received
 from bridge.wakes.missed import MissedWakes
 from bridge.wakes.story import MOST_SENT, MOST_STEPS, StoryBook
 from contract.clock import Clock, Stamps
@@ -47,7 +47,7 @@ class Relay:
         strict: credentials are required: a device rings only the user who is logged in there.
         push: starts a push of a wake to the user's sleeping phones; calls the function that it is given on success.
         book: notes what happens to each wake; None if stories are off.
-        watch: called for each change of a wake, see `Deliveries`.
+        watch: called for each change of a wake, see `WatchedDeliveries`.
     """
 
     def __init__(
@@ -75,7 +75,12 @@ class Relay:
         self._push = push
         self._book = book
         self._missed = MissedWakes()
-        self._deliveries = Deliveries(self._missed, None if book is None else book.changed, SETTLED, watch)
+        changed = None if book is None else book.changed
+        self._deliveries = (
+            Deliveries(self._missed, changed, SETTLED)
+            if watch is None
+            else WatchedDeliveries(self._missed, changed, SETTLED, watch=watch)
+        )
 
     def wake(self, device_id: str, wake: Wake | QuickWake) -> None:
         """A device recognised its word. A repeated wake gets its outcome again and does not ring again."""

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from bridge.home_assistant.publisher import AT_ONCE, HomeAssistant
-from bridge.wakes.delivery import FATES, Deliveries, Event, First, received
+from bridge.wakes.delivery import FATES, Event, First, WatchedDeliveries, received
 from bridge.wakes.missed import MissedWakes
 from contract.messages import DeviceEvent, DeviceStatus, Wake
 from contract.topics import Topic
@@ -133,7 +133,7 @@ async def test_a_removed_device_vanishes_also_one_that_was_not_told_yet() -> Non
 def events(first: First, *later: Event, device_id: str = "jetson") -> list[dict[str, Any]]:
     """What is told of a wake to which this happens, half a second apart."""
     case = Case()
-    deliveries = Deliveries(MissedWakes(), watch=case.it.watch)
+    deliveries = WatchedDeliveries(MissedWakes(), watch=case.it.watch)
     wake = Wake(uid="alice", command="c", timestamp="t", id="w", score=0.75)
     delivery = received(wake, device_id, case.clock.monotonic(), "")
     case.clock.advance(0.5)
