@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +84,7 @@ class _Log:
     passed: list[Passed] = field(default_factory=list)
 
 
-class Premises:
+class Premises(ABC):
     """The attacked edge and a bystander's, their files and what passed the proxies, and how to ask a bridge.
 
     Who makes one sets `at_bridge`, the way of all bridges to the broker, `at_edge`, that of the attacked edge, and
@@ -120,18 +121,18 @@ class Premises:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    @abstractmethod
     def _open(self, stack: contextlib.ExitStack) -> None:
         """Start all; the stack ends it, the last first."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def url(self) -> str:
         """Of a bridge: where several are, of one of them by chance."""
-        raise NotImplementedError
 
+    @abstractmethod
     def log(self) -> list[str]:
         """The last lines of the bridges."""
-        raise NotImplementedError
 
     def _open_edges(self, stack: contextlib.ExitStack) -> None:
         stack.callback(self.http.close)
