@@ -20,6 +20,18 @@ class EndlessError(Exception):
     """The peer sends a message in too many fragments."""
 
 
+class _Frames(Protocol):
+    """The package's protocol, which lets a close come between the fragments of a message.
+
+    RFC 6455, 5.4, allows that to any control frame; the package answers it with 1002 instead of the peer's code.
+    """
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            self.cur_size = None  # the rest of the message will not come
+        super().recv_frame(frame)
+
+
 class FrameReader:
     """The input of a peer from some frame on, and the output in return.
 
@@ -31,7 +43,7 @@ class FrameReader:
     def __init__(self) -> None:
         self.messages: deque[str | bytes] = deque()
         self.over = False
-        self._protocol = Protocol(SERVER, max_size=MAX_FRAME_BYTES)
+        self._protocol = _Frames(SERVER, max_size=MAX_FRAME_BYTES)
         self._fragments: list[bytes] = []
         self._is_text = False
 

@@ -63,7 +63,18 @@ FRAMES = {
     "a ping of 20 KiB": Difference(frame(PING, b"x" * 20_480), "closed with 1002", both("closed with 1009")),
     # 5.4: control frames may come amid a fragmented message, and a close is one.
     "a close amid a message": Difference(
-        frame(TEXT, b"{", fin=False) + GOOD_CLOSE, "closed with 1000", both("closed with 1002")
+        frame(TEXT, b"{", fin=False) + GOOD_CLOSE, "closed with 1000", {"plain": "closed with 1002"}
+    ),
+    # Autobahn's case 7.1.5: the rest of the message comes nevertheless.
+    "a close amid a message, and its rest": Difference(
+        frame(TEXT, b"{", fin=False) + GOOD_CLOSE + frame(CONTINUATION, b"}"),
+        "closed with 1000",
+        {"plain": "closed with 1002"},
+    ),
+    "a close with a reason amid a message": Difference(
+        frame(TEXT, b"{", fin=False) + frame(CONTINUATION, b" ", fin=False) + frame(CLOSE, b"\x0f\xa0bye"),
+        "closed with 4000",
+        {"plain": "closed with 1002"},
     ),
     # The limit is one of a message, not of a message and the pings that come between its fragments.
     "a ping amid a message that is nearly full": Difference(
