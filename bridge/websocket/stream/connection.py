@@ -18,7 +18,7 @@ from bridge.sessions.connect import UserData
 from bridge.storage.store import StoreError
 from bridge.websocket.commands import NOTHING, established, obey
 from bridge.websocket.keepalive import Wheel
-from bridge.websocket.stream.frame_reader import INVALID_TEXT, EndlessError, FrameReader
+from bridge.websocket.stream.frame_reader import INVALID_TEXT, EndlessError, FrameReader, is_never_text
 from bridge.websocket.stream.handshake import AcceptedHandshake
 from bridge.websocket.stream.state import IN_HUB, Input, State, following
 from contract.app_socket import LOST, MAX_FRAME_BYTES, CloseCode
@@ -305,6 +305,9 @@ class StreamConnection(asyncio.Protocol):
                 break
             start = mask_at + 4
             if end - start < length:
+                if first == TEXT and start < end and is_never_text(apply_mask(data[start:end], data[mask_at:start])):
+                    self._fail(INVALID_TEXT)
+                    return
                 break
             at = start + length
             self._take(first, apply_mask(data[start:at], data[mask_at:start]))
@@ -334,6 +337,8 @@ class StreamConnection(asyncio.Protocol):
         except EndlessError:
             self._transport.abort()
             return
+        if careful.over:
+            self._obey_all(careful)  # what came before the end is answered before the end
         if (output := careful.output) and not self._transport.is_closing() and not self._is_flooding():
             self._transport.write(output)
         if careful.over:

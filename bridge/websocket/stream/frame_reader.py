@@ -3,6 +3,7 @@
 The protocol is that of the package websockets, without I/O; this module joins its frames to messages.
 """
 
+from codecs import getincrementaldecoder
 from collections import deque
 
 from websockets.frames import Frame, Opcode
@@ -14,6 +15,8 @@ MAX_FRAGMENTS = 1024
 """Fragments of one message: an empty one costs its sender two bytes and us eight, and no limit of bytes counts it."""
 
 INVALID_TEXT = 1007
+
+_Utf8 = getincrementaldecoder("utf-8")
 
 
 class EndlessError(Exception):
@@ -32,6 +35,15 @@ class _Frames(Protocol):
         super().recv_frame(frame)
 
 
+def is_never_text(beginning: bytes) -> bool:
+    """Whether no UTF-8 begins so."""
+    try:
+        _Utf8().decode(beginning)
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
 class FrameReader:
     """The input of a peer from some frame on, and the output in return.
 
@@ -45,6 +57,7 @@ class FrameReader:
         self.over = False
         self._protocol = _Frames(SERVER, max_size=MAX_FRAME_BYTES)
         self._fragments: list[bytes] = []
+        self._utf8 = _Utf8()
         self._is_text = False
 
     def feed(self, data: bytes) -> None:
@@ -88,15 +101,18 @@ class FrameReader:
         if frame.opcode is Opcode.CONT:
             if len(self._fragments) >= MAX_FRAGMENTS:
                 raise EndlessError
-            self._fragments.append(bytes(frame.data))
         elif frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
             self._is_text = frame.opcode is Opcode.TEXT
-            self._fragments = [bytes(frame.data)]
+            self._fragments, self._utf8 = [], _Utf8()
         else:
             return  # the protocol has answered it
-        if frame.fin:
-            whole, self._fragments = b"".join(self._fragments), []
+        self._fragments.append(bytes(frame.data))
+        if self._is_text:
             try:
-                self.messages.append(whole.decode() if self._is_text else whole)
+                self._utf8.decode(frame.data, frame.fin)  # now, because the rest may never come
             except UnicodeDecodeError:
                 self.fail(INVALID_TEXT)
+                return
+        if frame.fin:
+            whole, self._fragments = b"".join(self._fragments), []
+            self.messages.append(whole.decode() if self._is_text else whole)
