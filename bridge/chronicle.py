@@ -12,6 +12,7 @@ from bridge.stories.otlp import Collector
 from bridge.stories.records import DeviceState, Event, EventKind, Run
 from bridge.stories.traces import Traces
 from bridge.stories.writer import StoryWriter
+from bridge.wakes.minutes import MINUTES, Minute
 from bridge.wakes.story import StoryBook
 from contract.clock import Clock
 from contract.errors import SettingsError
@@ -112,6 +113,14 @@ class Chronicle:
     def devices_in(self, state: DeviceStateName) -> list[str]:
         """The names of the devices in this state, in no order."""
         return self._history.devices_in(state)
+
+    def longest_in(self, state: DeviceStateName, most: int) -> list[DeviceState]:
+        """What is known of the devices that are in this state for the longest time, the longest first: copies."""
+        return self._history.longest_in(state, most)
+
+    def hour(self) -> list[Minute | None]:
+        """The wakes of the last 60 minutes, the current one last; None for minutes of which nothing is known."""
+        return [None] * MINUTES if self.book is None else self.book.minutes.hour(self._now())
 
     def versions(self) -> dict[str, int]:
         """How many known devices have each version of the software; "" for those that do not say."""

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
 from bridge.console.guard import PATH, is_still_in
+from bridge.console.plots import Plots, plots
 from bridge.console.reads import ROWS
 from bridge.console.render import clock, language_of, link
 from bridge.console.views import shown
@@ -24,6 +25,7 @@ from bridge.stories.history import DEVICE_STATES
 MOST_VIEWERS = 16
 LOOK_EVERY_S = 0.5
 COUNT_EVERY_S = 1.0
+PLOT_EVERY_S = 5.0
 SIGN_OF_LIFE_S = 15.0
 SIGN_OF_LIFE = b": here\n\n"
 BUSY = 503
@@ -42,6 +44,7 @@ class Viewers:
         self._bridge = bridge
         self._figures: dict[str, str] = {}
         self._counted_at = float("-inf")
+        self._plots: dict[Language, tuple[float, Plots]] = {}
         self.count = 0
 
     def figures(self) -> dict[str, str]:
@@ -58,6 +61,15 @@ class Viewers:
             }
             self._figures = {name: f"{number:,}" for name, number in numbers.items()}
         return self._figures
+
+    def plots(self, language: Language) -> Plots:
+        """Those of the overview, made at most every 5 s for all viewers of a language together."""
+        now = self._bridge.clock.monotonic()
+        made_at, made = self._plots.get(language, (float("-inf"), None))
+        if made is None or now - made_at >= PLOT_EVERY_S:
+            made = plots(language, self._bridge.chronicle.hour(), self._bridge.clock.utc_now().timestamp())
+            self._plots[language] = (now, made)
+        return made
 
     def row(self, device_id: str, language: Language) -> Told:
         """What a page of devices shows of one."""
@@ -118,8 +130,8 @@ def _news(viewers: Viewers, names: list[str], language: Language, known: dict[st
     if names:
         rows = changes(lambda: {name: viewers.row(name, language) for name in names}, known)
         return {"rows": rows} if rows else None
-    figures = viewers.figures()
-    if known.get("figures") == figures:
-        return None
-    known["figures"] = figures
-    return {"figures": figures}
+    plotted = viewers.plots(language)
+    now: dict[str, Told] = {"figures": {**viewers.figures(), **plotted.texts}, "paths": plotted.paths}
+    news = {kind: told for kind, told in now.items() if known.get(kind) != told}
+    known.update(news)
+    return news or None

@@ -11,6 +11,7 @@ from starlette.responses import FileResponse, Response
 
 from bridge.console import reads
 from bridge.console.guard import PATH, Visit
+from bridge.console.plots import plots
 from bridge.console.reads import ROWS, Page, paged
 from bridge.console.render import Asked, in_thread, language_of, page
 from bridge.console.words import TOLD
@@ -99,7 +100,6 @@ async def overview(request: Request) -> Response:
     """How many there are of each kind, and what needs somebody."""
     bridge: Bridge = request.app.state.bridge
     chronicle, now = bridge.chronicle, bridge.clock.utc_now()
-    deaf = heapq.nsmallest(NAMED, chronicle.devices_in("deaf"))
     ends = await endings(bridge.settings, bridge.store, [one.principal for one in bridge.hub], now)
     return await tell(
         request, "overview", "overview.html",
@@ -110,7 +110,10 @@ async def overview(request: Request) -> Response:
         waiting=bridge.sessions.waiting,
         oldest_online_s=bridge.sessions.oldest_logout_s(online=True),
         late_s=LATE_S,
-        deaf=[state for name in deaf if (state := chronicle.device(name)) is not None],
+        deaf=chronicle.longest_in("deaf", NAMED),
+        offline=chronicle.longest_in("offline", 1),
+        failing=bridge.push.failing.now(now.timestamp()),
+        plots=plots(language_of(request), chronicle.hour(), now.timestamp()),
         fates={fate: int(count) for fate, count in SETTLED.items() if count},
         versions=sorted(chronicle.versions().items()),
         ends=[end for end in ends if end.days_left(now) < SOON_DAYS],

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from bridge.console.plots import minute_of, ms
 from bridge.console.views import shown
 from bridge.console.words import LANGUAGES, Language, ago_in, say
 
@@ -158,5 +159,6 @@ def _templates() -> Any:
         auto_reload=False,
     )
     made.filters |= {"clock": clock, "stamp": stamp, "clock_of": clock_of, "unix": unix, "facts": facts}
+    made.filters |= {"ms": ms, "minute": minute_of}
     made.globals["link"] = link
     return made

@@ -9,6 +9,7 @@ import httpx2
 import prometheus_client
 
 from bridge.push.answers import MAX_BODY, hint, reason
+from bridge.push.failing import FailingServices
 from bridge.push.subscriptions import Verdict, date_of, headers, origin_of, pause_s, payload, verdict
 from bridge.push.vapid import Vapid
 from bridge.storage.records import PushSubscription
@@ -45,6 +46,7 @@ class PushSender:
     Args:
         on_gone: the push service no longer has the subscription.
         book: notes the result of each push.
+        failing: is told the result of each push.
     """
 
     def __init__(
@@ -54,9 +56,11 @@ class PushSender:
         *,
         on_gone: Callable[[PushSubscription], Awaitable[None]],
         book: StoryBook | None = None,
+        failing: FailingServices | None = None,
     ) -> None:
         self._vapid = vapid
         self._clock = clock
+        self._failing = failing or FailingServices()
         self._on_gone = on_gone
         self._book = book
         self._tasks: Tasks | None = None
@@ -102,10 +106,12 @@ class PushSender:
         try:
             result = await self._try_twice(delivery, subscription)
             PUSHES.labels(result).inc()
+            service = origin_of(subscription.endpoint)
+            self._failing.ended(service, result, self._clock.utc_now().timestamp())
             if self._book is not None:
-                self._book.note(delivery, "push", origin_of(subscription.endpoint), result)
+                self._book.note(delivery, "push", service, result)
             # The endpoint itself is a secret: its owner can ring the phone.
-            log.info("push", uid=subscription.uid, service=origin_of(subscription.endpoint), result=result)
+            log.info("push", uid=subscription.uid, service=service, result=result)
             if result == "accepted":
                 on_accepted(delivery)
             elif result == "gone":

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from prometheus_client import Gauge
 
 from bridge.push.contact import doubt_about
+from bridge.push.failing import FailingServices
 from bridge.push.sender import OnAccepted, PushSender
 from bridge.push.subscriptions import changes_for, problem_with
 from bridge.push.vapid import Vapid
@@ -34,6 +35,9 @@ class PushNotifications:
     Args:
         alive: whether a user is, or may be, logged in; where bridges share a ledger, its rows are asked, too.
         book: notes what becomes of the pushes of each wake.
+
+    Attributes:
+        failing: the push services that take nothing.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class PushNotifications:
         self._clock = clock
         self._alive = alive
         self._book = book
+        self.failing = FailingServices()
         self._vapid: Vapid | None = None
         self._sender: PushSender | None = None
         self._due: list[tuple[Delivery, OnAccepted]] = []
@@ -88,7 +93,7 @@ class PushNotifications:
                 reason=doubt,
                 advice="Apple then refuses all pushes (403 BadJwtToken): set an address that can be resolved",
             )
-        return PushSender(self._vapid, self._clock, on_gone=self._gone, book=self._book)
+        return PushSender(self._vapid, self._clock, on_gone=self._gone, book=self._book, failing=self.failing)
 
     def problem_with(self, endpoint: str) -> str | None:
         """Why this endpoint is refused; None if it is allowed."""

@@ -1,5 +1,6 @@
 """What is known of each device, and which of it is news. No I/O; times are Unix time."""
 
+import heapq
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -82,6 +83,14 @@ class DeviceHistory:
         """The names of the devices in this state, in no order."""
         matches = _IS[state]
         return [device_id for device_id, known in self._known.items() if matches(known)]
+
+    def longest_in(self, state: DeviceStateName, most: int) -> list[DeviceState]:
+        """Copies of what is known of the devices that are in this state for the longest time, the longest first."""
+        matches = _IS[state]
+        found = heapq.nsmallest(
+            most, filter(matches, self._known.values()), key=lambda known: (known.since, known.device_id)
+        )
+        return [replace(known) for known in found]
 
     def versions(self) -> dict[str, int]:
         """How many devices have each version of the software; "" for those that do not say."""

@@ -5,6 +5,7 @@ A wake costs some microseconds, so a step is one tuple, and what was noted becom
 
 from bridge.stories.records import StoryFields
 from bridge.wakes.delivery import Delivery
+from bridge.wakes.minutes import Minutes
 from contract.clock import Clock
 from infra.telemetry import HistogramFamily
 
@@ -26,6 +27,7 @@ class StoryBook:
     Attributes:
         changed: by their id; all changes of a delivery put it here.
         ages_ms, to_socket_ms, to_ack_ms: what was measured since they were last taken.
+        minutes: the last hour, without what was not taken yet.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -33,6 +35,7 @@ class StoryBook:
         self.ages_ms: list[float] = []
         self.to_socket_ms: list[float] = []
         self.to_ack_ms: list[float] = []
+        self.minutes = Minutes(clock.utc_now().timestamp())
         self._clock = clock
 
     def note(self, delivery: Delivery, what: str, *details: object) -> None:
@@ -65,6 +68,7 @@ class StoryBook:
             for one in self.changed.values() for wake in (one.wake,)
         ]  # fmt: skip
         self.changed.clear()
+        self.minutes.add(self._clock.utc_now().timestamp(), len(self.ages_ms), self.to_ack_ms)
         AGES.observe_ms(self.ages_ms)
         TO_SOCKET.observe_ms(self.to_socket_ms)
         TO_ACK.observe_ms(self.to_ack_ms)

@@ -1,15 +1,17 @@
 """The console in a real browser: by keyboard, for screen readers, without scripts; a log-out reaches the node."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from tests.browser.phone import PATIENCE_MS
 from tests.support.javascript import install
 from tests.support.programs import need, program
+from tests.support.waiting import wait_for
 from tests.support.world import NO_BROKER, Bridge, Edge, EmbeddedBroker, Mqtt, unique
 
 AXE = "axe-core@4.14.1"
@@ -78,6 +80,12 @@ def faults(page: Page, axe: str) -> list[str]:
     return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
 
 
+def height_of(one: Locator) -> float:
+    box = one.bounding_box()
+    assert box is not None
+    return box["height"]
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_axe_finds_nothing_on_any_page(
@@ -104,6 +112,34 @@ def test_no_page_is_wider_than_its_window(bridge: Bridge, browser: Browser, told
         page.goto(f"{bridge.url}/console{path.format(**told)}")
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, (path, wide)
+    context.close()
+
+
+@pytest.mark.usefixtures("told")
+def test_the_overview_names_what_needs_somebody_and_draws_the_last_hour(
+    bridge: Bridge, mqtt: Mqtt, browser: Browser
+) -> None:
+    """Without scripts."""
+    gone = unique("gone")
+    mqtt.publish(f"devices/{gone}/status", status(state="offline"))
+    context = context_of(browser, "en", java_script_enabled=False)
+    page = context.new_page()
+    needs = page.locator("#needs ~ ul")
+
+    def look() -> str:
+        page.goto(f"{bridge.url}/console")
+        return needs.inner_text() if needs.count() else ""
+
+    text = wait_for("the overview names both", lambda: said if "offline" in (said := look()) else None)
+    assert re.search(r"\d+ devices are offline; the longest: ", text)
+    assert "deaf: microphone_lost" in text
+    rate = page.get_by_role("img", name=re.compile("Wakes in the last hour: [1-9]"))
+    assert height_of(rate) > 50
+    assert height_of(page.locator("svg .rate")) > 5, "a picture of nothing"
+    page.get_by_text("As numbers").click()
+    expect(page.get_by_role("region", name="As numbers").get_by_role("row")).to_have_count(13)
+    page.get_by_role("link", name="devices are offline").click()
+    expect(page.locator("main")).to_contain_text(gone)
     context.close()
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -412,9 +413,12 @@ def test_a_page_takes_no_lock_of_the_ledger_from_the_bridge(tmp_path: Path) -> N
 
 
 def events(answer: httpx2.Response) -> Iterator[dict[str, Any]]:
+    """What a feed tells; fails if that goes on for too long: it has a sign of life at least every 15 s."""
+    until = time.monotonic() + 2 * PATIENCE_S
     for line in answer.iter_lines():
         if line.startswith("data: "):
             yield json.loads(line.removeprefix("data: "))
+        assert time.monotonic() < until, "the feed did not tell what was waited for"
 
 
 def test_an_open_page_is_told_the_figures_when_they_change(tmp_path: Path) -> None:
@@ -427,7 +431,30 @@ def test_an_open_page_is_told_the_figures_when_they_change(tmp_path: Path) -> No
         told = events(answer)
         assert next(told)["figures"]["apps"] == "0"
         with bridge.app("alice"):
-            assert "1" in (figures["figures"]["apps"] for figures in told), "it ended"
+            assert "1" in (news.get("figures", {}).get("apps") for news in told), "it ended"
+
+
+def test_an_open_overview_is_told_how_many_wakes_there_were_and_how_long_they_took(tmp_path: Path) -> None:
+    with (
+        Bridge(tmp_path, NO_BROKER) as bridge,
+        Visitor(bridge.url) as visitor,
+        bridge.app("alice") as app,
+        visitor.client.stream("GET", f"{bridge.url}/console/feed") as answer,
+    ):
+        told = events(answer)
+        first = next(told)
+        assert first["paths"]["rate"] == first["paths"]["p50"] == ""
+        assert first["figures"]["rate_told"].startswith("Wakes in the last hour: 0;")
+        assert re.search(r"5\d min are not known", first["figures"]["rate_told"])
+        bridge.post("/api/voice-command/trigger", {"uid": "alice", "command": "wake_up", "timestamp": "now"})
+        app.message("voice_command")
+        news = next(news for news in told if news.get("paths", {}).get("p50"))
+        assert news["figures"]["rate_told"].startswith("Wakes in the last hour: 1;")
+        assert "Half of 1 confirmed wakes within" in news["figures"]["latency_told"]
+        assert news["paths"]["rate"].startswith("M5")
+        page = visitor.get().text
+        assert re.search(r'data-path="rate" d="M5', page)
+        assert not re.search(r"\sstyle=", page)
 
 
 def test_an_open_page_is_told_what_changed_of_its_own_rows(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Phones that sleep: a real bridge, and a push service that reads what it gets as a browser would."""
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -242,6 +243,12 @@ def test_a_service_that_refuses_for_good_is_named_with_its_reason_and_what_to_do
         "it is refused", lambda e: (e.get("event"), e.get("status")) == ("push_service_refused", 403)
     )
     assert (line["reason"], line["service"], "push.contact" in line["advice"]) == ("BadJwtToken", service.origin, True)
+    sleeper.wake(mqtt)
+    told = re.compile(rf"{re.escape(service.origin)} takes no pushes: \d+ failed since .*\(refused\)")
+    wait_for("the console names it", lambda: told.search(bridge.http.get(f"{bridge.url}/console").text))
+    sleeper.phone.answers = [201]
+    fates(mqtt, *sleeper.wake(mqtt), "pushed")
+    assert "takes no pushes" not in bridge.http.get(f"{bridge.url}/console").text
 
 
 def test_a_contact_that_no_service_can_resolve_is_told_at_the_start(bridge: Bridge) -> None:

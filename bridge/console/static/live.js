@@ -64,12 +64,17 @@ function follow(panel) {
   open();
 }
 
-/** @param {{ figures?: Record<string, string>, rows?: Row[] }} news */
+/** @param {{ figures?: Record<string, string>, paths?: Record<string, string>, rows?: Row[] }} news */
 function show(news) {
   for (const [name, text] of Object.entries(news.figures ?? {})) {
     const figure = document.querySelector(`[data-figure="${CSS.escape(name)}"]`);
     if (figure !== null) {
       figure.textContent = text;
+    }
+  }
+  for (const [name, coordinates] of Object.entries(news.paths ?? {})) {
+    for (const path of document.querySelectorAll(`[data-path="${CSS.escape(name)}"]`)) {
+      path.setAttribute("d", coordinates);
     }
   }
   for (const row of news.rows ?? []) {

@@ -92,3 +92,13 @@ def test_only_plain_names_and_only_the_most_frequent_are_shown_by_name() -> None
     assert most_common(counts, 2) == {"0.1.0": 9, "0.2.0": 5, "other": 15}
     assert most_common(counts, 20) == {"0.1.0": 9, "0.2.0": 5, "1.0": 5, "other": 10}
     assert most_common({}, 20) == {"other": 0}
+
+
+def test_the_devices_that_are_longest_in_a_state_come_first() -> None:
+    history = DeviceHistory()
+    for name, at in (("c", 10.0), ("a", 30.0), ("b", 10.0), ("here", 5.0)):
+        history.status(name, ONLINE if name == "here" else changed(state="offline"), at, retained=False)
+    found = history.longest_in("offline", 2)
+    assert [state.device_id for state in found] == ["b", "c"]
+    found[0].state = "online"
+    assert history.count("offline") == 3, "they are copies"
