@@ -52,7 +52,7 @@ COMMANDS: Mapping[str, Command] = {
         "bridge.operator.console_cli:console",
         "Print a link that logs a browser in to the running bridge's console, once, within 10 minutes.",
     ),
-    "device": Command("sarvis.device_cli:device", "Add, list and remove devices."),
+    "device": Command("sarvis.device_cli:device", "Add, list, tag and remove devices."),
     "drain": Command(
         "bridge.operator.drain_cli:drain",
         "Ask the running bridge to send its apps away, a few at a time, and to end; as SIGTERM does.",

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bridge.storage.reader import ALL, NOT_TOLD
 from bridge.storage.reading import open_reader
 from bridge.storage.sqlite.creation import prepared_by
 from broker.access import users
@@ -14,12 +15,12 @@ from infra.places import kept_at_home
 from infra.redaction import shown_url
 from infra.settings.loader import Settings, config_file, load
 
-device = typer.Typer(add_completion=False, no_args_is_help=True, help="Add, list and remove devices.")
+device = typer.Typer(add_completion=False, no_args_is_help=True, help="Add, list, tag and remove devices.")
 
 
 @device.callback()
 def _device() -> None:
-    """Add, list and remove devices."""
+    """Add, list, tag and remove devices."""
 
 
 @device.command()
@@ -73,11 +74,31 @@ def add(
 
 
 @device.command("list")
-def list_all(*, config: Config = None, store_url: StoreUrl = None, most: Most = 100, as_json: AsJson = False) -> None:
-    """List all devices that were added or seen."""
+def list_all(
+    *,
+    tag: Annotated[str | None, typer.Option(help="only devices with this tag")] = None,
+    version: Annotated[
+        str | None, typer.Option(help="only those that run this version; - for those that have not told theirs")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="only those with this wake-word model; - as above")] = None,
+    away_h: Annotated[
+        float | None,
+        typer.Option("--away-h", min=0, max=1_000_000, help="only those that did not report in the last HOURS"),
+    ] = None,
+    config: Config = None,
+    store_url: StoreUrl = None,
+    most: Most = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List the devices that were added or seen, and what they reported last."""
     settings = _settings(config, store_url)
+    meant = ALL
+    if (tag, version, model, away_h) != (None, None, None, None):
+        from sarvis import device_tags  # noqa: PLC0415 - it loads SQLAlchemy
+
+        meant = device_tags.which(tag, version, model, away_h)
     with open_reader(settings.store) as ledger:
-        found = first(ledger.devices(most + 1), most, "devices")
+        found = first(ledger.devices(most + 1, meant), most, "devices")
     known = set(users.load(kept_at_home(settings.broker.dir, "broker.dir")))
     if as_json:
         say_json({
@@ -91,6 +112,10 @@ def list_all(*, config: Config = None, store_url: StoreUrl = None, most: Most = 
                     "install_id": one.install_id,
                     "generation": one.generation,
                     "broker_user": one.device_id in known,
+                    "tags": one.tags.split(),
+                    "version": one.version or None,
+                    "model": one.model or None,
+                    "seen_at": one.seen_at,
                 }
                 for one in found
             ]
@@ -103,12 +128,61 @@ def list_all(*, config: Config = None, store_url: StoreUrl = None, most: Most = 
                 one.assigned_uid or one.claim_uid or "-",
                 shown_url(one.logout_url) if one.logout_url else "mqtt",
                 "yes" if one.device_id in known else "-",
+                one.seen_at or "-",
+                one.version or "-",
+                one.model or "-",
+                one.tags or "-",
             )
             for one in found
         ]
-        say_table(("DEVICE", "STATE", "USER", "TOLD BY", "BROKER KNOWS IT"), rows)
+        head = ("DEVICE", "STATE", "USER", "TOLD BY", "BROKER KNOWS IT", "REPORTED", "VERSION", "MODEL", "TAGS")
+        say_table(head, rows)
     else:
-        typer.echo("no device was added or seen")
+        typer.echo("no device was added or seen" if meant is ALL else "no device is as these options say")
+
+
+@device.command()
+def tag(
+    device_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="as `sarvis device list` shows them")],
+    *,
+    add_tags: Annotated[
+        list[str] | None, typer.Option("--add", metavar="TAG", help="give them this tag; may be repeated")
+    ] = None,
+    remove_tags: Annotated[
+        list[str] | None, typer.Option("--remove", metavar="TAG", help="take this tag away; may be repeated")
+    ] = None,
+    config: Config = None,
+    store_url: StoreUrl = None,
+) -> None:
+    """Give devices tags, by which `device list` and the console find them; shows their tags."""
+    settings = _settings(config, store_url)
+    from sarvis import device_tags  # noqa: PLC0415
+
+    tags = device_tags.change(
+        settings.store, device_ids,
+        device_tags.checked(add_tags or [], "--add"), device_tags.checked(remove_tags or [], "--remove"),
+        prepared=None if store_url is not None else prepared_by(config_file(config)),
+    )  # fmt: skip
+    say_table(("DEVICE", "TAGS"), [(name, told or "-") for name, told in tags.items()])
+
+
+@device.command()
+def versions(*, config: Config = None, store_url: StoreUrl = None, as_json: AsJson = False) -> None:
+    """Count devices by the version and the wake-word model that they run, and by tag."""
+    settings = _settings(config, store_url)
+    with open_reader(settings.store) as ledger:
+        runs, tags = ledger.runs(), ledger.tags()
+    if as_json:
+        say_json({
+            "runs": [{"version": one or None, "model": model or None, "devices": count} for one, model, count in runs],
+            "tags": tags,
+        })  # fmt: skip
+        return
+    rows = [(one or NOT_TOLD, model or NOT_TOLD, f"{count:,}") for one, model, count in runs]
+    say_table(("VERSION", "MODEL", "DEVICES"), rows)
+    if tags:
+        typer.echo()
+        say_table(("TAG", "DEVICES"), [(name, f"{count:,}") for name, count in tags.items()])
 
 
 @device.command()

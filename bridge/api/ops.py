@@ -10,8 +10,10 @@ from bridge.console.pages import read
 from bridge.console.reads import ROWS, paged, wakes
 from bridge.console.render import in_thread
 from bridge.service import Bridge
+from bridge.storage.reader import Which
+from bridge.storage.records import Device
 from bridge.stories.file import StoriesError
-from contract.names import UID_MAX_CHARACTERS
+from contract.names import TAG_MAX_CHARACTERS, UID_MAX_CHARACTERS
 from infra.redaction import shown_url
 from infra.web.server import example, problems
 
@@ -28,6 +30,9 @@ Begins = Annotated[
     str, Query(max_length=UID_MAX_CHARACTERS, description="only names that begin like this", examples=["jet"])
 ]
 AfterRow = Annotated[int, Query(ge=0, le=MAX_ROW, description="`next` of the page before", examples=[7])]
+Tag = Annotated[
+    str, Query(max_length=TAG_MAX_CHARACTERS, description="only devices with this tag", examples=["floor-2"])
+]
 BeforeMoment = Annotated[
     float | None, Query(ge=0, le=1e11, description="`next` of the page before", examples=[1767225600.0])
 ]
@@ -36,7 +41,10 @@ DeviceId = Annotated[str, Query(max_length=UID_MAX_CHARACTERS, examples=["jetson
 
 
 class OpsDevice(BaseModel):
-    """A device: `state` and the rest as it said last, null if this bridge has not heard of it; `uid` is logged in."""
+    """A device: `state` and the rest as it said last, null if this bridge has not heard of it; `uid` is logged in.
+
+    `tags`, and `seen_at`, when its newest report came, are in the ledger.
+    """
 
     device_id: str
     uid: str | None
@@ -47,6 +55,8 @@ class OpsDevice(BaseModel):
     alarms: list[str] | None = None
     version: str | None = None
     model: str | None = None
+    tags: list[str] = []
+    seen_at: str | None = None
 
 
 class OpsDevices(BaseModel):
@@ -65,6 +75,8 @@ class OpsDevices(BaseModel):
                     "alarms": [],
                     "version": "0.1.0",
                     "model": "ssabiseu",
+                    "tags": ["floor-2"],
+                    "seen_at": "2026-01-01T00:00:58.000000+00:00",
                 }
             ],
             "next": "jetson-1",
@@ -163,13 +175,12 @@ class OpsWakes(BaseModel):
 
 
 @router.get("/devices", responses=problems(DENIED | UNREADABLE))
-async def ops_devices(request: Request, after: After = "", begins: Begins = "") -> OpsDevices:
-    """Devices that were added or seen, by name."""
+async def ops_devices(request: Request, after: After = "", begins: Begins = "", tag: Tag = "") -> OpsDevices:
+    """Devices that were added or seen, by name; `tag`: those that have it."""
     bridge: Bridge = request.app.state.bridge
-    found = paged(
-        await read(bridge, lambda opened: opened.devices_after(after, begins, ROWS + 1)), lambda one: one.device_id
-    )
-    return OpsDevices(rows=[_device(bridge, one.device_id) for one in found.rows], next=_text(found.next))
+    rows = await read(bridge, lambda opened: opened.devices_after(after, begins, ROWS + 1, Which(tag)))
+    found = paged(rows, lambda one: one.device_id)
+    return OpsDevices(rows=[_device(bridge, one) for one in found.rows], next=_text(found.next))
 
 
 @router.get("/users", responses=problems(DENIED | UNREADABLE))
@@ -229,20 +240,31 @@ async def ops_wakes(
     return OpsWakes(rows=rows, next=None if found.next is None else float(str(found.next)))
 
 
-def _device(bridge: Bridge, device_id: str) -> OpsDevice:
+def _device(bridge: Bridge, row: Device) -> OpsDevice:
+    device_id = row.device_id
     known, uid = bridge.chronicle.device(device_id), bridge.sessions.user_of(device_id)
+    told = OpsDevice(
+        device_id=device_id,
+        uid=uid,
+        version=row.version or None,
+        model=row.model or None,
+        tags=row.tags.split(),
+        seen_at=row.seen_at,
+    )
     if known is None:
-        return OpsDevice(device_id=device_id, uid=uid)
+        return told
     return OpsDevice(
         device_id=device_id,
         uid=uid,
+        tags=told.tags,
+        seen_at=told.seen_at,
         state=known.state or None,
         since=known.since,
         seen=known.seen,
         muted=known.muted,
         alarms=list(known.alarms),
-        version=known.version or None,
-        model=known.model or None,
+        version=known.version or told.version,
+        model=known.model or told.model,
     )
 
 

@@ -18,11 +18,11 @@ from bridge.console.words import TOLD
 from bridge.endings import endings
 from bridge.operator.why_cli import moment_of
 from bridge.service import VERSION, Bridge
-from bridge.storage.reader import LedgerReader
+from bridge.storage.reader import NOT_TOLD, LedgerReader, Which
 from bridge.storage.records import Device
 from bridge.storage.store import StoreError
 from bridge.stories.file import StoriesError
-from bridge.stories.history import DEVICE_STATES, DeviceStateName
+from bridge.stories.history import DEVICE_STATES, MOST_DEVICES, DeviceStateName
 from bridge.wakes.relay import SETTLED
 from contract.errors import SettingsError, StartError
 from contract.names import is_device_id
@@ -37,6 +37,8 @@ FILES = {
 LATE_S = 15 * 60.0
 """A log-out that a connected device has not confirmed after that needs somebody."""
 NAMED = 10
+MOST_RUNS = 60
+"""Rows of a table of versions: an open broker lets its clients make them up."""
 SOON_DAYS = 14
 MOST_NUMBER = 1e11
 """Above all times, as Unix time of the year 5138, and above all numbers of rows that a page asks for."""
@@ -127,26 +129,44 @@ async def devices(request: Request) -> Response:
     bridge: Bridge = request.app.state.bridge
     given = request.query_params
     begins, after, state = given.get("q", "")[:64], given.get("after", "")[:64], given.get("state", "")
+    which = Which(given.get("tag", "")[:64], given.get("version", "")[:64], given.get("model", "")[:64])
     if state in DEVICE_STATES:
-        names = _in_state(bridge, state, after, begins)
+        names = await _in_state(bridge, state, after, begins, which)
         known = await read(bridge, lambda ledger: {one: ledger.device(one) for one in names})
         found: Page[Device] = paged([known[one] or Device(one) for one in names], lambda one: one.device_id)
     else:
         state = ""
-        rows = await read(bridge, lambda ledger: ledger.devices_after(after, begins, ROWS + 1))
+        rows = await read(bridge, lambda ledger: ledger.devices_after(after, begins, ROWS + 1, which))
         found = paged(rows, lambda one: one.device_id)
     return await tell(
         request, "devices", "devices.html",
         rows=[(one, bridge.chronicle.device(one.device_id), bridge.sessions.user_of(one.device_id))
               for one in found.rows],
-        next=found.next, q=begins, state=state, after=after, states=DEVICE_STATES,
+        next=found.next, after=after, states=DEVICE_STATES, state=state,
+        filters={"q": begins, "tag": which.tag, "version": which.version, "model": which.model},
         feed=f"{PATH}/feed?{urlencode([('id', one.device_id) for one in found.rows])}",
     )  # fmt: skip
 
 
-def _in_state(bridge: Bridge, state: DeviceStateName, after: str, begins: str) -> list[str]:
+async def _in_state(bridge: Bridge, state: DeviceStateName, after: str, begins: str, which: Which) -> list[str]:
     meant = (one for one in bridge.chronicle.devices_in(state) if one > after and one.startswith(begins))
+    if which:
+        rows = await read(bridge, lambda ledger: ledger.devices(MOST_DEVICES, which))
+        named = {row.device_id for row in rows}
+        meant = (one for one in meant if one in named)
     return heapq.nsmallest(ROWS + 1, meant)
+
+
+@router.get("/versions")
+async def versions(request: Request) -> Response:
+    """How many devices run what, and how many have each tag."""
+    bridge: Bridge = request.app.state.bridge
+    runs, tags = await read(bridge, lambda ledger: (ledger.runs(), ledger.tags()))
+    return await tell(
+        request, "devices", "versions.html",
+        runs=runs[:MOST_RUNS], more=max(0, len(runs) - MOST_RUNS), tags=list(tags.items())[:MOST_RUNS],
+        not_told=NOT_TOLD,
+    )  # fmt: skip
 
 
 @router.get("/devices/{device_id}")

@@ -116,6 +116,14 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "assigned": ("Belongs to", "배정된 사용자"),
     "version": ("Version", "버전"),
     "model": ("Model", "모델"),
+    "tag": ("Tag", "태그"),
+    "tags": ("Tags", "태그"),
+    "tags_how": (
+        "sarvis device tag ID --add TAG gives a device a tag.",
+        "sarvis device tag ID --add TAG 로 기기에 태그를 답니다.",
+    ),
+    "only_runs": ("Only devices that run {what}:", "{what} 을(를) 쓰는 기기만:"),
+    "more_rows": ("{count} more are not shown.", "{count}개를 더 표시하지 않았습니다."),
     "near": ("Near misses", "아깝게 놓침"),
     "near_told": ("{count}, the last with {best} of {threshold}", "{count}회, 마지막 점수 {best} / 기준 {threshold}"),
     "apps": ("Apps connected", "연결된 앱"),
@@ -194,7 +202,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "now": ("now", "지금"),
     "not_known": ("not known", "알 수 없음"),
     "fates": ("Wakes since the bridge started", "브리지 시작 이후의 호출"),
-    "versions": ("Versions of the devices", "기기 버전"),
+    "versions": ("Versions and models", "버전과 모델"),
     "no_version": ("not told", "알려지지 않음"),
     # Device and person:
     "why_device": ("Why is it like this?", "왜 이런 상태입니까?"),

@@ -5,8 +5,9 @@ to load as such a command takes in all, and a ledger in a file is read by Python
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
 
 from bridge.storage.records import ApiKey, Audit, Device, DurableDeadline, PendingLogout, Session
@@ -19,7 +20,32 @@ Record = TypeVar("Record", ApiKey, Audit, Device, PendingLogout, Session)
 
 _NAMES = {kind: [field.name for field in fields(kind)] for kind in (ApiKey, Audit, Device, PendingLogout, Session)}
 _LISTS = {kind: ", ".join(names) for kind, names in _NAMES.items()}
+NOT_TOLD = "-"
+"""Stands for a version or a model that a device has not told."""
 _NAMED = "(uid = :about OR device_id = :about OR session_id = :about)"
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which devices are meant; "" for any.
+
+    Attributes:
+        tag: one that they have.
+        version, model: what they run; NOT_TOLD for those that have not told it.
+        before: when they reported last, in ISO 8601: earlier than that, or never.
+    """
+
+    tag: str = ""
+    version: str = ""
+    model: str = ""
+    before: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether some are not meant."""
+        return self != ALL
+
+
+ALL = Which()
 
 
 class LedgerReader(ABC):
@@ -57,23 +83,41 @@ class LedgerReader(ABC):
         """The number of the newest line; 0 if there is none."""
         return next(row["number"] or 0 for row in self._rows("SELECT max(number) AS number FROM audit"))
 
-    def devices(self, most: int) -> list[Device]:
-        """All devices that were added or seen."""
-        query = f"SELECT {_LISTS[Device]} FROM devices ORDER BY device_id LIMIT :most"  # noqa: S608
-        return [_record(Device, row) for row in self._rows(query, most=most)]
+    def devices(self, most: int, which: Which = ALL) -> list[Device]:
+        """All devices that were added or seen, or those of them that are meant, by name."""
+        where, values = _meant(which)
+        query = f"SELECT * FROM devices WHERE {where} ORDER BY device_id LIMIT :most"  # noqa: S608
+        return [_record(Device, row) for row in self._rows(query, most=most, **values)]
 
-    def devices_after(self, after: str, begins: str, most: int) -> list[Device]:
+    def devices_after(self, after: str, begins: str, most: int, which: Which = ALL) -> list[Device]:
         """The devices whose names follow `after` and begin with `begins`, by name: a page that is read by the key."""
+        where, values = _meant(which)
         query = (
-            f"SELECT {_LISTS[Device]} FROM devices WHERE device_id > :after "  # noqa: S608
-            f"AND substr(device_id, 1, :length) = :begins ORDER BY device_id LIMIT :most"
+            f"SELECT * FROM devices WHERE device_id > :after "  # noqa: S608
+            f"AND substr(device_id, 1, :length) = :begins AND {where} ORDER BY device_id LIMIT :most"
         )
-        rows = self._rows(query, after=after, begins=begins, length=len(begins), most=most)
+        rows = self._rows(query, after=after, begins=begins, length=len(begins), most=most, **values)
         return [_record(Device, row) for row in rows]
+
+    def runs(self) -> list[tuple[str, str, int]]:
+        """How many devices run each version with each model, most first; "" for one that was not told.
+
+        Without removed devices, and without those that speak only HTTP.
+        """
+        query = (
+            "SELECT version, model, count(*) AS found FROM devices WHERE state <> 'removed' AND logout_url IS NULL "
+            "GROUP BY version, model ORDER BY found DESC, version, model"
+        )
+        return [(row["version"], row["model"], int(row["found"])) for row in self._rows(query)]
+
+    def tags(self) -> dict[str, int]:
+        """How many devices have each tag, by name; without removed devices."""
+        rows = self._rows("SELECT tags FROM devices WHERE tags <> '' AND state <> 'removed'")
+        return dict(sorted(Counter(tag for row in rows for tag in row["tags"].split()).items()))
 
     def device(self, device_id: str) -> Device | None:
         """The row of a device."""
-        query = f"SELECT {_LISTS[Device]} FROM devices WHERE device_id = :device_id"  # noqa: S608
+        query = "SELECT * FROM devices WHERE device_id = :device_id"
         return next((_record(Device, row) for row in self._rows(query, device_id=device_id)), None)
 
     def users_after(self, after: str, begins: str, most: int) -> list[str]:
@@ -120,12 +164,29 @@ class LedgerReader(ABC):
         """The rows of a query in which values are named `:so`; raises StoreError."""
 
 
+def _meant(which: Which) -> tuple[str, dict[str, str]]:
+    """The condition for devices, and its values."""
+    conditions = {
+        # LIKE ignores case in SQLite and not in PostgreSQL.
+        "tag": "replace(' ' || tags || ' ', :tag, '') <> ' ' || tags || ' '",
+        "version": "version = :version",
+        "model": "model = :model",
+        "before": "(seen_at IS NULL OR seen_at < :before)",
+    }
+    values = {name: value for name in conditions if (value := getattr(which, name))}
+    where = " AND ".join(conditions[name] for name in values) or "TRUE"
+    told = {name: "" if value == NOT_TOLD and name in {"version", "model"} else value for name, value in values.items()}
+    return where, told | ({"tag": f" {which.tag} "} if which.tag else {})
+
+
 def _which(about: str | None) -> str:
     return "TRUE" if about is None else _NAMED
 
 
 def _record(kind: type[Record], row: Row) -> Record:
-    return kind(**{name: row[name] for name in _NAMES[kind]})
+    # A ledger that an earlier version has written last lacks columns that came later.
+    there = row.keys()
+    return kind(**{name: row[name] for name in _NAMES[kind] if name in there})
 
 
 def _promise(row: Row) -> DurableDeadline | None:

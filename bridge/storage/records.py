@@ -29,6 +29,9 @@ class Device:
     Attributes:
     claim_uid: the user for whom the device asks a log-in.
     assigned_uid: the user whom it may claim if credentials are required, set by an operator.
+    tags: names that operators gave it, each once, in order, with a space between two.
+    version, model: its software and its wake-word model, as its newest hello says; "" if none said.
+    seen_at: when its newest report came, in ISO 8601; None if none came since bridges note that.
     """
 
     device_id: str
@@ -40,6 +43,10 @@ class Device:
     logout_url: str | None = None
     assigned_uid: str | None = None
     state: DeviceState = "seen"
+    tags: str = ""
+    version: str = ""
+    model: str = ""
+    seen_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

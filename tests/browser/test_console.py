@@ -17,7 +17,8 @@ from tests.support.world import NO_BROKER, Bridge, Edge, EmbeddedBroker, Mqtt, u
 AXE = "axe-core@4.14.1"
 MARKUP = "<img src=x onerror=alert(1)>"
 PAGES = (
-    "", "/devices", "/devices?state=deaf&q=deaf", "/devices/{device}", "/devices/none", "/people", "/person?uid={uid}",
+    "", "/devices", "/devices?state=deaf&q=deaf", "/devices/{device}", "/devices/none", "/versions",
+    "/devices?tag=floor-2&version=-&model=-", "/people", "/person?uid={uid}",
     "/person?uid={uid}&at=noon", "/wakes", "/wake?id={wake}", "/logouts", "/keys", "/audit", "/health",
 )  # fmt: skip
 LANGUAGES = {"en": "en-US", "ko": "ko-KR"}

@@ -20,10 +20,10 @@ from sarvis.device_list import Wanted
 from tests.support.processes import run_sarvis
 from tests.support.services import Household
 from tests.support.waiting import PATIENCE_S, wait_for
-from tests.support.world import NO_BROKER, Bridge, unique
+from tests.support.world import NO_BROKER, Bridge, EmbeddedBroker, Mqtt, unique
 
 MARKUP = "<img src=x onerror=alert(1)>"
-PAGES = ("", "/devices", "/people", "/wakes", "/logouts", "/keys", "/audit", "/health")
+PAGES = ("", "/devices", "/versions", "/people", "/wakes", "/logouts", "/keys", "/audit", "/health")
 MANY = 10_000
 
 
@@ -349,6 +349,57 @@ def test_a_time_that_is_none_is_named(house: House, operator: Visitor) -> None:
     with house.bridge.app(uid, token=house.sarvis("token", "app", uid)):
         assert "This is no time" in operator.get("/person", uid=uid, at="noon").text
         assert "This is no time" not in operator.get("/person", uid=uid, at="00:00").text
+
+
+def test_devices_are_filtered_by_tag_and_by_what_they_run_and_counted(tmp_path: Path) -> None:
+    with EmbeddedBroker(tmp_path) as broker, Bridge(tmp_path, broker.url) as bridge, Visitor(bridge.url) as visitor:
+        with Mqtt(broker.port) as mqtt:
+            for number, model in enumerate(("ssabiseu", "ssabiseu", MARKUP)):
+                hello = {"install_id": "i", "boot": 1, "seq": 1, "nonce": "n", "version": "0.2.0", "model": model}
+                mqtt.publish(f"devices/fleet-{number}/hello", hello)
+                mqtt.publish(f"devices/fleet-{number}/status", {"state": "online"})
+            counted = r"<td>0\.2\.0</td><td>ssabiseu</td><td class=\"number\"><a href=\"([^\"]*)\">2</a>"
+            wait_for("they are counted", lambda: re.search(counted, visitor.get("/versions").text))
+            wait_for("all are online", lambda: len(listed(visitor, state="online")) == 3)
+        arguments = ("device", "tag", "fleet-0", "fleet-2", "--add", "floor-2")
+        done = run_sarvis(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert listed(visitor, tag="floor-2") == ["fleet-0", "fleet-2"]
+        assert listed(visitor, tag="floor-2", model="ssabiseu") == ["fleet-0"]
+        assert listed(visitor, tag="floor-2", model="ssabiseu", state="online") == ["fleet-0"]
+        assert listed(visitor, version="-") == []
+        assert 'href="/console/devices?tag=floor-2">floor-2</a>: 2' in visitor.get("/versions").text
+        answer = bridge.http.get(f"{bridge.url}/api/ops/devices", params={"tag": "floor-2"}).json()
+        assert [(row["device_id"], row["tags"], row["version"]) for row in answer["rows"]] == [
+            ("fleet-0", ["floor-2"], "0.2.0"),
+            ("fleet-2", ["floor-2"], "0.2.0"),
+        ]
+        assert MARKUP not in visitor.get("/versions").text
+
+
+def test_a_restart_invents_no_time_at_which_a_device_was_seen(tmp_path: Path) -> None:
+    with EmbeddedBroker(tmp_path) as broker, Mqtt(broker.port) as mqtt:
+
+        def told() -> dict[str, object]:
+            row: dict[str, object] = bridge.http.get(f"{bridge.url}/api/ops/devices").json()["rows"][0]
+            return {name: row[name] for name in ("seen_at", "version", "model", "tags")}
+
+        mqtt.publish("devices/jetson-1/status", {"state": "online"}, retain=True)
+        with Bridge(tmp_path, broker.url, {"SARVIS_BRIDGE__STORIES_DAYS": "0"}) as bridge:
+            bridge.post("/api/auth/login", {"uid": "alice", "device_id": "jetson-1"})
+            assert told()["seen_at"] is None, "a log-in there is no report of the device"
+            hello = {"install_id": "i", "boot": 1, "seq": 1, "nonce": "n", "version": "0.2.0", "model": "ssabiseu"}
+            mqtt.publish("devices/jetson-1/hello", hello)
+            wait_for("its report is stored", lambda: told()["seen_at"])
+            before = told()
+        with Bridge(tmp_path, broker.url, {"SARVIS_BRIDGE__STORIES_DAYS": "0"}) as bridge:
+            wait_for("the bridge is ready", lambda: bridge.http.get(f"{bridge.url}/readyz").status_code == 200)
+            assert told() == before
+
+
+def listed(visitor: Visitor, **asked: str) -> list[str]:
+    """The devices on the console's first page of a list."""
+    return re.findall(r'<tr data-device="([^"]+)"', visitor.get("/devices", **asked).text)
 
 
 # --- without credentials ---

@@ -92,7 +92,10 @@ def test_while_the_database_is_away_nothing_is_acknowledged_and_nobody_leaves(
 
 def test_a_second_bridge_and_operators_beside_the_first(place: dict[str, str], tmp_path: Path) -> None:
     with EmbeddedBroker(tmp_path) as broker, Bridge(tmp_path, broker.url, place):
-        for arguments in (["token", "api", "ci"], ["sessions", "list"], ["device", "list"]):
+        for arguments in (
+            ["token", "api", "ci"], ["sessions", "list"], ["device", "list"], ["device", "versions"],
+            ["device", "list", "--tag", "none", "--model", "-", "--away-h", "1"],
+        ):  # fmt: skip
             done = run_sarvis(*arguments, cwd=tmp_path, settings=place)
             assert done.returncode == 0, done.stderr
         second = Sarvis("bridge", "--port", "0", "--mqtt-url", broker.url, cwd=tmp_path, settings=place)

@@ -5,7 +5,7 @@ import marshal
 from collections import deque
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -218,7 +218,9 @@ class _Print:
         """Service time goes on from a back-up's own when it is restored."""
         running = [session for session in tables.sessions.values() if session.ended is None]
         now, self._service = self._service, self._service if now_s is None else now_s
-        seen = self.of([tables.devices, running, tables.pending, tables.promises, tables.seconds])
+        # When a device was seen last decides nothing.
+        devices = {name: replace(device, seen_at=None) for name, device in tables.devices.items()}
+        seen = self.of([devices, running, tables.pending, tables.promises, tables.seconds])
         self._service = now
         return seen
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from bridge.storage.records import Audit, AuditEvent, Change, Device, PendingLogout, Session, SessionEnd, Settled
-from contract.messages import LEGACY_DEVICE, Login, Logout, LogoutReason, Report
+from contract.messages import LEGACY_DEVICE, Hello, Login, Logout, LogoutReason, Report
 
 Answer = Login | Logout
 
@@ -17,6 +17,9 @@ MAX_WAITING = 64
 """Log-outs that may wait for one device: users who log in and out there, or a device that invents sessions, add one
 each time. The oldest is dropped: a device that still holds its session reports it, and gets its log-out again (B3).
 """
+
+MOST_CHARACTERS = 64
+"""Of the name of a version or a model."""
 
 NO_USER = "-"
 """For a message that must name a user when there is none."""
@@ -111,6 +114,8 @@ class DeviceSession:
             seq=report.seq,
             generation=max(self.device.generation, report.generation),
             claim_uid=claim,
+            seen_at=self.issued_at,
+            **_runs(report),
         )
         self._take_ended(report, liveness)
         self._take_lost_history(report)
@@ -259,6 +264,19 @@ class DeviceSession:
     def _write(self, session: Session, event: AuditEvent, reason: str) -> None:
         self.changes.append(session)
         self.changes.append(Audit(self.issued_at, event, session.session_id, session.device_id, session.uid, reason))
+
+
+def _runs(report: Report) -> dict[str, str]:
+    """What a device says that it runs; what it leaves out stays as it was."""
+    if not isinstance(report, Hello):
+        return {}
+    told = {"version": report.version, "model": report.model}
+    return {name: _plain(text) for name, text in told.items() if _plain(text)}
+
+
+def _plain(text: str) -> str:
+    """A device may say anything: only the beginning is kept, and nothing that a terminal obeys."""
+    return "".join(letter for letter in text[:MOST_CHARACTERS] if letter.isprintable())
 
 
 def settle(row: PendingLogout, event: AuditEvent, reason: str, at: str) -> list[Change]:

@@ -72,6 +72,10 @@ DEVICES = Table(
     Column("logout_url", Text),
     Column("assigned_uid", Text),
     Column("state", Text),
+    Column("tags", Text, server_default=""),
+    Column("version", Text, server_default=""),
+    Column("model", Text, server_default=""),
+    Column("seen_at", Text),
 )
 API_KEYS = Table(
     "api_keys",

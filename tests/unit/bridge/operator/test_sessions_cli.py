@@ -221,10 +221,14 @@ def test_a_device_is_added_and_listed(run: Run, tmp_path: Path) -> None:
                 "install_id": None,
                 "generation": 0,
                 "broker_user": False,
+                "tags": [],
+                "version": None,
+                "model": None,
+                "seen_at": None,
             }
         ]
     }
-    assert ["old-1", "added", "alice", URL, "-"] in run("device", "list").cells()
+    assert ["old-1", "added", "alice", URL, "-", "-", "-", "-", "-"] in run("device", "list").cells()
 
 
 @pytest.mark.usefixtures("ledger")
@@ -233,22 +237,103 @@ def test_a_known_device_keeps_what_is_not_named(run: Run) -> None:
     devices = {device["device_id"]: device for device in run("device", "list", "--json").json()["devices"]}
     assert devices["jetson"] == {
         "device_id": "jetson", "state": "added", "assigned_uid": None, "claim_uid": "alice", "logout_url": URL,
-        "install_id": "install", "generation": 4, "broker_user": False,
+        "install_id": "install", "generation": 4, "broker_user": False, "tags": [], "version": None, "model": None,
+        "seen_at": None,
     }  # fmt: skip
 
 
 @pytest.mark.usefixtures("ledger")
 def test_empty_values_make_a_device_one_on_mqtt_that_claims_no_user(run: Run) -> None:
     assert "MQTT" in run("device", "add", "old-1", "--logout-url", "").out
-    assert ["old-1", "added", "bob", "mqtt", "-"] in run("device", "list").cells()
+    assert ["old-1", "added", "bob", "mqtt", "-", "-", "-", "-", "-"] in run("device", "list").cells()
     assert run("device", "add", "old-1", "--uid", "").code == 0
-    assert ["old-1", "added", "-", "mqtt", "-"] in run("device", "list").cells()
+    assert ["old-1", "added", "-", "mqtt", "-", "-", "-", "-", "-"] in run("device", "list").cells()
+
+
+# --- device tag, and lists of some ---
+
+FLEET = [
+    Device("a", tags="floor-2 old", version="0.2.0", model="ssabiseu", seen_at="2026-01-01T00:00:00.000000+00:00"),
+    Device("b", tags="floor-20", version="0.2.0", model="ssabiseu", seen_at="2999-01-01T00:00:00.000000+00:00"),
+    Device("c", version="0.1.0", state="removed"),
+    Device("d", tags="Old"),
+]
+
+
+def names(run: Run, *options: str) -> list[str]:
+    return [one["device_id"] for one in run("device", "list", *options, "--json").json()["devices"]]
+
+
+@pytest.mark.parametrize(
+    ("options", "meant"),
+    [
+        ([], "abcd"),
+        (["--tag", "floor-2"], "a"),
+        (["--tag", "old"], "a"),
+        (["--tag", "Old"], "d"),
+        (["--tag", "floor"], ""),
+        (["--version", "0.2.0"], "ab"),
+        (["--version", "-"], "d"),
+        (["--model", "ssabiseu", "--tag", "floor-20"], "b"),
+        (["--model", "-"], "cd"),
+        (["--away-h", "1"], "acd"),
+        (["--version", "0.2.0", "--away-h", "1"], "a"),
+    ],
+)
+def test_only_the_devices_that_are_meant_are_listed(run: Run, ledger: Path, options: list[str], meant: str) -> None:
+    keep(ledger, FLEET)
+    assert [name for name in names(run, *options) if name in "abcd"] == list(meant)
+
+
+def test_a_list_of_none_says_so(run: Run, tmp_path: Path) -> None:
+    keep(tmp_path / "ledger.db", FLEET)
+    assert run("device", "list", "--tag", "none").out == "no device is as these options say\n"
+
+
+def test_devices_get_tags_and_lose_them_and_keep_the_rest(run: Run, tmp_path: Path) -> None:
+    keep(tmp_path / "ledger.db", FLEET)
+    assert run("device", "tag", "a", "d", "--add", "2층", "--remove", "old").cells()[1:] == [
+        ["a", "2층", "floor-2"],
+        ["d", "2층", "Old"],
+    ]
+    assert names(run, "--tag", "2층") == ["a", "d"]
+    assert names(run, "--version", "0.2.0", "--tag", "2층") == ["a"]
+    assert run("device", "tag", "c").cells()[1:] == [["c", "-"]]
+
+
+def test_tags_of_an_unknown_device_change_none(run: Run, tmp_path: Path) -> None:
+    keep(tmp_path / "ledger.db", FLEET)
+    said = run("device", "tag", "a", "nowhere", "--add", "new")
+    assert (said.code, said.out) == (1, "")
+    assert "there is no device nowhere" in said.err
+    assert names(run, "--tag", "new") == []
+
+
+def test_a_device_has_a_bounded_number_of_tags(run: Run, tmp_path: Path) -> None:
+    keep(tmp_path / "ledger.db", FLEET)
+    many = [option for number in range(33) for option in ("--add", f"t{number}")]
+    assert "32 is the most" in run("device", "tag", "c", *many).err
+
+
+def test_devices_are_counted_by_what_they_run(run: Run, tmp_path: Path) -> None:
+    keep(tmp_path / "ledger.db", [*FLEET, Device("http", logout_url=URL, tags="old")])
+    assert run("device", "versions", "--json").json() == {
+        "runs": [
+            {"version": "0.2.0", "model": "ssabiseu", "devices": 2},
+            {"version": None, "model": None, "devices": 1},
+        ],
+        "tags": {"Old": 1, "floor-2": 1, "floor-20": 1, "old": 2},
+    }
+    assert ["0.2.0", "ssabiseu", "2"] in run("device", "versions").cells()
 
 
 # --- what is wrong is named ---
 
 MISTAKES: dict[str, tuple[list[str], str]] = {
     "an id with a space": (["device", "add", "a b"], "ID"),
+    "a tag with a space": (["device", "tag", "old-1", "--add", "a b"], "--add"),
+    "a tag that is too long": (["device", "tag", "old-1", "--remove", "t" * 33], "--remove"),
+    "a tag with a comma in a list": (["device", "list", "--tag", "a,b"], "--tag"),
     "an id with a line break": (["device", "add", "a\n"], "ID"),
     "an id that is too long": (["device", "add", "d" * 65], "ID"),
     "the reserved id": (["device", "add", "legacy-http", "--logout-url", URL], "legacy.logout_url"),

@@ -133,7 +133,10 @@ async def test_a_new_ledger_is_empty(store: AnyStore) -> None:
 
 async def test_a_device_is_kept_as_it_last_was(store: AnyStore) -> None:
     await save(store, Device("jetson"), JETSON, OLD)
-    changed = replace(JETSON, boot=4, seq=0, install_id="another", claim_uid=None)
+    changed = replace(
+        JETSON, boot=4, seq=0, install_id="another", claim_uid=None,
+        tags="a b", version="0.2.0", model="ssabiseu", seen_at="2026-01-01T00:00:00.000000+00:00",
+    )  # fmt: skip
     await save(store, changed)
     async with store.transaction() as transaction:
         assert await transaction.devices(["jetson"]) == {"jetson": changed}

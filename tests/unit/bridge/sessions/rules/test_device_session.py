@@ -7,7 +7,7 @@ import pytest
 
 from bridge.sessions.rules.device_session import MAX_WAITING, DeviceSession
 from bridge.storage.records import Audit, Device, PendingLogout, Session, Settled
-from contract.messages import EndedSession, Login, Logout, Report
+from contract.messages import EndedSession, Hello, Login, Logout, Report
 
 
 class Townsfolk:
@@ -324,3 +324,27 @@ def test_a_device_that_invents_sessions_fills_no_disk() -> None:
         answers = hello(it, Townsfolk(), seq=number + 1, session_id=f"invented-{number}", uid="alice")
         assert any(isinstance(answer, Logout) and answer.session_id == f"invented-{number}" for answer in answers)
     assert len(it.pending) == MAX_WAITING
+
+
+def full(**changes: Any) -> Hello:
+    return Hello.model_validate({"install_id": "i", "boot": 1, "seq": 1, "nonce": "n", **changes})
+
+
+def test_what_a_device_runs_and_when_it_reported_is_kept() -> None:
+    it = desk()
+    it.answer(full(version="0.2.0", model="ssabiseu"), "n", Townsfolk())
+    it.answer(report(seq=2), None, Townsfolk())
+    it.answer(full(seq=3, version="0.3.0"), "n", Townsfolk())
+    assert (it.device.version, it.device.model, it.device.seen_at) == ("0.3.0", "ssabiseu", "now")
+
+
+def test_a_late_report_tells_nothing_of_what_runs() -> None:
+    it = desk(Device("jetson", "i", 5, 5, version="0.3.0", seen_at="then"))
+    it.answer(full(version="0.1.0"), "n", Townsfolk())
+    assert (it.device.version, it.device.seen_at) == ("0.3.0", "then")
+
+
+def test_only_the_beginning_of_a_name_and_what_can_be_printed_is_kept() -> None:
+    it = desk()
+    it.answer(full(version="\x1b[31m" + "1" * 100, model="\n"), "n", Townsfolk())
+    assert (it.device.version, it.device.model) == ("[31m" + "1" * 59, "")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.storage.reading import open_reader
 from bridge.storage.records import Change, Device
 from bridge.storage.sqlite import run as ledger_run
 from bridge.storage.sqlite.store import SqliteStore
@@ -194,6 +195,8 @@ def test_a_ledger_of_an_earlier_version_is_taken(path: Path) -> None:
     keep(path)
     set_back(path, "0004")
     assert devices(path, writes=False) == ["jetson"]
+    with open_reader(place(path)) as reader:
+        assert reader.devices(10) == [Device("jetson", generation=1)]
     assert devices(path, restored=True) == ["jetson"]
 
 
