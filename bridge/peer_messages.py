@@ -11,12 +11,11 @@ from bridge.wakes.relay import Relay
 from bridge.wakes.shared import SharedWakes
 from contract.app_socket import CloseCode
 from contract.clock import Clock
-from contract.messages import Joined, News, Outcome, Seek
-from contract.topics import JOINED, NEWS, OUTCOME, SEEK, Topic
-from contract.wake_codec import QuickOutcome, QuickWake
+from contract.messages import Joined, News, Outcomes, Seek
+from contract.topics import JOINED, NEWS, OUTCOMES, SEEK, Topic
 from infra.mqtt.session import Incoming, MqttSession
 
-HEARD: tuple[Topic, ...] = (OUTCOME, SEEK, JOINED, NEWS)
+HEARD: tuple[Topic, ...] = (OUTCOMES, SEEK, JOINED, NEWS)
 """What a bridge subscribes to beside the topics of devices, if its ledger is shared."""
 
 
@@ -39,6 +38,7 @@ class PeerMessages:
         looked_at: Callable[[], float],
         max_per_user: int,
         heard_news: Callable[[News], None],
+        answer: Callable[[], None],
     ) -> None:
         self._instance = instance
         self._hub = hub
@@ -55,6 +55,7 @@ class PeerMessages:
             peers=peers,
             looked_at=looked_at,
             seek=partial(mqtt.send_raw, SEEK, instance),
+            answer=answer,
         )
 
     def joined(self, connection: AppConnection, client: str | None, turn: int) -> None:
@@ -70,10 +71,9 @@ class PeerMessages:
     def received(self, incoming: Incoming) -> bool:
         """Whether it is for this object; then it is done."""
         match incoming.message:
-            case QuickWake():
-                return False  # the most frequent of all, before those that it is not
-            case QuickOutcome() | Outcome():
-                self.wakes.outcome(incoming.owner, incoming.message)
+            case Outcomes():
+                if incoming.owner != self._instance:
+                    self.wakes.outcomes(incoming.message.outcomes)
             case Seek():
                 self.wakes.seek(incoming.owner, incoming.message)
             case Joined():

@@ -39,6 +39,7 @@ from bridge.shared_keys import refuse_to_make_others
 from bridge.storage.records import UNNAMED, Audit, By
 from bridge.storage.store import Beat, Store, StoreError
 from bridge.wakes.relay import Relay
+from bridge.wakes.told import ToldOutcomes
 from contract import client_ids
 from contract.app_socket import LOST, MODES, CloseCode, Mode
 from contract.clock import Clock, Stamps, SystemClock, iso
@@ -50,10 +51,9 @@ from contract.messages import (
     DeviceStatus,
     Hello,
     LogoutReason,
-    Wake,
 )
-from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, NEWS, OUTCOME, WAKE, Topic
-from contract.wake_codec import QuickWake, decode_outcome, decode_wake
+from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, NEWS, OUTCOME, OUTCOMES, WAKE, Topic
+from contract.wake_codec import QuickWake, decode_wake
 from infra.log_limit import LogLimit
 from infra.mqtt.session import NOT_YET, Incoming, MqttSession, Outgoing, Subscription
 from infra.settings.loader import Settings
@@ -118,7 +118,7 @@ class Bridge:
             last_will=lambda: self._status("offline"),
             on_connected=self._connected,
             admit=self._admit_beside_others if store.shared else self._admit,
-            decoders={WAKE: decode_wake, OUTCOME: decode_outcome},
+            handlers={WAKE: self._wake_came},
             id_setting="bridge.instance",
         )
         self._device_budgets = Budgets(settings.limits.device)
@@ -137,6 +137,15 @@ class Bridge:
         self.push = PushNotifications(
             settings.push, store, self.clock, alive=memory.liveness.may_be_alive, book=self.chronicle.book
         )
+        self._told = (
+            ToldOutcomes(
+                self.clock,
+                send=partial(self.mqtt.send_raw, OUTCOMES, settings.bridge.instance),
+                is_heard=lambda: not self.sessions.peers.alone,
+            )
+            if store.shared
+            else None
+        )
         self.relay = Relay(
             self.hub,
             self.clock,
@@ -144,7 +153,7 @@ class Bridge:
             mirror=partial(self.mqtt.show, WAKE, LEGACY_DEVICE),
             user_of=memory.active_sessions.user_of,
             strict=self.authenticator.required,
-            tells_bridges=store.shared,
+            tell_bridges=None if self._told is None else self._told.add,
             push=self.push.wake if settings.push.enabled else None,
             book=self.chronicle.book,
             watch=None if self._home_assistant is None else self._home_assistant.watch,
@@ -160,8 +169,9 @@ class Bridge:
                 looked_at=lambda: self.sessions.looked_at,
                 max_per_user=settings.bridge.max_sockets_per_user,
                 heard_news=lambda news: self._news_hints.heard(news),  # noqa: PLW0108 - it is made later
+                answer=self._told.answer,
             )
-            if store.shared
+            if self._told is not None
             else None
         )
         self._wakes = self.relay if self._peer_messages is None else self._peer_messages.wakes
@@ -210,6 +220,8 @@ class Bridge:
                         tasks.start(self._peer_messages.wakes.run(), "shared wakes")
                         tasks.start(self._news_hints.run(), "hints of news")
                         tasks.start(self._news_hints.look(), "looks at news")
+                    if self._told is not None:
+                        tasks.start(self._told.run(), "outcomes told")
                     yield
             finally:
                 await self.sessions.stop()
@@ -364,15 +376,22 @@ class Bridge:
         if self._peer_messages is None or not self._peer_messages.received(incoming):
             self._received(incoming)
 
+    def _wake_came(self, device_id: str, payload: bytes, retained: bool) -> None:
+        """A device recognised its word; called for those of all bridges' users. Raises MessageError."""
+        if device_id == LEGACY_DEVICE:
+            return  # our own mirror of the HTTP trigger; a device cannot have this name
+        if not self._device_budgets.spend(device_id, now := self.clock.monotonic()):
+            self._flooded(WAKE, device_id, now)
+            return
+        wake = decode_wake(payload)
+        if not retained:
+            self._wakes.wake(device_id, wake)
+
     def _received(self, incoming: Incoming) -> None:
         if incoming.owner == LEGACY_DEVICE:
-            incoming.ack()  # our own mirror of the HTTP trigger; a device cannot have this name
+            incoming.ack()
             return
         match incoming.message:
-            case QuickWake() | Wake():
-                if not incoming.retained:
-                    self._wakes.wake(incoming.owner, incoming.message)
-                incoming.ack()
             case Hello() | Ack():
                 if not incoming.retained:
                     self.chronicle.report(incoming.owner, incoming.message)
@@ -387,22 +406,26 @@ class Bridge:
                 incoming.ack()
 
     def _admit_beside_others(self, topic: Topic, owner: str) -> bool:
-        """What bridges say is not limited as what devices say."""
-        return topic is OUTCOME or topic.family == "bridges" or self._admit(topic, owner)
+        """What bridges say is not limited as what devices say, and what this one says itself is known."""
+        if topic.family == "bridges":
+            return topic is not OUTCOMES or owner != self.settings.bridge.instance
+        return self._admit(topic, owner)
 
     def _admit(self, topic: Topic, device_id: str) -> bool:
         """Called for each message before it is decoded: a flood from one device must cost as little as possible."""
         now = self.clock.monotonic()
         if topic is DEVICE_STATUS:
             self._leftovers.seen(device_id)  # also for an invalid message, or one over the limit
-        # Our own mirror of the HTTP trigger has the limits of its callers.
-        if device_id == LEGACY_DEVICE or self._device_budgets.spend(device_id, now):
+        if self._device_budgets.spend(device_id, now):
             return True
+        self._flooded(topic, device_id, now)
+        return False
+
+    def _flooded(self, topic: Topic, device_id: str, now: float) -> None:
         FLOODED.labels(topic.kind).inc()
         if self._floods.is_due(device_id, now):
             log.warning("device_floods", device_id=device_id, kind=topic.kind, advice="sarvis device remove ends it")
             self.chronicle.flooded(device_id, topic.kind, self.settings.limits.device)
-        return False
 
     async def _tick(self) -> None:
         while True:

@@ -17,6 +17,7 @@ from contract.messages import (
     Message,
     News,
     Outcome,
+    Outcomes,
     Seek,
     Wake,
 )
@@ -62,6 +63,7 @@ DEVICE_EVENT = Topic("devices", "event", DeviceEvent, 1, retained=False, directi
 BRIDGE_STATUS = Topic("bridges", "status", BridgeStatus, 1, retained=True, direction="bridge_status")
 SEEK = Topic("bridges", "seek", Seek, 0, retained=False, direction="bridge_to_bridge")
 JOINED = Topic("bridges", "joined", Joined, 0, retained=False, direction="bridge_to_bridge")
+OUTCOMES = Topic("bridges", "outcomes", Outcomes, 0, retained=False, direction="bridge_to_bridge")
 NEWS = Topic("bridges", "news", News, 1, retained=False, direction="bridge_to_bridge")
 
 TABLE: tuple[Topic, ...] = (
@@ -76,6 +78,7 @@ TABLE: tuple[Topic, ...] = (
     BRIDGE_STATUS,
     SEEK,
     JOINED,
+    OUTCOMES,
     NEWS,
 )
 

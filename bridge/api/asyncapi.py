@@ -6,7 +6,6 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from bridge.peer_messages import HEARD
 from bridge.service import VERSION
 from contract.app_frames import FROM_APP, FROM_SERVER, Frame, type_of
 from contract.app_socket import MAX_FRAME_BYTES, MODES, SUBPROTOCOL_V2, CloseCode, Mode, comes_back
@@ -128,8 +127,6 @@ def _operations() -> Json:
     for topic in TABLE:
         for action in DOES[topic.direction]:
             made[f"{action}{topic.model.__name__}"] = _operation(topic, action, ONLY.get(topic.direction, ""))
-    for topic in HEARD:
-        made.setdefault(f"receive{topic.model.__name__}", _operation(topic, "receive", ONLY["bridge_to_bridge"]))
     made[f"send{WAKE.model.__name__}"] = _operation(WAKE, "send", SHOWS)
     return made
 

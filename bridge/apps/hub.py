@@ -54,6 +54,10 @@ class Hub(Generic[Connection]):
             del self._users[uid]
         return True
 
+    def has(self, uid: str) -> bool:
+        """Whether the user has a socket."""
+        return uid in self._users
+
     def of(self, uid: str) -> tuple[Connection, ...]:
         """The user's sockets, oldest first."""
         return tuple(self._users.get(uid, ()))

@@ -43,7 +43,7 @@ class Relay:
         tell: publishes an encoded outcome to a device; False if no broker is reached.
         mirror: publishes an encoded HTTP wake for operators.
         user_of: the user logged in on a device, if any.
-        tells_bridges: other bridges hear outcomes, and so those of HTTP wakes are published, too.
+        tell_bridges: lets other bridges know what the device of this wake was told; None if there can be none.
         strict: credentials are required: a device rings only the user who is logged in there.
         push: starts a push of a wake to the user's sleeping phones; calls the function that it is given on success.
         book: notes what happens to each wake; None if stories are off.
@@ -59,7 +59,7 @@ class Relay:
         mirror: Callable[[bytes], bool],
         user_of: Callable[[str], str | None],
         strict: bool = False,
-        tells_bridges: bool = False,
+        tell_bridges: Callable[[str, str, OutcomeStatus], None] | None = None,
         push: Callable[[Delivery, Callable[[Delivery], None]], None] | None = None,
         book: StoryBook | None = None,
         watch: Watch | None = None,
@@ -71,7 +71,7 @@ class Relay:
         self._mirror = mirror
         self._user_of = user_of
         self._strict = strict
-        self._tells_bridges = tells_bridges
+        self._tell_bridges = tell_bridges
         self._push = push
         self._book = book
         self._missed = MissedWakes()
@@ -326,7 +326,9 @@ class Relay:
             self._book.note(delivery, what, *details)
 
     def _tell_device(self, delivery: Delivery) -> None:
-        if delivery.device_id != LEGACY_DEVICE or self._tells_bridges:
+        if self._tell_bridges is not None:
+            self._tell_bridges(delivery.device_id, delivery.wake.id, delivery.status)
+        if delivery.device_id != LEGACY_DEVICE:
             outcome = encode_outcome(delivery.wake.id, delivery.status, delivery.latency_ms)
             if not self._tell(delivery.device_id, outcome):
                 self._note(delivery, "untold")

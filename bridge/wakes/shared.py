@@ -1,7 +1,7 @@
 """Wakes where several bridges share a ledger: each hears every wake, and one of them rings it or says what is wrong."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import Counter
 
@@ -12,8 +12,8 @@ from bridge.wakes.delivery import Delivery
 from bridge.wakes.relay import TAKEN_BY_SOCKET, Relay
 from bridge.wakes.verdicts import ACKED, SENT, WORTH, Remembered, Verdicts
 from contract.clock import Clock
-from contract.messages import LEGACY_DEVICE, Outcome, Seek, SoughtWake, Wake
-from contract.wake_codec import QuickOutcome, QuickWake
+from contract.messages import LEGACY_DEVICE, OutcomeStatus, Seek, SoughtWake, Wake
+from contract.wake_codec import QuickWake
 from infra.telemetry import REGISTRY
 
 CALLER_WAITS_S = 0.4
@@ -32,6 +32,7 @@ class SharedWakes:
         peers: who is there now.
         looked_at: this bridge knows what was changed in the ledger before that time, monotonic.
         seek: publishes an encoded Seek; False if no broker is reached.
+        answer: tells the other bridges now what devices were told; see `ToldOutcomes`.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class SharedWakes:
         peers: Callable[[], Peers],
         looked_at: Callable[[], float],
         seek: Callable[[bytes], bool],
+        answer: Callable[[], None],
     ) -> None:
         self._relay = relay
         self._hub = hub
@@ -52,10 +54,13 @@ class SharedWakes:
         self._peers = peers
         self._looked_at = looked_at
         self._publish_seek = seek
+        self._answer = answer
         self._verdicts = Verdicts(lambda name: peers().rank(name))
         self._stale_view: list[Remembered] = []
         """Wakes whose user has a socket here, and no session that this bridge knows of yet."""
         self._some_wait = asyncio.Event()
+        self._idle = True
+        """Whether `run` waits for that event."""
         self._callers: dict[str, asyncio.Event] = {}
 
     def wake(self, device_id: str, wake: Wake | QuickWake) -> None:
@@ -70,13 +75,19 @@ class SharedWakes:
         one = self._verdicts.known(wake.id)
         if one is None and self._peers().alone:
             self._relay.begin(self._relay.received(device_id, wake))
-            return
-        self._take(device_id, wake, one, waits=True)
+        elif one is None and not self._hub.has(wake.uid):
+            self._remember(device_id, wake, waits=True)  # of all bridges' wakes most are another's
+        else:
+            self._take(device_id, wake, one, waits=True)
 
     def seek(self, instance: str, seek: Seek) -> None:
         """Another bridge has no socket for a wake."""
         if instance == self._me:
             return
+        self._sought(seek)
+        self._answer()
+
+    def _sought(self, seek: Seek) -> None:
         delivery = self._relay.known(seek.wake.id)
         if delivery is not None:
             if delivery.device_id == seek.device_id and WORTH[delivery.status] >= SENT:
@@ -88,17 +99,21 @@ class SharedWakes:
             waits = False  # it waits, or has waited
         self._take(seek.device_id, seek.wake, one, waits=waits)
 
-    def outcome(self, device_id: str, outcome: Outcome | QuickOutcome) -> None:
-        """A bridge, perhaps this one, told a device an outcome."""
-        delivery = self._relay.known(outcome.id)
-        if delivery is not None:
-            if delivery.device_id == device_id:
-                self._relay.elsewhere(delivery, outcome.status)
-            return
-        self._verdicts.heard(device_id, outcome.id, outcome.status, self._clock.monotonic())
-        caller = self._callers.get(outcome.id)
-        if caller is not None and WORTH[outcome.status] >= SENT:
-            caller.set()
+    def outcomes(self, outcomes: Iterable[tuple[str, str, OutcomeStatus]]) -> None:
+        """Another bridge told devices what became of these wakes."""
+        now = self._clock.monotonic()
+        relay, verdicts, callers = self._relay, self._verdicts, self._callers
+        for device_id, wake_id, status in outcomes:
+            delivery = relay.known(wake_id)
+            if delivery is not None:
+                if delivery.device_id == device_id:
+                    relay.elsewhere(delivery, status)
+                continue
+            verdicts.heard(device_id, wake_id, status, now)
+            if callers:
+                caller = callers.get(wake_id)
+                if caller is not None and WORTH[status] >= SENT:
+                    caller.set()
 
     async def trigger(self, wake: Wake | QuickWake) -> bool:
         """The legacy HTTP trigger; True if at least one socket accepted it, here or at another bridge.
@@ -143,8 +158,10 @@ class SharedWakes:
         """Ask other bridges and say what is wrong, when it is time, until cancelled."""
         while True:
             if not self._stale_view and self._verdicts.next_at() is None:
-                self._some_wait.clear()
+                self._idle = True
                 await self._some_wait.wait()
+                self._some_wait.clear()
+                self._idle = False
             # No longer than this: a wake that comes meanwhile may be due earlier than those that wait.
             await self._clock.sleep(SWEEP_S)
             self.sweep()
@@ -175,18 +192,22 @@ class SharedWakes:
             return
         # A socket that connected since the wake first came was given it then, if it may get it twice.
         first = one is None or (not one.came and one.word < ACKED)
-        has_socket = bool(self._hub.of(wake.uid))
+        has_socket = self._hub.has(wake.uid)
         if first and has_socket:
             delivery = self._relay.received(device_id, wake)
             if self._relay.ring(delivery):
                 if one is not None:
                     self._verdicts.settled(one)
                 return
-        one = self._verdicts.came(device_id, wake, self._clock.monotonic(), waits=waits)
+        one = self._remember(device_id, wake, waits=waits)
         if first and has_socket:
             self._stale_view.append(one)
-        if one.waits is not None or self._stale_view:
+
+    def _remember(self, device_id: str, wake: Wake | QuickWake, *, waits: bool) -> Remembered:
+        one = self._verdicts.came(device_id, wake, self._clock.monotonic(), waits=waits)
+        if self._idle:
             self._some_wait.set()
+        return one
 
     def _ring(self, one: Remembered, sockets: list[AppConnection] | None = None) -> bool:
         delivery = self._delivery(one)
@@ -206,7 +227,7 @@ class SharedWakes:
     async def _rung_elsewhere(self, delivery: Delivery) -> bool:
         """Ask other bridges for an HTTP caller's wake, and wait a little; if none rings it, this bridge keeps it."""
         wake = delivery.wake
-        one = self._verdicts.came(LEGACY_DEVICE, wake, delivery.received_at, waits=False)
+        one = self._remember(LEGACY_DEVICE, wake, waits=False)
         rings = self._callers[wake.id] = asyncio.Event()
         try:
             self._ask_others(LEGACY_DEVICE, wake, wake.age_ms)

@@ -7,10 +7,11 @@ wrong.
 """
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from itertools import count
+
+from msgspec import Struct
 
 from contract.messages import OutcomeStatus, Wake, is_unnamed
 from contract.wake_codec import QuickWake
@@ -26,7 +27,7 @@ LOOK_AGAIN_S = 0.1
 REMEMBERED_S = 12.0
 """At least. A device repeats a wake for 10 s, and a cluster of brokers holds one for up to 8.4 s."""
 MAX_BYTES = 64 * 2**20
-"""Of the texts of remembered wakes; beyond it the oldest are remembered, but ring no socket that connects."""
+"""Of the texts of wakes older than `SEEK_AFTER_S`; beyond it the oldest are remembered, and no longer ring a socket."""
 
 _OBJECTS_BYTES = 400
 """About what a remembered wake takes beside its texts."""
@@ -44,13 +45,15 @@ SENT = WORTH["sent"]
 ACKED = WORTH["acked"]
 
 
-@dataclass(slots=True, eq=False)
-class Remembered:
+# A Struct, as `Delivery` is one.
+class Remembered(Struct, eq=False, gc=False):
     """A wake that rang no socket of this bridge; only `Verdicts` changes it. Times are monotonic seconds."""
 
     wake_id: str
     device_id: str
     came_at: float
+    forget_at: float
+    """When it is forgotten, if it is over then."""
     wake: Wake | QuickWake | None = None
     """None: only another bridge's word about it came so far, or it can ring no more."""
     expires_at: float = 0.0
@@ -64,6 +67,8 @@ class Remembered:
     """The number of its waiting; None if it waits for nothing."""
     sought_at: float = float("-inf")
     """When other bridges were asked for it."""
+    listed: bool = False
+    """Its text is counted, and found by its user."""
 
     def age_ms(self, now: float) -> int:
         """How long ago its word was said. Only of a wake that can ring."""
@@ -83,10 +88,11 @@ class Verdicts:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._known: dict[str, Remembered] = {}
-        self._order: deque[tuple[float, Remembered]] = deque()  # with the time to forget it, if it is over then
+        self._order: deque[Remembered] = deque()  # by the time to forget it
         self._texts: deque[Remembered] = deque()  # oldest first; some may have none now
-        self._living: dict[str, dict[str, Remembered]] = {}  # by user and id
-        self._new: deque[tuple[float, int, Remembered]] = deque()
+        self._living: dict[str, dict[str, Remembered]] = {}  # by user and id: those listed
+        # Not listed yet, with the number of their waiting: most are another bridge's, and are over before they are.
+        self._new: deque[tuple[float, int | None, Remembered]] = deque()
         self._steps: list[tuple[float, int, int, bool, Remembered]] = []
         self._unnamed: dict[str, list[Remembered]] = {}  # by device; some may wait no more
         self._numbers = count()
@@ -108,20 +114,25 @@ class Verdicts:
         expires_at = now + (wake.ttl_ms - wake.age_ms) / 1000
         one = self._known.get(wake.id)
         if one is None:
-            one = self._remember(Remembered(wake.id, device_id, now), now)
+            one = self._remember(wake.id, device_id, now)
         elif one.wake is not None:
             one.expires_at = min(one.expires_at, expires_at)
             if waits and one.waits is None and wake.age_ms > one.oldest_ms:
                 one.word = 0
             one.oldest_ms = max(one.oldest_ms, wake.age_ms)
-        if not one.came:
-            self._hold(one, wake, expires_at)
+        first = not one.came
+        if first:
+            one.came, one.expires_at, one.oldest_ms = True, expires_at, wake.age_ms
+            if one.word != ACKED:
+                one.wake = wake
         if waits and one.waits is None and not one.word:
             one.waits = next(self._numbers)
             self._new.append((now, one.waits, one))
             if is_unnamed(wake.id):
                 waiting = [other for other in self._unnamed.pop(device_id, ()) if other.waits is not None]
                 self._unnamed[device_id] = [*waiting, one]
+        elif first:
+            self._new.append((now, None, one))
         return one
 
     def heard(self, device_id: str, wake_id: str, status: OutcomeStatus, now: float) -> None:
@@ -133,7 +144,8 @@ class Verdicts:
             if one is None:
                 return
         elif one is None:
-            one = self._remember(Remembered(wake_id, device_id, now), now)
+            self._forget(now)
+            one = self._remember(wake_id, device_id, now)
         elif one.device_id != device_id:
             return
         one.word = max(one.word, WORTH[status])
@@ -148,12 +160,19 @@ class Verdicts:
 
     def left(self, uid: str) -> None:
         """The user is logged out: none of the user's wakes rings a socket that connects."""
-        for one in list(self._living.get(uid, {}).values()):
+        for one in list(self._of(uid)):
             self._drop_text(one)
 
     def living_of(self, uid: str, now: float) -> list[Remembered]:
         """The user's wakes that may ring a socket which connects, oldest first."""
-        return [one for one in self._living.get(uid, {}).values() if one.expires_at > now]
+        # A dict: a wake may wait twice.
+        return list({one.wake_id: one for one in self._of(uid) if one.expires_at > now}.values())
+
+    def _of(self, uid: str) -> Iterator[Remembered]:
+        yield from self._living.get(uid, {}).values()
+        for _, _, one in self._new:
+            if one.wake is not None and one.wake.uid == uid and not one.listed:
+                yield one
 
     def next_at(self) -> float | None:
         """When `due` has something to do; None if nothing waits. It may be a wake that waits no more."""
@@ -173,7 +192,9 @@ class Verdicts:
         self._forget(now)
         while self._new and self._new[0][0] + SEEK_AFTER_S <= now:
             since, number, one = self._new.popleft()
-            if one.waits == number:
+            if one.wake is not None and not one.listed:
+                self._list(one, one.wake)
+            if number is not None and one.waits == number:
                 pause = NEXT_RANK_S * self._rank(one.device_id if is_unnamed(one.wake_id) else one.wake_id)
                 self._step(since + SEEK_AFTER_S + pause, number, one, last=False)
                 self._step(since + JUDGE_AFTER_S + pause, number, one, last=True)
@@ -208,17 +229,13 @@ class Verdicts:
     def _step(self, at: float, number: int, one: Remembered, *, last: bool) -> None:
         heappush(self._steps, (at, next(self._numbers), number, last, one))
 
-    def _remember(self, one: Remembered, now: float) -> Remembered:
-        self._forget(now)
-        self._known[one.wake_id] = one
-        self._order.append((now + REMEMBERED_S, one))
+    def _remember(self, wake_id: str, device_id: str, now: float) -> Remembered:
+        one = self._known[wake_id] = Remembered(wake_id, device_id, now, now + REMEMBERED_S)
+        self._order.append(one)
         return one
 
-    def _hold(self, one: Remembered, wake: Wake | QuickWake, expires_at: float) -> None:
-        one.came, one.expires_at, one.oldest_ms = True, expires_at, wake.age_ms
-        if one.word == ACKED:
-            return
-        one.wake = wake
+    def _list(self, one: Remembered, wake: Wake | QuickWake) -> None:
+        one.listed = True
         self._bytes += _size(wake)
         self._texts.append(one)
         living = self._living.get(wake.uid)
@@ -234,6 +251,8 @@ class Verdicts:
         if wake is None:
             return
         one.wake = None
+        if not one.listed:
+            return
         self._bytes -= _size(wake)
         living = self._living[wake.uid]
         del living[wake.id]
@@ -242,10 +261,11 @@ class Verdicts:
 
     def _forget(self, now: float) -> None:
         """Those whose time is over. One that lives longer is looked at again later."""
-        while self._order and self._order[0][0] <= now:
-            _, one = self._order.popleft()
+        while self._order and self._order[0].forget_at <= now:
+            one = self._order.popleft()
             if one.expires_at > now:
-                self._order.append((now + REMEMBERED_S, one))
+                one.forget_at = now + REMEMBERED_S
+                self._order.append(one)
                 continue
             del self._known[one.wake_id]
             self._drop_text(one)

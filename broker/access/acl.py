@@ -12,7 +12,6 @@ from contract.names import DEVICE_ID_PATTERN
 from contract.topics import (
     HOME_ASSISTANT,
     HOME_ASSISTANT_STATUS,
-    OUTCOME,
     TABLE,
     WAKE,
     Topic,
@@ -146,6 +145,6 @@ _BRIDGE = _Rules(
     # The status of a device, too: a bridge clears the retained status of a removed device.
     publish_all=_rows("bridge_to_edge", "edge_status", "bridge_to_house"),
     publish_legacy=(WAKE,),
-    # Bridges that share a ledger hear what others told a device, and which of them are gone.
-    subscribe_all=(*_rows("edge_to_bridge", "edge_status", "bridge_status", "bridge_to_bridge"), OUTCOME),
+    # Bridges that share a ledger hear each other, and which of them are gone.
+    subscribe_all=_rows("edge_to_bridge", "edge_status", "bridge_status", "bridge_to_bridge"),
 )

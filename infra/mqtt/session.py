@@ -21,7 +21,7 @@ from contract.errors import MessageError, SettingsError
 from contract.messages import Message
 from contract.prefixes import doubts
 from contract.topics import Topic, parse
-from contract.wake_codec import QuickOutcome, QuickWake
+from contract.wake_codec import QuickWake
 from infra import tls
 from infra.expiry import EXPIRY, of_peer
 from infra.host_port import host_port
@@ -44,9 +44,11 @@ QUIET_S = 60.0
 MOST_TOLD = 1000
 """How many topics with invalid messages are logged within that time."""
 
-Decoder = Callable[[bytes], Message | QuickWake | QuickOutcome]
-_Place = tuple[Topic, str, Decoder]
-"""A resolved topic name: the row of the table, the owner, and the decoder."""
+Decoder = Callable[[bytes], Message | QuickWake]
+Handler = Callable[[str, bytes, bool], None]
+"""Called with owner, payload and retain flag; raises MessageError, too."""
+_Place = tuple[Topic, str, Decoder, Handler | None]
+"""A resolved topic name: the row of the table, the owner, the decoder, and a handler that takes the place of it."""
 
 log = get_logger("mqtt")
 
@@ -151,7 +153,7 @@ class Incoming:
         self,
         topic: Topic,
         owner: str,
-        message: Message | QuickWake | QuickOutcome,
+        message: Message | QuickWake,
         retained: bool,
         acker: Acker,
         mid: int,
@@ -196,6 +198,11 @@ class MqttSession:
 
     decoders: Mapping[Topic, Decoder] = field(default_factory=dict)
     """Decoders that replace that of the topic's model; each raises MessageError, too."""
+
+    handlers: Mapping[Topic, Handler] = field(default_factory=dict)
+    """Of the most frequent topics: each takes the place of `admit`, the decoder and `on_message`; the message is
+    acknowledged when it returns, together with others.
+    """
 
     on_raw: Callable[[bytes, bytes, bool], None] | None = None
     """For an observer: called, in place of `on_message`, with topic, payload and retain flag of each message."""
@@ -420,7 +427,14 @@ class MqttSession:
         try:
             try:
                 place = self._places.get(name) or self._place(name)
-                topic, owner, decode = place
+                topic, owner, decode, handler = place
+                if handler is not None:
+                    handler(owner, payload, retained)
+                    if qos == 1 and isinstance(client, StreamClient):
+                        client.ack_soon(mid)
+                    else:
+                        client.ack(mid, qos)
+                    return
                 # Empty: a retained message was cleared, by an operator or by this program.
                 if (topic.retained and not payload) or not self.admit(topic, owner):
                     client.ack(mid, qos)
@@ -438,7 +452,7 @@ class MqttSession:
     def _place(self, name: bytes) -> _Place:
         """The result of `parse` and the decoder; cached, because the same devices send again and again."""
         topic, owner = parse(self.settings.prefix, name.decode())
-        place = topic, owner, self.decoders.get(topic, topic.model.decode)
+        place = topic, owner, self.decoders.get(topic, topic.model.decode), self.handlers.get(topic)
         if len(self._places) >= MAX_PLACES:
             self._places.clear()
         self._places[name] = place
@@ -458,7 +472,7 @@ def _whose(place: _Place | None) -> dict[str, str]:
     """The words by which a log line names the topic of a message."""
     if place is None:
         return {"kind": "unknown"}
-    topic, owner, _ = place
+    topic, owner, *_ = place
     return {"kind": topic.kind, "device_id" if topic.family == "devices" else "bridge": owner}
 
 

@@ -195,9 +195,7 @@ class _Inside:
         chronicle = getattr(bridge, "chronicle", None)
         if chronicle is not None:
             self._flush = self._handing_over(chronicle)
-        self._topic = get("contract.topics").WAKE
-        self._decode = get("contract.wake_codec").decode_wake
-        self._incoming = get("infra.mqtt.session").Incoming
+        self._name = get("contract.topics").WAKE.name(settings.mqtt.prefix, "jetson").encode()
         self._acker = SimpleNamespace(ack=lambda _mid, _qos: None)
         # As with a broker: a wake whose device cannot be told takes another way.
         bridge.relay._tell = lambda _device_id, _outcome: True
@@ -228,9 +226,7 @@ class _Inside:
     def _wake(self, wake_id: str) -> None:
         said = {"id": wake_id, "uid": "alice", "command": "wake_up", "timestamp": "2026-01-01T00:00:00+00:00"}
         payload = json.dumps({**said, "v": 1, "device_id": "jetson", "boot": 1, "seq": 1, "score": 0.99}).encode()
-        assert self._bridge._admit(self._topic, "jetson")
-        message = self._decode(payload)
-        self._bridge._received(self._incoming(self._topic, "jetson", message, False, self._acker, 1, 1))
+        self._bridge.mqtt._take(self._acker, self._name, payload, 1, False, 1)
 
     def _ack(self, wake_id: str) -> None:
         self._connection.data_received(_frame({"type": "ack", "id": wake_id}))

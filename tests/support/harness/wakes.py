@@ -66,7 +66,7 @@ class OneBridge:
             mirror=lambda _wake: True,
             user_of=self.users.get,
             strict=town.strict,
-            tells_bridges=True,
+            tell_bridges=self._tell_bridges,
             push=lambda delivery, _on_accepted: self.pushed.append(delivery),
         )
         self.wakes = SharedWakes(
@@ -77,6 +77,7 @@ class OneBridge:
             peers=lambda: Peers(name, self.others, around=self.around),
             looked_at=lambda: self.looked_at,
             seek=self._seek,
+            answer=lambda: None,
         )
 
     def phone(self, uid: str = "alice", mode: Mode = "v2") -> FakePhone:
@@ -87,12 +88,17 @@ class OneBridge:
         self.wakes.connected(connection)
         return phone
 
-    def _tell(self, device_id: str, outcome: bytes) -> bool:
+    def _tell(self, _device_id: str, outcome: bytes) -> bool:
         message = Outcome.decode(outcome)
         self.told.append((self.town.passed, message.id, message.status))
-        self.town.broadcast(lambda bridge: bridge.wakes.outcome(device_id, message))
         self.town.later(self.town.quick(), lambda: self.town.device_hears(message))
         return True
+
+    def _tell_bridges(self, device_id: str, wake_id: str, status: OutcomeStatus) -> None:
+        """A broker gives what a bridge says to itself, too, and a bridge ignores that."""
+        self.town.broadcast(
+            lambda bridge: bridge.wakes.outcomes([(device_id, wake_id, status)]) if bridge is not self else None
+        )
 
     def _seek(self, payload: bytes) -> bool:
         seek = Seek.decode(payload)

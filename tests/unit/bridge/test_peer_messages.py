@@ -7,9 +7,23 @@ import pytest
 
 from bridge.apps.connection import AppConnection
 from bridge.cluster.peers import ALONE
+from bridge.service import Bridge
+from bridge.wakes.shared import SharedWakes
+from bridge.wakes.verdicts import ACKED
 from contract.app_socket import CloseCode
-from contract.messages import LEGACY_DEVICE, News, Outcome, new_id
-from contract.topics import JOINED, NEWS, OUTCOME, SEEK, WAKE
+from contract.messages import (
+    LEGACY_DEVICE,
+    MOST_OUTCOMES,
+    News,
+    Outcomes,
+    OutcomeStatus,
+    Seek,
+    SoughtWake,
+    Wake,
+    encode_outcomes,
+    new_id,
+)
+from contract.topics import HELLO, JOINED, NEWS, OUTCOME, OUTCOMES, SEEK, WAKE
 from contract.wake_codec import QuickWake
 from tests.support.clock import settle
 from tests.support.harness.bridges import Bridges
@@ -22,6 +36,18 @@ def bridges() -> Bridges:
 
 def trigger() -> QuickWake:
     return QuickWake("alice", "wake_up", "now", id=new_id(), device_id=LEGACY_DEVICE)
+
+
+def device_rings(bridges: Bridges, wake_id: str) -> None:
+    wake = Wake(id=wake_id, uid="alice", command="c", timestamp="t")
+    bridges.air.publish(WAKE.name("sarvis/v1", "jetson"), wake.encode(), 1, False)
+
+
+def words(bridge: Bridge, count: int) -> list[int]:
+    """The most that the bridge has heard of each of these wakes of another."""
+    assert isinstance(bridge._wakes, SharedWakes)
+    known = [bridge._wakes._verdicts.known(f"w{number}") for number in range(count)]
+    return [one.word for one in known if one is not None]
 
 
 async def asked(bridges: Bridges, name: str, *, waits_s: float = 0.0) -> bool:
@@ -70,15 +96,16 @@ async def test_an_http_trigger_rings_here_and_at_the_other_bridge(bridges: Bridg
     assert await asked(bridges, "a")
     assert len(here.rung()) == len(there.rung()) == 1
     assert len(bridges.air.told(WAKE)) == 1, "the mirror for operators"
-    assert len(bridges.air.told(OUTCOME)) == 2, "of each bridge"
+    assert len(bridges.air.told(OUTCOMES)) == 1, "of the one that was asked"
+    assert bridges.air.told(OUTCOME) == [], "no device waits for it"
 
 
 async def test_an_http_trigger_rings_a_user_who_has_a_socket_only_at_the_other_bridge(bridges: Bridges) -> None:
     phone = bridges.socket("b", turn=1)
     assert await asked(bridges, "a")
     assert len(phone.rung()) == 1
-    told = [message.status for _, message in bridges.air.told(OUTCOME) if isinstance(message, Outcome)]
-    assert told == ["sent"]
+    told = [message.outcomes for _, message in bridges.air.told(OUTCOMES) if isinstance(message, Outcomes)]
+    assert [(device_id, status) for ((device_id, _, status),) in told] == [(LEGACY_DEVICE, "sent")]
 
 
 async def test_a_trigger_with_a_known_id_has_the_same_answer_and_does_not_ring_again(bridges: Bridges) -> None:
@@ -124,8 +151,56 @@ async def test_a_log_out_at_one_bridge_closes_the_socket_at_the_other_at_once(br
         task.cancel()
 
 
-def test_what_bridges_say_is_not_held_against_a_device(bridges: Bridges) -> None:
+def test_what_bridges_say_is_not_limited_as_what_devices_say(bridges: Bridges) -> None:
     bridge = bridges.all["a"]
-    for _ in range(1000):
-        assert bridge._admit_beside_others(OUTCOME, "jetson")
-    assert bridge._admit_beside_others(WAKE, "jetson")
+    assert all(bridge._admit_beside_others(SEEK, "jetson") for _ in range(1000))
+    assert bridge._admit_beside_others(HELLO, "jetson")
+
+
+async def test_what_is_told_to_devices_is_told_to_other_bridges_in_one_message(bridges: Bridges) -> None:
+    """Each wake's newest outcome, 20 ms after the first; who answers another bridge does so at once."""
+    a, b = bridges.all.values()
+    assert a._told is not None
+    task = asyncio.create_task(a._told.run())
+    bridges.socket("a", turn=1)
+    for number in range(3):
+        device_rings(bridges, f"w{number}")
+        a.relay.acked("alice", f"w{number}")
+    assert bridges.air.told(OUTCOMES) == []
+    assert words(b, 3) == [0, 0, 0]
+    await settle()
+    bridges.clock.advance(0.02)
+    await settle()
+    ((owner, message),) = bridges.air.told(OUTCOMES)
+    assert owner == "a"
+    assert message == Outcomes(outcomes=tuple(("jetson", f"w{number}", "acked") for number in range(3)))
+    assert words(b, 3) == [ACKED] * 3
+    task.cancel()
+
+
+async def test_a_bridge_alone_tells_no_other_of_outcomes(bridges: Bridges) -> None:
+    a = bridges.all["a"]
+    a.sessions.peers = ALONE
+    assert a._told is not None
+    task = asyncio.create_task(a._told.run())
+    bridges.socket("a", turn=1)
+    device_rings(bridges, "w")
+    await settle()
+    bridges.clock.advance(0.1)
+    await settle()
+    assert bridges.air.told(OUTCOMES) == []
+    seek = Seek(device_id="jetson", wake=SoughtWake(id="w", uid="alice", command="c", timestamp="t"))
+    bridges.air.publish(SEEK.name("sarvis/v1", "b"), seek.encode(), 0, False)
+    assert bridges.air.told(OUTCOMES) == [("a", Outcomes(outcomes=(("jetson", "w", "sent"),)))], "asked, it answers"
+    task.cancel()
+
+
+async def test_many_outcomes_do_not_wait(bridges: Bridges) -> None:
+    bridges.socket("a", turn=1)
+    for number in range(MOST_OUTCOMES + 1):
+        device_rings(bridges, f"w{number}")
+    ((_, message),) = bridges.air.told(OUTCOMES)
+    assert isinstance(message, Outcomes)
+    assert len(message.outcomes) == MOST_OUTCOMES
+    longest: list[tuple[str, str, OutcomeStatus]] = [("d" * 64, '"' * 64, "user_not_connected")] * MOST_OUTCOMES
+    assert len(encode_outcomes(longest)) < Outcomes.max_bytes

@@ -1,15 +1,17 @@
 import asyncio
 from contextlib import AsyncExitStack
+from typing import cast
 
 import pytest
+from paho.mqtt import client as paho
 
 from bridge import service
 from bridge.service import Bridge
 from bridge.storage.memory import MemoryStore
 from bridge.storage.records import Change, Missed, MissedTold, PendingLogout
 from bridge.storage.store import StoreError
-from contract.messages import BridgeStatus, DeviceStatus, Logout, Message
-from contract.topics import WAKE, Topic
+from contract.messages import LEGACY_DEVICE, BridgeStatus, DeviceStatus, Logout, Message
+from contract.topics import HELLO, WAKE, Topic
 from infra.settings.bridge import BridgeSettings, LimitsSettings
 from infra.settings.broker import MqttSettings
 from infra.settings.loader import Settings
@@ -88,11 +90,45 @@ def test_what_a_device_says_beyond_its_limit_is_dropped_counted_and_told(monkeyp
     monkeypatch.setattr(service.log, "warning", lambda event, device_id, **_: told.append(f"{event} {device_id}"))
     clock = ManualClock()
     bridge = Bridge(Settings(limits=LimitsSettings(device="2/second")), MemoryStore(), clock)
-    assert [bridge._admit(WAKE, "loud") for _ in range(4)] == [True, True, False, False]
-    assert bridge._admit(WAKE, "quiet")
+    assert [bridge._admit(HELLO, "loud") for _ in range(4)] == [True, True, False, False]
+    assert bridge._admit(HELLO, "quiet")
     assert told == ["device_floods loud"]
     clock.advance(1)
-    assert bridge._admit(WAKE, "loud")
+    assert bridge._admit(HELLO, "loud")
+
+
+class Acks:
+    """The connection on which wakes came: the packet ids that were confirmed."""
+
+    def __init__(self) -> None:
+        self.mids: list[int] = []
+
+    def ack(self, mid: int, _qos: int) -> None:
+        self.mids.append(mid)
+
+
+def test_each_wake_is_confirmed_also_one_that_is_refused_and_one_that_fails_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rung: list[tuple[str, str]] = []
+    bridge = Bridge(Settings(limits=LimitsSettings(device="3/second")), MemoryStore(), ManualClock())
+    monkeypatch.setattr(bridge.relay, "wake", lambda device_id, wake: rung.append((device_id, wake.id)))
+    acks = Acks()
+
+    def comes(mid: int, payload: bytes, device_id: str = "jetson", *, retained: bool = False) -> None:
+        name = WAKE.name(bridge.settings.mqtt.prefix, device_id).encode()
+        bridge.mqtt._take(cast("paho.Client", acks), name, payload, 1, retained, mid)
+
+    good = b'{"uid":"alice","command":"c","timestamp":"t","id":"w"}'
+    comes(1, good)
+    comes(2, b"{")
+    comes(3, good, retained=True)
+    comes(4, good)  # beyond its limit
+    comes(5, good, LEGACY_DEVICE)
+    assert (rung, acks.mids) == ([("jetson", "w")], [1, 2, 3, 4, 5])
+    monkeypatch.setattr(bridge.relay, "wake", None)
+    comes(6, good, "other")
+    assert acks.mids == [1, 2, 3, 4, 5], "the broker sends it again"
 
 
 def _tell_missed(bridge: Bridge, uid: str) -> None:

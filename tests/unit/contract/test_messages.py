@@ -20,6 +20,7 @@ from contract.messages import (
     Message,
     News,
     Outcome,
+    Outcomes,
     OutcomeStatus,
     Seek,
     Wake,
@@ -81,6 +82,7 @@ PLAIN: dict[type[Message], dict[str, object]] = {
     BridgeStatus: {"state": "online"},
     Seek: {"device_id": "jetson", "wake": {"uid": "alice", "command": "c", "timestamp": "t", "id": "i"}},
     Joined: {"uid": "alice", "turn": 1, "sockets": 1},
+    Outcomes: {"outcomes": [["jetson", "i", "sent"]]},
     News: {"turn": 1},
     DeviceEvent: {"event_type": "heard", "id": "i", "uid": "alice"},
 }

@@ -54,6 +54,7 @@ def test_the_table_is_the_documented_one() -> None:
         ("bridges", "status", 1, True),
         ("bridges", "seek", 0, False),
         ("bridges", "joined", 0, False),
+        ("bridges", "outcomes", 0, False),
         ("bridges", "news", 1, False),
     ]
 

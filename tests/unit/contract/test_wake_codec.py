@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.errors import MessageError
-from contract.messages import Outcome, Wake, encode_outcome
-from contract.wake_codec import QuickOutcome, QuickWake, decode_outcome, decode_wake
+from contract.messages import Wake
+from contract.wake_codec import QuickWake, decode_wake
 
 GOOD: dict[str, Any] = {
     "uid": "앨리스",
@@ -119,31 +119,3 @@ def test_the_fields_and_what_they_are_without_a_word_are_the_same() -> None:
     assert QuickWake.__struct_fields__ == tuple(Wake.model_fields)
     quick_wake, wake = QuickWake("u", "c", "t", id="i"), Wake(uid="u", command="c", timestamp="t", id="i")
     assert {name: getattr(quick_wake, name) for name in Wake.model_fields} == wake.model_dump()
-
-
-OUTCOME: dict[str, Any] = {"id": "w-1", "status": "sent", "latency_ms": 1.25}
-
-
-def judged_outcome(decode: Any, payload: bytes) -> dict[str, Any] | str:
-    try:
-        outcome = decode(payload)
-    except MessageError as error:
-        return str(error)
-    return {name: getattr(outcome, name) for name in Outcome.model_fields}
-
-
-@given(st.dictionaries(st.sampled_from([*OUTCOME, "unknown"]), st.one_of(ODD, st.sampled_from(["acked", "sent"]))))
-def test_the_fast_decoder_of_outcomes_says_what_outcome_says(odd: dict[str, Any]) -> None:
-    payload = json.dumps({**OUTCOME, **odd}).encode()
-    assert judged_outcome(decode_outcome, payload) == judged_outcome(Outcome.decode, payload)
-
-
-@pytest.mark.parametrize("payload", [b"", b"[]", b"{", b'{"id":"w"}', b" " * 9000, b'{"id":"w","status":"gone"}'])
-def test_what_is_no_outcome_is_refused_as_outcome_refuses_it(payload: bytes) -> None:
-    assert judged_outcome(decode_outcome, payload) == judged_outcome(Outcome.decode, payload)
-
-
-@pytest.mark.parametrize("status", ["sent", "acked", "pushed", "expired", "user_not_connected", "rejected"])
-@pytest.mark.parametrize("latency_ms", [None, 1.25])
-def test_what_a_bridge_says_of_a_wake_takes_the_fast_way(status: Any, latency_ms: float | None) -> None:
-    assert isinstance(decode_outcome(encode_outcome("w-1", status, latency_ms)), QuickOutcome)

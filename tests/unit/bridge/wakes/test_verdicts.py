@@ -123,6 +123,8 @@ def test_beyond_the_bound_the_oldest_texts_go_and_the_wakes_stay_known() -> None
     verdicts = Verdicts(first, max_bytes=10_000)
     for number in range(100):
         verdicts.came(DEVICE, wake(f"w{number}", uid=f"u{number}"), 100.0, waits=True)
+    assert len(verdicts.living_of("u0", 100.0)) == 1, "it is new"
+    verdicts.due(100.0 + SEEK_AFTER_S, 0.0)
     assert verdicts._bytes <= 10_000
     assert len(verdicts) == 100
     assert verdicts.living_of("u0", 100.0) == []

@@ -55,15 +55,15 @@ def test_a_bridge_speaks_to_all_devices_and_hears_all() -> None:
         *(f"{P}/devices/+/{kind}" for kind in ("outcome", "login", "logout", "status", "event")),
         "homeassistant/device/+/config",
         f"{P}/devices/legacy-http/wake",
-        *(f"{P}/bridges/b1/{kind}" for kind in ("status", "seek", "joined", "news")),
+        *(f"{P}/bridges/b1/{kind}" for kind in ("status", "seek", "joined", "outcomes", "news")),
     }
     assert set(rights.subscribe) == {
-        *(f"{P}/devices/+/{kind}" for kind in ("wake", "hello", "ack", "status", "outcome")),
-        *(f"{P}/bridges/+/{kind}" for kind in ("status", "seek", "joined", "news")),
+        *(f"{P}/devices/+/{kind}" for kind in ("wake", "hello", "ack", "status")),
+        *(f"{P}/bridges/+/{kind}" for kind in ("status", "seek", "joined", "outcomes", "news")),
     }
 
 
-@pytest.mark.parametrize("kind", ["seek", "joined", "news"])
+@pytest.mark.parametrize("kind", ["seek", "joined", "outcomes", "news"])
 def test_only_the_bridge_itself_says_what_bridges_tell_each_other(kind: str) -> None:
     topic = f"{P}/bridges/b1/{kind}"
     assert may_publish(P, "bridge.b1", topic)

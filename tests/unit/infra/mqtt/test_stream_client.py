@@ -16,8 +16,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from infra.mqtt import stream_client as fast_mqtt
 from infra.mqtt.stream_client import (
+    ACK_WITHIN_S,
     CHECKED,
     MAX_SHORT_BYTES,
+    MOST_UNACKED,
     READ_BYTES,
     StreamClient,
     encode_puback,
@@ -103,6 +105,11 @@ class Loop:
 
     def __init__(self) -> None:
         self.calls: list[Callable[[], object]] = []
+        self.later: list[tuple[float, Callable[[], object]]] = []
+
+    def call_later(self, seconds: float, call: Callable[[], object]) -> object:
+        self.later.append((seconds, call))
+        return call
 
     def call_soon(self, call: Callable[[], object]) -> None:
         self.calls.append(call)
@@ -357,6 +364,46 @@ def test_all_of_one_turn_goes_out_at_once_and_in_order() -> None:
     line.fast.send_soon(b"next")
     line.loop.turn()
     assert line.wire.sends[1:] == [b"next"]
+
+
+def acks(*mids: int) -> bytes:
+    return b"".join(map(encode_puback, mids))
+
+
+def test_acknowledgements_that_may_wait_go_with_what_is_sent_in_the_same_turn() -> None:
+    line = Line()
+    line.fast.ack_soon(1)
+    assert line.fast.send_soon(b"outcome ")
+    line.fast.ack_soon(2)
+    line.loop.turn()
+    assert line.wire.sends == [b"outcome " + acks(1, 2)]
+    assert len(line.loop.later) == 1
+    line.loop.later.pop()[1]()
+    line.loop.turn()
+    assert line.wire.sends == [b"outcome " + acks(1, 2)]
+
+
+def test_acknowledgements_with_which_nothing_is_sent_go_together_after_a_while() -> None:
+    line = Line()
+    for mid in (1, 2, 3):
+        line.fast.ack_soon(mid)
+        line.loop.turn()
+    assert line.wire.sends == []
+    ((seconds, send),) = line.loop.later
+    line.loop.later.clear()
+    send()
+    line.loop.turn()
+    assert (seconds, line.wire.sends) == (ACK_WITHIN_S, [acks(1, 2, 3)])
+    line.fast.ack_soon(4)
+    assert len(line.loop.later) == 1, "the next waits anew"
+
+
+def test_of_acknowledgements_that_wait_there_are_never_so_many_that_a_broker_waits_for_them() -> None:
+    line = Line()
+    for mid in range(1, 2 * MOST_UNACKED + 1):
+        line.fast.ack_soon(mid)
+        line.loop.turn()
+    assert line.wire.sends == [acks(*range(1, MOST_UNACKED + 1)), acks(*range(MOST_UNACKED + 1, 2 * MOST_UNACKED + 1))]
 
 
 def test_what_needs_no_acknowledgement_gets_none() -> None:
