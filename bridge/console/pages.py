@@ -173,7 +173,7 @@ async def versions(request: Request) -> Response:
 async def device(request: Request, device_id: str) -> Response:
     """Everything about a device, and why it is as it is."""
     bridge: Bridge = request.app.state.bridge
-    settings, now, problem = bridge.settings, now_of(bridge), bridge.problem
+    settings, now, problem, language = bridge.settings, now_of(bridge), bridge.problem, language_of(request)
     if not is_device_id(device_id):
         return await missing(request, "devices", device_id)
     row, lines, waiting = await read(
@@ -187,7 +187,7 @@ async def device(request: Request, device_id: str) -> Response:
         return await missing(request, "devices", device_id)
     told = await _of_stories(
         lambda: (
-            reads.why(settings, device_id, None, now, problem),
+            reads.why(settings, device_id, None, now, problem, language),
             reads.events(settings, device_id, now),
             reads.wakes(settings, now, None, "", device_id).rows[:NAMED],
         )
@@ -217,7 +217,7 @@ async def people(request: Request) -> Response:
 async def person(request: Request) -> Response:
     """Everything about a user; `at`: why a phone did not ring at that time."""
     bridge: Bridge = request.app.state.bridge
-    settings, now, problem = bridge.settings, now_of(bridge), bridge.problem
+    settings, now, problem, language = bridge.settings, now_of(bridge), bridge.problem, language_of(request)
     uid, at = request.query_params.get("uid", "")[:128], request.query_params.get("at", "")[:32]
     moment, fault = None, False
     if at:
@@ -239,7 +239,7 @@ async def person(request: Request) -> Response:
         return await missing(request, "people", uid)
     told = await _of_stories(
         lambda: (
-            reads.why(settings, uid, moment, now, problem),
+            reads.why(settings, uid, moment, now, problem, language),
             reads.events(settings, uid, now)[:ROWS],
             reads.wakes(settings, now, None, uid, "").rows[:NAMED],
         )
@@ -267,10 +267,11 @@ async def wake(request: Request) -> Response:
     """One wake, hop by hop."""
     bridge: Bridge = request.app.state.bridge
     wake_id, at, now = request.query_params.get("id", "")[:256], _number(request.query_params.get("at")), now_of(bridge)
+    language = language_of(request)
 
     def look() -> tuple[Any, ...] | None:
         found = reads.wake(bridge.settings, now, wake_id, at)
-        return None if found is None else (found, reads.told_of(found, now), reads.steps(found))
+        return None if found is None else (found, reads.told_of(found, now, language), reads.steps(found, language))
 
     told = await _of_stories(look)
     if told is None:

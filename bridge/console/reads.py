@@ -8,6 +8,7 @@ from bridge.operator.evidence import WRITTEN_LATER_S, collect, reader_of
 from bridge.storage.reader import LedgerReader
 from bridge.storage.reading import own_reader
 from bridge.stories.file import DAY_S, StoriesError, StoriesReader
+from bridge.stories.phrases import Language
 from bridge.stories.records import Event, Story
 from bridge.stories.sentences import headline, remedies, said, steps_of
 from bridge.stories.why import Answer, answer, of_story, same_wake, time_of
@@ -95,7 +96,9 @@ def wake(settings: Settings, now: float, wake_id: str, at: float | None) -> Answ
     return None if story is None else of_story(story, others)
 
 
-def why(settings: Settings, name: str, moment: float | None, now: float, problem: str | None) -> Told | None:
+def why(
+    settings: Settings, name: str, moment: float | None, now: float, problem: str | None, language: Language
+) -> Told | None:
     """What `sarvis why` says of a user or a device; None if nothing is known. Raises StoriesError.
 
     `problem`: why this bridge is not ready.
@@ -107,26 +110,26 @@ def why(settings: Settings, name: str, moment: float | None, now: float, problem
         raise
     except SarvisError:
         return None
-    return told_of(found, now)
+    return told_of(found, now, language)
 
 
-def told_of(found: Answer, now: float) -> Told:
+def told_of(found: Answer, now: float, language: Language) -> Told:
     """An answer in sentences."""
     return Told(
         found.rang,
-        "" if found.story is None else headline(found.story, now),
+        "" if found.story is None else headline(found.story, now, language),
         found.story,
-        [(cause.blocks, said(cause, now)) for cause in found.causes],
-        remedies(found.causes),
+        [(cause.blocks, said(cause, now, language)) for cause in found.causes],
+        remedies(found.causes, language),
     )
 
 
-def steps(found: Answer) -> list[tuple[str, str, str, float, float]]:
+def steps(found: Answer, language: Language) -> list[tuple[str, str, str, float, float]]:
     """The steps of a wake as (time, what, told, where it begins, how long it lasts): the last two in percent."""
     story = found.story
     if story is None:
         return []
-    rows = steps_of(story)
+    rows = steps_of(story, language)
     longest = max((story.ms(step) for step in story.steps), default=0.0) or 1.0
     moments = [0.0]
     for row in rows[1:]:

@@ -1,10 +1,10 @@
 """The words of the console, in English and in Korean. No I/O."""
 
 from collections.abc import Mapping
-from typing import Literal, get_args
 
-Language = Literal["en", "ko"]
-LANGUAGES: tuple[Language, ...] = get_args(Language)
+from bridge.stories.phrases import LANGUAGES, Language
+
+__all__ = ["LANGUAGES", "Language", "ago_in", "say"]
 
 WORDS: Mapping[str, tuple[str, str]] = {
     "title": ("SARVIS console", "싸비스 콘솔"),

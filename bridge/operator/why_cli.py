@@ -12,6 +12,7 @@ import typer
 
 from bridge.operator.evidence import WRITTEN_LATER_S, collect, reader_of
 from bridge.stories.file import DAY_S, StoriesReader
+from bridge.stories.phrases import Language
 from bridge.stories.records import Story
 from bridge.stories.sentences import lines, remedies, said
 from bridge.stories.why import Answer, Cause, answer, of_story, same_wake, time_of
@@ -29,6 +30,8 @@ Stories = Annotated[
     typer.Option("--stories", metavar="FILE", help="the stories' file of each bridge, instead of bridge.stories_file"),
 ]
 
+Lang = Annotated[Language, typer.Option("--lang", help="the language of the sentences")]
+
 
 @why_app.command()
 def why(
@@ -37,6 +40,7 @@ def why(
     at: Annotated[
         str | None, typer.Option(metavar="TIME", help="when: 10:32, 10:32:07 or 2026-01-31T10:32; without it: just now")
     ] = None,
+    lang: Lang = "en",
     stories: Stories = None,
     config: Config = None,
     store_url: StoreUrl = None,
@@ -49,9 +53,9 @@ def why(
     moment = None if at is None else moment_of(at, now)
     found = answer(collect(settings, reader_of(settings, stories or ()), name, moment, now))
     if as_json:
-        say_json({"about": name, "at": _iso(now if moment is None else moment), **answer_json(found, now)})
+        say_json({"about": name, "at": _iso(now if moment is None else moment), **answer_json(found, now, lang)})
     else:
-        typer.echo("\n".join(lines(found, now)))
+        typer.echo("\n".join(lines(found, now, lang)))
     if not found.rang:
         raise typer.Exit(1)
 
@@ -63,6 +67,7 @@ def trace(
     user: Annotated[str | None, typer.Option(metavar="UID", help="all wakes of this user instead")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="wakes as they come, until it is interrupted")] = False,
     most: Annotated[int, typer.Option(min=1, max=100_000, help="at most this many, the newest")] = 20,
+    lang: Lang = "en",
     stories: Stories = None,
     config: Config = None,
     store_url: StoreUrl = None,
@@ -76,7 +81,7 @@ def trace(
     reader = reader_of(settings, stories or ())
     now = time.time()
     if follow:
-        _follow(reader, wake_id, user, now, as_json=as_json)
+        _follow(reader, wake_id, user, now, lang, as_json=as_json)
         return
     wakes = _wakes(reader.stories(now - settings.bridge.stories_days * DAY_S, now + 1.0), wake_id, user, most)
     if not wakes:
@@ -87,21 +92,21 @@ def trace(
         )
     found = [of_story(*wake) for wake in wakes]
     if as_json:
-        say_json({"wakes": [answer_json(one, now) for one in found]})
+        say_json({"wakes": [answer_json(one, now, lang) for one in found]})
     else:
-        typer.echo("\n\n".join("\n".join(lines(one, now)) for one in found))
+        typer.echo("\n\n".join("\n".join(lines(one, now, lang)) for one in found))
     if not all(one.rang for one in found):
         raise typer.Exit(1)
 
 
-def answer_json(found: Answer, now: float) -> dict[str, Any]:
+def answer_json(found: Answer, now: float, language: Language = "en") -> dict[str, Any]:
     """An answer for programs."""
     return {
         "rang": found.rang,
         "wake": None if found.story is None else story_json(found.story),
         "seen_by_others": [story_json(other) for other in found.others],
-        "causes": [_cause_json(cause, now) for cause in found.causes],
-        "to_do": remedies(found.causes),
+        "causes": [_cause_json(cause, now, language) for cause in found.causes],
+        "to_do": remedies(found.causes, language),
     }
 
 
@@ -143,7 +148,9 @@ def _wakes(
     return sorted(wakes, key=lambda wake: time_of(wake[0]))
 
 
-def _follow(reader: StoriesReader, wake_id: str | None, user: str | None, since: float, *, as_json: bool) -> None:
+def _follow(
+    reader: StoriesReader, wake_id: str | None, user: str | None, since: float, lang: Language, *, as_json: bool
+) -> None:
     """Print each wake when it comes, and again when there is news of it."""
     shown: dict[tuple[str, str], Story] = {}
     while True:
@@ -153,23 +160,23 @@ def _follow(reader: StoriesReader, wake_id: str | None, user: str | None, since:
             key = (story.id, story.bridge)
             if is_meant and shown.get(key) != story:
                 shown[key] = story
-                _show(of_story(story), now, as_json=as_json)
+                _show(of_story(story), now, lang, as_json=as_json)
         since = max(since, now - WRITTEN_LATER_S)
         shown = {key: story for key, story in shown.items() if time_of(story) >= since - WRITTEN_LATER_S}
         time.sleep(LOOK_EVERY_S)
 
 
-def _show(found: Answer, now: float, *, as_json: bool) -> None:
+def _show(found: Answer, now: float, lang: Language, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(msgspec.json.encode(answer_json(found, now)).decode())
+        typer.echo(msgspec.json.encode(answer_json(found, now, lang)).decode())
     else:
-        typer.echo("\n".join(lines(found, now)) + "\n")
+        typer.echo("\n".join(lines(found, now, lang)) + "\n")
 
 
-def _cause_json(cause: Cause, now: float) -> dict[str, Any]:
+def _cause_json(cause: Cause, now: float, language: Language) -> dict[str, Any]:
     told: dict[str, Any] = asdict(cause)
     times = {name: None if told[name] is None else _iso(told[name]) for name in ("since", "until")}
-    return {**told, **times, "text": said(cause, now)}
+    return {**told, **times, "text": said(cause, now, language)}
 
 
 def _iso(moment: float) -> str:

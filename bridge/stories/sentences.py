@@ -1,74 +1,14 @@
-"""The words of `sarvis why` and `sarvis trace`: sentences for stories and causes, and what to do. No I/O."""
+"""What `sarvis why` and `sarvis trace` say of stories and causes, and what to do, in a language. No I/O."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
 
+from bridge.stories import sentences_en, sentences_ko
+from bridge.stories.phrases import Book, Language, number
 from bridge.stories.records import Story
 from bridge.stories.why import Answer, Cause, time_of
-from contract.messages import LEGACY_DEVICE
 
-REASONS = {
-    "heartbeat_timeout": "no app of the user gave a sign of life for too long",
-    "app": "an app logged the user out",
-    "http": "a caller over HTTP logged the user out",
-    "operator": "an operator logged the user out",
-    "replaced": "another session began there",
-    "done": "the device carried out a log-out",
-    "lapsed": "the device was cut off for too long",
-    "local": "a person logged out at the device",
-}
-"""Why a session ended."""
-
-ENDS = {
-    "received": "it is not decided yet",
-    "sent": "it rings, and no app has confirmed it yet",
-    "sent_legacy": "an app that cannot confirm took it",
-    "user_not_connected": "no app and no push service has taken it yet",
-    "elsewhere": "another bridge rang an app, and none has confirmed it yet",
-    "pushed": "a push service took it; no app has confirmed it",
-    "pushed_late": "a push service took it when it was over",
-    "acked": "an app confirmed it",
-    "expired": "it came too late and did not ring",
-    "rejected": "it was refused and did not ring",
-    "missed": "no app confirmed it: it is on the list of missed calls",
-    "stopped": "it stopped ringing without a confirmation",
-    "forgotten": "too many newer ones came",
-}
-"""What became of a wake, by its state."""
-
-CODES = {
-    0: "it had not been closed",
-    1: "it was closing",
-    1000: "the app closed it",
-    1001: "the app or the page was closed",
-    1005: "the app closed it",
-    1006: "the connection was lost",
-    1011: "it gave no sign of life",
-    4000: "the bridge restarted",
-    4001: "it read too slowly",
-    4008: "it sent too much",
-    4500: "its user was logged out for silence",
-    4501: "its user was logged out",
-    4502: "the same app connected again",
-    4503: "its token has expired or was withdrawn",
-    4505: "the user has too many sockets",
-}
-
-
-_NO_PUSH: Mapping[str, str] = {
-    "no_phone": "no phone of the user is subscribed to pushes",
-    "logged_out": "the user is not logged in, so no push was sent",
-    "no_room": "too many pushes were under way",
-    "elsewhere": "another bridge pushes it",
-}
-
-
-class Words(NamedTuple):
-    """How a cause is told, and what to do about it; both get the cause."""
-
-    said: Callable[[Cause], str]
-    to_do: Callable[[Cause], str]
+BOOKS: Mapping[Language, Book] = {"en": sentences_en.BOOK, "ko": sentences_ko.BOOK}
 
 
 def clock(moment: float, now: float) -> str:
@@ -77,263 +17,53 @@ def clock(moment: float, now: float) -> str:
     return then.strftime("%H:%M:%S" if then.date() == today.date() else "%Y-%m-%d %H:%M:%S")
 
 
-def number(ms: float) -> str:
-    """Milliseconds."""
-    return f"{ms:,.0f} ms" if ms >= 100 else f"{ms:g} ms"  # noqa: PLR2004
-
-
-def headline(story: Story, now: float) -> str:
+def headline(story: Story, now: float, language: Language = "en") -> str:
     """Who rang whom, and what became of it."""
-    if story.device_id == LEGACY_DEVICE:
-        who = f"a caller over HTTP rang {story.uid}"
-    else:
-        score = "" if story.score is None else f" (score {story.score:.2f})"
-        who = f"{story.device_id} heard the word{score} for {story.uid}"
-    return f"{clock(time_of(story), now)}  {who}: {ENDS.get(story.state, story.state)}"
+    book = BOOKS[language]
+    return f"{clock(time_of(story), now)}  {book.rang_whom(story)}: {book.ends.get(story.state, story.state)}"
 
 
-def steps_of(story: Story) -> list[tuple[str, str, str]]:
+def steps_of(story: Story, language: Language = "en") -> list[tuple[str, str, str]]:
     """Each step as (time since the receipt, what, told)."""
-    rows = [("0 ms", "received", _received(story))]
+    book = BOOKS[language]
+    rows = [("0 ms", "received", book.received(story))]
     again: dict[str, int] = {}
     for step in story.steps:
         if step[1] == "again":
             again[step[2]] = again.get(step[2], 0) + 1
             if again[step[2]] > 1:
                 continue
-        rows.append((number(story.ms(step)), step[1], _STEPS[step[1]](step[2:])))
+        rows.append((number(story.ms(step)), step[1], book.steps[step[1]](step[2:])))
     if story.state in {"missed", "stopped", "forgotten"}:
-        rows.append(("", "end", ENDS[story.state]))
+        rows.append(("", "end", book.ends[story.state]))
     return rows
 
 
-def _received(story: Story) -> str:
-    bridge = f" by {story.bridge}" if story.bridge else ""
-    age = f", {number(story.age_ms)} after it was heard" if story.age_ms else ""
-    model = f", model {story.model}" if story.model else ""
-    return f"from {story.device_id}{bridge}{age}{model}"
-
-
-def _how(how: Any) -> str:
-    if not isinstance(how, dict) or not how:
-        return "it does not say how it rang"
-    parts = []
-    if "sound" in how:
-        parts.append(
-            {"running": "its sound works", "locked": "its sound is locked"}.get(how["sound"], "it has no sound")
-        )
-    if "permission" in how:
-        allowed = how["permission"] == "granted"
-        parts.append("it may notify" if allowed else f"it may not notify ({how['permission']})")
-    if "visible" in how:
-        parts.append("its page is in front" if how["visible"] else "its page is hidden")
-    return ", ".join(parts)
-
-
-_STEPS: Mapping[str, Callable[[Sequence[Any]], str]] = {
-    "queued": lambda told: f"{told[0]} got it",
-    "not_queued": lambda told: f"{told[0]} did not get it: {CODES.get(told[2], told[2])}",
-    "again": lambda told: f"{told[0]} got it again, every 2 s",
-    "copy": lambda _: "the device sent it again",
-    "refused": lambda told: {
-        "stale": "it was too old",
-        "no_user": "no user is logged in on the device",
-        "other_user": f"{told[1]} is logged in on the device",
-    }[told[0]],
-    "foreign_id": lambda told: f"{told[0]} used the same id",
-    "untold": lambda _: "the device was not told: no broker was reached",
-    "acked": lambda told: f"{told[0]} confirmed it: {_how(told[1])}",
-    "acked_late": lambda told: f"{told[0]} confirmed it too late: {_how(told[1])}",
-    "closed": lambda told: f"{told[0]} was closed: {CODES.get(told[1], told[1])}",
-    "push": lambda told: f"{told[0]}: {told[1]}",
-    "no_push": lambda told: _NO_PUSH[told[0]],
-}
-
-
-def _asleep(cause: Cause) -> str:
-    if not cause.about:
-        return f"no app of {cause.told['uid']} was connected"
-    if cause.told["code"]:
-        return f"{cause.about} had it and did not confirm it: {CODES.get(cause.told['code'], cause.told['code'])}"
-    return f"{cause.about} got it and did not confirm it: the phone sleeps, or has lost its network"
-
-
-def _standby(cause: Cause) -> str:
-    told = cause.told
-    reason = REASONS.get(told.get("reason", ""), "")
-    if told.get("never"):
-        return f"{cause.about} was never logged in on a device, as far as the ledger knows"
-    if "device_id" in told:
-        return f"{cause.about} is not logged in on any device; last on {told['device_id']}: {reason}"
-    last = f" ({told['user']} was the last: {reason})" if "user" in told else ""
-    return f"no user is logged in on {cause.about}: it listens and rings no phone{last}"
-
-
-def _other(cause: Cause) -> str:
-    user = cause.told.get("user") or "another user"
-    return f"{user} is logged in on {cause.about}, so it does not ring {cause.told['uid']}"
-
-
-def _near(cause: Cause) -> str:
-    told = cause.told
-    best = "" if told.get("best") is None else f", the best with {told['best']:.2f}"
-    needed = "" if told.get("threshold") is None else f" of {told['threshold']:.2f}"
-    times = "once" if told["more"] == 1 else f"{told['more']} times"
-    return f"{cause.about} nearly heard the word {times}{best}{needed}, and took it for something else"
-
-
-def _offline(cause: Cause) -> str:
-    at_least = ", at least" if cause.told.get("noticed") else ""  # it may have been gone before the bridge looked
-    return f"{cause.about} is not connected to the broker{at_least}"
-
-
-def _bridge_gone(cause: Cause) -> str:
-    if cause.told.get("killed"):
-        return (
-            f"{cause.about} was killed or lost power; what it did after the first time shown, and who was rung "
-            "then, is not recorded"
-        )
-    return f"{cause.about} was stopped"
-
-
-CAUSES: Mapping[str, Words] = {
-    "bridge_down": Words(
-        lambda cause: f"{cause.about} does not answer" if not cause.told else _bridge_gone(cause),
-        lambda _: "start `sarvis bridge`, or look into its log for why it ended",
-    ),
-    "bridge_restarted": Words(
-        _bridge_gone, lambda _: "say the word again; look into the bridge's log for why it ended"
-    ),
-    "broker_down": Words(
-        lambda cause: f"{cause.about} did not reach the broker: {cause.told['problem']}",
-        lambda _: (
-            "start the broker, or mend the way to it: `sarvis doctor` on the bridge's machine shows the step that fails"
-        ),
-    ),
-    "ledger_full": Words(
-        lambda cause: (
-            f"{cause.about} could not write its ledger ({cause.told['problem']}): apps that connected then "
-            "were sent away"
-        ),
-        lambda _: "free disk space where store.url is, or mend the database: docs/operations.md",
-    ),
-    "offline": Words(_offline, lambda cause: f"switch {cause.about} on, or mend its network: `sarvis doctor` on it"),
-    "microphone_lost": Words(
-        lambda cause: f"{cause.about} has lost its microphone",
-        lambda cause: f"plug the microphone of {cause.about} in again",
-    ),
-    "digital_silence": Words(
-        lambda cause: f"{cause.about} gets only silence from its microphone",
-        lambda cause: f"look for a switch at the microphone of {cause.about}, and at its mixer: `sarvis doctor` on it",
-    ),
-    "muted": Words(
-        lambda cause: f"{cause.about} is muted",
-        lambda cause: f"unmute {cause.about}: its switch, or POST /api/mute on it with muted = false",
-    ),
-    "standby": Words(
-        _standby,
-        lambda cause: (
-            f"log {cause.about + ' in' if cause.told.keys() & {'device_id', 'never'} else 'in there'}: open the "
-            "app, or POST /api/auth/login"
-        ),
-    ),
-    "other_user": Words(
-        _other,
-        lambda cause: (
-            f"log {cause.told['uid']} in on {cause.about} again; `sarvis sessions show {cause.about}` shows who "
-            "came when"
-        ),
-    ),
-    "stale": Words(
-        lambda cause: (
-            f"the word reached the bridge {number(cause.told['age_ms'])} after {cause.about} had heard it; it "
-            f"may ring for {number(cause.told['ttl_ms'])}"
-        ),
-        lambda cause: (
-            f"look at the network between {cause.about} and the broker; edge.wake_ttl_ms sets how long it may ring"
-        ),
-    ),
-    "flooded": Words(
-        lambda cause: f"{cause.about} sent more than {cause.told['limit']}, so the bridge refused messages unread",
-        lambda cause: f"find out what sends as {cause.about}; limits.device is the limit",
-    ),
-    "socket_slow": Words(
-        lambda cause: f"{cause.about} had read nothing for too long and was closed (4001)",
-        lambda _: "let the app read at once and work later, or mend the phone's network: docs/app-developers.md",
-    ),
-    "phone_asleep": Words(
-        _asleep,
-        lambda _: "open the app, or let a push wake the phone: push.enabled, and the app's button for notifications",
-    ),
-    "push_gone": Words(
-        lambda cause: f"{cause.about} says that this phone's subscription is gone",
-        lambda _: "open the app on the phone and switch notifications on again",
-    ),
-    "push_refused": Words(
-        lambda cause: f"{cause.about} did not take the push: {cause.told['result']}",
-        lambda _: "look into the bridge's log for push_service_refused, which has the service's reason and advice",
-    ),
-    "no_push": Words(
-        lambda cause: _NO_PUSH[cause.told["why"]],
-        lambda _: "switch notifications on in the app, on the phone that is to ring",
-    ),
-    "permission_denied": Words(
-        lambda cause: f"{cause.about} got it, and the browser does not let it notify ({cause.told['permission']})",
-        lambda cause: f"allow notifications for the page of {cause.about} in the browser's settings",
-    ),
-    "sound_locked": Words(
-        lambda cause: f"{cause.about} got it, and its sound was {cause.told['sound']}",
-        lambda _: "touch the page once after it was opened: browsers give sound to no page before",
-    ),
-    "near_miss": Words(
-        _near,
-        lambda _: (
-            "speak nearer to the microphone, teach your voice (`sarvis wakeword enroll`), or lower edge.threshold"
-        ),
-    ),
-    "stories_lost": Words(
-        lambda cause: f"{cause.about} could not record {cause.told['count']} steps: what is told here may lack some",
-        lambda _: "look into the bridge's log for stories_not_written",
-    ),
-    "not_heard": Words(
-        lambda cause: (
-            f"no wake of {cause.about} reached the bridge at that time, and nothing is known that hindered one: "
-            "the word was not recognised"
-        ),
-        lambda _: "say the word near the device and watch its light; `sarvis doctor` there measures the microphone",
-    ),
-}
-"""By the code of a cause."""
-
-
-def said(cause: Cause, now: float) -> str:
+def said(cause: Cause, now: float, language: Language = "en") -> str:
     """The cause as a line with its time."""
-    if cause.since is None:
-        when = ""
-    elif cause.until is None:
-        when = f" since {clock(cause.since, now)}"
-    elif cause.until == cause.since:
-        when = f" at {clock(cause.since, now)}"
-    else:
-        when = f" from {clock(cause.since, now)} to {clock(cause.until, now)}"
-    return f"{CAUSES[cause.code].said(cause)}{when}"
+    book = BOOKS[language]
+    when = ""
+    if cause.since is not None:
+        when = book.when(clock(cause.since, now), None if cause.until is None else clock(cause.until, now))
+    return f"{book.causes[cause.code].said(cause)}{when}"
 
 
-def remedies(causes: Sequence[Cause]) -> list[str]:
+def remedies(causes: Sequence[Cause], language: Language = "en") -> list[str]:
     """What to do, each once, the most likely first."""
-    return list(dict.fromkeys(CAUSES[cause.code].to_do(cause) for cause in causes))
+    return list(dict.fromkeys(BOOKS[language].causes[cause.code].to_do(cause) for cause in causes))
 
 
-def lines(answer: Answer, now: float) -> list[str]:
+def lines(answer: Answer, now: float, language: Language = "en") -> list[str]:
     """The whole answer: the wake, its steps, the causes, what to do."""
+    book = BOOKS[language]
     out = []
     if answer.story is not None:
-        out.append(headline(answer.story, now))
-        rows = steps_of(answer.story)
+        out.append(headline(answer.story, now, language))
+        rows = steps_of(answer.story, language)
         width = max(len(since) for since, _, _ in rows)
         out += [f"  {since:>{width}}  {told}" for since, _, told in rows[1:]]
-    out += [("Cause: " if cause.blocks else "Also: ") + said(cause, now) for cause in answer.causes]
+    out += [f"{book.cause if cause.blocks else book.also}: {said(cause, now, language)}" for cause in answer.causes]
     if answer.rang and not any(cause.blocks for cause in answer.causes):
-        out.append("It rang.")
-    out += [f"To do: {remedy}" for remedy in remedies(answer.causes)]
+        out.append(book.rang)
+    out += [f"{book.to_do}: {remedy}" for remedy in remedies(answer.causes, language)]
     return out

@@ -402,6 +402,15 @@ def listed(visitor: Visitor, **asked: str) -> list[str]:
     return re.findall(r'<tr data-device="([^"]+)"', visitor.get("/devices", **asked).text)
 
 
+def test_why_a_phone_did_not_ring_is_said_in_the_language_of_the_page(house: House, operator: Visitor) -> None:
+    uid = unique("user")
+    with house.bridge.app(uid, token=house.sarvis("token", "app", uid)):
+        for language, said in (("ko", "원장에는 기기에 로그인한 기록이 없습니다"), ("en", "was never logged in")):
+            operator.get()
+            operator.post("/language", to=language)
+            assert said in operator.get("/person", uid=uid).text
+
+
 # --- without credentials ---
 
 

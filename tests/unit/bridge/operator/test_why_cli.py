@@ -1,6 +1,7 @@
 """`sarvis why` and `sarvis trace` in this process; tests/integration/system/test_why.py runs them for real."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -126,3 +127,19 @@ def test_a_time_of_day_is_the_last_one_that_has_been() -> None:
         assert moment_of(text, now.timestamp()) == datetime.fromisoformat(wanted).astimezone().timestamp()
     with pytest.raises(SettingsError, match="--at: 'noon' is no time; write it as 10:32"):
         moment_of("noon", now.timestamp())
+
+
+def test_the_sentences_are_in_the_language_that_is_asked_for(sarvis: Run_) -> None:
+    code, out, _ = sarvis("why", "alice", "--lang", "ko", *FILE)
+    assert code == 1
+    assert "기기 jetson 에서 alice 호출(점수 0.80): " in out
+    assert "\n할 일: " in out
+    _, out, _ = sarvis("why", "alice", "--lang", "ko", "--json", *FILE)
+    told = json.loads(out)
+    assert re.search("[가-힣]", told["causes"][0]["text"])
+    assert re.search("[가-힣]", told["to_do"][0])
+    _, out, _ = sarvis("trace", "w1", "--lang", "ko", *FILE)
+    assert "phone: 확인했습니다. 어떻게 울렸는지 알리지 않았습니다\n울렸습니다.\n" in out
+    code, _, err = sarvis("why", "alice", "--lang", "fr", *FILE)
+    assert code == 2
+    assert "fr" in err

@@ -1,15 +1,19 @@
 """Why a phone did not ring: from what was recorded to the cause and the remedy."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from bridge.stories.records import DeviceState, Event, Run, Step, Story
-from bridge.stories.sentences import CAUSES, lines, remedies, said
+from bridge.stories.phrases import LANGUAGES, Language
+from bridge.stories.records import STEPS, DeviceState, Event, Run, Step, Story
+from bridge.stories.sentences import BOOKS, lines, remedies, said, steps_of
 from bridge.stories.why import Cause, Evidence, Line, answer, of_story, same_wake
+from bridge.wakes.delivery import State
+from contract.messages import LEGACY_DEVICE, LogoutReason
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC).timestamp()
 STARTED = Run("bridge-1", NOW - 9000, NOW - 1, None, "0.1.0", pushes=True)
@@ -36,9 +40,9 @@ def evidence(*events: Event, **more: Any) -> Evidence:
 
 def codes(known: Evidence) -> list[str]:
     found = answer(known)
-    assert all(cause.code in CAUSES for cause in found.causes)
+    for language in LANGUAGES:
+        assert all(lines(found, NOW, language))
     text = lines(found, NOW)
-    assert all(text)
     if not found.rang:
         assert text[-1].startswith("To do: ")
     return [cause.code for cause in found.causes]
@@ -198,12 +202,86 @@ def test_a_device_of_which_nothing_is_recorded_is_no_hindrance() -> None:
     assert codes(evidence(audit=(), devices=(), stories=[story(QUEUED, ACKED, state="acked")])) == []
 
 
-def test_each_cause_has_a_sentence_and_a_remedy() -> None:
-    told = {
-        "uid": "alice", "user": "bob", "why": "no_phone", "problem": "p", "age_ms": 1, "ttl_ms": 2, "limit": "1/s",
-        "code": 0, "result": "r", "permission": "denied", "sound": "locked", "more": 1, "count": 1,
-    }  # fmt: skip
-    for code in CAUSES:
-        cause = Cause(code, "x", told, NOW - 5, NOW)
-        assert said(cause, NOW).endswith("11:59:55 to 12:00:00") or ":" in said(cause, NOW)
-        assert remedies([cause, cause]) == [CAUSES[code].to_do(cause)]
+TOLD: dict[str, Any] = {
+    "uid": "alice", "user": "bob", "why": "no_phone", "problem": "p", "age_ms": 1, "ttl_ms": 2, "limit": "1/s",
+    "code": 0, "result": "r", "permission": "denied", "sound": "locked", "more": 1, "count": 1,
+}  # fmt: skip
+MORE: Sequence[dict[str, Any]] = (
+    {}, {"killed": True}, {"noticed": True}, {"never": True}, {"device_id": "jetson", "reason": "app"}, {"code": 1006},
+    {"best": 0.4, "threshold": 0.5, "more": 3}, {"user": None},
+)  # fmt: skip
+"""What a sentence depends on, beside TOLD."""
+DETAILS: dict[str, Sequence[tuple[Any, ...]]] = {
+    "queued": [("phone", "v2")],
+    "not_queued": [("phone", "v2", 4001), ("phone", "v2", 4999)],
+    "again": [("phone", "v2")],
+    "copy": [()],
+    "refused": [("stale", None), ("no_user", None), ("other_user", "bob")],
+    "foreign_id": [("jetson-2",)],
+    "untold": [()],
+    "acked": [("phone", None), ("phone", {"sound": "locked", "permission": "denied", "visible": True})],
+    "acked_late": [("phone", {"sound": "none", "permission": "granted", "visible": False}), ("phone", {})],
+    "closed": [("phone", 1006), ("phone", 4999)],
+    "push": [("https://push.example", result) for result in ("accepted", "gone", "refused", "given_up", "not_needed")],
+    "no_push": [("no_phone",), ("logged_out",), ("no_room",), ("elsewhere",)],
+}
+ENGLISH = re.compile(r"\b(?:the|and|not|was|has|its|did|of|it|is|no)\b")
+
+
+def test_both_languages_have_all_sentences() -> None:
+    english = BOOKS["en"]
+    assert set(BOOKS) == set(LANGUAGES)
+    assert set(english.ends) == set(get_args(State))
+    assert set(english.steps) == set(STEPS) == set(DETAILS)
+    assert set(english.reasons) >= {*get_args(LogoutReason), "replaced", "done"}
+    for book in BOOKS.values():
+        for table in ("reasons", "ends", "codes", "no_push", "steps", "causes"):
+            assert getattr(book, table).keys() == getattr(english, table).keys(), table
+        texts = [*book.reasons.values(), *book.ends.values(), *book.codes.values(), *book.no_push.values()]
+        assert all(texts)
+        assert len({book.cause, book.also, book.to_do, book.rang}) == 4
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("code", BOOKS["en"].causes)
+def test_each_cause_has_a_sentence_and_a_remedy(code: str, language: Language) -> None:
+    told = [{}, *(TOLD | more for more in MORE)] if code == "bridge_down" else [TOLD | more for more in MORE]
+    for one in told:
+        cause = Cause(code, "jetson-7", one, NOW - 5, NOW)
+        text = said(cause, NOW, language)
+        assert "11:59:55" in text
+        assert "12:00:00" in text
+        assert remedies([cause, cause], language) == [BOOKS[language].causes[code].to_do(cause)]
+        lasting = said(replace(cause, until=None), NOW, language)
+        assert "11:59:55" in lasting
+        assert "12:00:00" not in lasting
+        if language == "ko":
+            assert not ENGLISH.search(text + remedies([cause], language)[0]), text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("what", DETAILS)
+def test_each_step_has_a_sentence(what: str, language: Language) -> None:
+    for details in DETAILS[what]:
+        row = steps_of(story((100.5, what, *details)), language)[1]
+        assert row[:2] == ("500 ms", what)
+        assert row[2]
+        if language == "ko":
+            assert not ENGLISH.search(row[2]), row
+
+
+def test_a_bridge_without_a_name_is_named_in_the_language_of_the_sentence() -> None:
+    assert said(Cause("bridge_down", "the bridge"), NOW, "ko") == "브리지: 응답하지 않습니다"
+    assert said(Cause("bridge_down", "the bridge"), NOW) == "the bridge does not answer"
+
+
+def test_a_whole_answer_in_korean() -> None:
+    found = of_story(story(QUEUED, (107.0, "closed", "phone", 1006)))
+    text = lines(found, NOW, "ko")
+    assert text[0] == "11:59:00  기기 jetson 에서 alice 호출(점수 0.83): 확인한 앱이 없어 부재중 호출 목록에 있습니다"
+    assert text[1].endswith("phone: 받았습니다")
+    assert text[-2].startswith("원인: phone: 받았으나 확인하지 않았습니다. 연결이 끊어졌습니다")
+    assert text[-1].startswith("할 일: 앱을 열거나")
+    http = story(QUEUED, ACKED, state="acked", device_id=LEGACY_DEVICE)
+    assert "HTTP 호출자가 alice 호출: 앱이 확인했습니다" in lines(of_story(http), NOW, "ko")[0]
+    assert lines(of_story(http), NOW, "ko")[-1] == "울렸습니다."
