@@ -14,10 +14,13 @@ _WORDS, _NEARS = 60, 8
 
 
 def some(clips: Iterable[Clip]) -> list[Clip]:
-    """Of each engine and group the first clips by name, which are as good as drawn by lot."""
+    """Of each engine and group the first clips by name, which are as good as drawn by lot; all of kind `korean`."""
     counts: Counter[tuple[str, str]] = Counter()
     found = []
     for clip in sorted(clips, key=lambda clip: clip.name):
+        if clip.kind == "korean":
+            found.append(clip)
+            continue
         counts[clip.engine, clip.group] += 1
         if counts[clip.engine, clip.group] <= (_WORDS if clip.kind == "word" else _NEARS):
             found.append(clip)

@@ -14,7 +14,6 @@ from edge_node.training.hearing import TEN_DB, Hearing
 from edge_node.training.intervals import Rate, Share
 from edge_node.training.judge import Scores, fires, reached
 from edge_node.training.measure import CLEAN, CONDITIONS, Condition
-from edge_node.training.phonemes import said_as_korean
 from edge_node.training.plan import HARD_GROUP, Clip
 from edge_node.training.progress import track
 from edge_node.training.sources import MEASURED
@@ -70,8 +69,7 @@ class Figures:
 
     Attributes:
         thresholds: those that the model advises, by strictness.
-        taken_as_korean: near-misses of HARD_GROUP by Kokoro that say their vowels as Korean has them, taken for the
-            word, per strictness.
+        taken_as_korean: as `Hearing` counts them, per strictness.
         crossed: false accepts in packages that the model learned from, judged by networks that had not learned from
             that package, at thresholds fixed on other packages; by package and strictness.
         card: what `sarvis wakeword train` wrote beside the model; this and `crossed` are empty if it has no card.
@@ -127,7 +125,7 @@ def evaluate(
             for (engine, condition), scores in hearing.words.items()
         ],
         taken=_taken(hearing, gates),
-        taken_as_korean={name: hearing.taken(_is_korean, gate.threshold) for name, gate in gates.items()},
+        taken_as_korean={name: hearing.taken_as_korean(gate.threshold) for name, gate in gates.items()},
         heard=[
             Heard(
                 hour.name,
@@ -152,10 +150,6 @@ def missed(scores: Scores, gate: GateSettings) -> Share:
 
 def _false_accepts(hearing: Hearing, head: Head) -> dict[str, Rate]:
     return {name: hearing.false_accepts(threshold) for name, threshold in head.advice.thresholds.items()}
-
-
-def _is_korean(clip: Clip) -> bool:
-    return clip.engine == "kokoro" and clip.group == HARD_GROUP and said_as_korean(clip.line.say)
 
 
 def _card(model: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a model is measured on: held-out voices in known conditions, and hours of real audio without the word."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -24,6 +24,7 @@ from edge_node.wakeword.incremental import Floats
 RECIPE = "2"
 SCENE_FRAMES = 65
 CLIP_STARTS_S = 2.4
+_BLOCK = 32
 
 Noise: TypeAlias = Literal["", "room", "home", "music", "babble"]
 
@@ -77,25 +78,41 @@ def noises(split: Split, conditions: Iterable[Condition]) -> tuple[Source, ...]:
 
 def heard(clips: Sequence[Clip], condition: Condition, cache: Path) -> Floats:
     """Embeddings of each clip in a scene of 5.2 s under a condition: float32 (clips, SCENE_FRAMES, 96)."""
-
-    def compute() -> Floats:
-        every = np.concatenate([as_heard(clip, condition, cache) for clip in clips])
-        return embeddings(every).reshape(len(clips), SCENE_FRAMES, -1)
-
-    return of_scenes("", compute, clips, condition, cache)
+    return np.concatenate([_heard(block, condition, cache) for block in blocks(clips)])
 
 
-def of_scenes(
-    what: str, compute: Callable[[], Floats], clips: Sequence[Clip], condition: Condition, cache: Path
-) -> Floats:
-    """What is computed of all scenes, (clips, SCENE_FRAMES, ...), kept in the cache by what it is."""
+def hear_ahead(scenes: Iterable[tuple[Sequence[Clip], Condition]], cache: Path) -> None:
+    """Put into the cache what `heard` will ask for, on all cores."""
+    jobs = [(block, condition) for clips, condition in scenes for block in blocks(clips)]
+    paths = [scenes_path("", block, condition, cache) for block, condition in jobs]
+    make_in_parallel([(_write_heard, path, job) for path, job in zip(paths, jobs, strict=True)], cache, "scenes heard")
+
+
+def blocks(clips: Sequence[Clip]) -> list[Sequence[Clip]]:
+    """Clips in parts, of which each has a file of its own in the cache: a run that is stopped loses one."""
+    return [clips[at : at + _BLOCK] for at in range(0, len(clips), _BLOCK)]
+
+
+def scenes_path(what: str, clips: Sequence[Clip], condition: Condition, cache: Path) -> Path:
+    """Where the cache keeps what is computed of one block of scenes; `what` is empty for embeddings."""
     names = hashlib.sha256(" ".join(clip.name for clip in clips).encode()).hexdigest()[:16]
-    path = cache / "measured" / f"scenes-{RECIPE}" / f"{condition.name.replace(' ', '-')}-{names}{what}.npy"
+    return cache / "measured" / f"scenes-{RECIPE}" / f"{condition.name.replace(' ', '-')}-{names}{what}.npy"
+
+
+def _heard(clips: Sequence[Clip], condition: Condition, cache: Path) -> Floats:
+    path = scenes_path("", clips, condition, cache)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _save(path, compute())
+        part = path.with_suffix(".part.npy")
+        _write_heard(part, cache, clips, condition)
+        part.replace(path)
     found: Floats = np.load(path)
     return found
+
+
+def _write_heard(path: Path, cache: Path, clips: Sequence[Clip], condition: Condition) -> None:
+    every = np.concatenate([as_heard(clip, condition, cache) for clip in clips])
+    np.save(path, embeddings(every).reshape(len(clips), SCENE_FRAMES, -1))
 
 
 def as_heard(clip: Clip, condition: Condition, cache: Path) -> Samples:
@@ -150,9 +167,3 @@ def _recordings(cache: Path, names: tuple[str, ...]) -> Samples:
 
 def _listen(path: Path, cache: Path, name: str) -> None:
     np.save(path, embeddings(recording(cache, name)))
-
-
-def _save(path: Path, values: Floats) -> None:
-    part = path.with_suffix(".part.npy")
-    np.save(part, values)
-    part.replace(path)

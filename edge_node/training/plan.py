@@ -14,7 +14,8 @@ from edge_node.training.phonemes import arpabet, from_espeak, kana, latin, vary
 from edge_node.training.vocabulary import NearMiss, Word, sentences
 from edge_node.training.voices import Engine, Split
 
-Kind: TypeAlias = Literal["word", "near", "speech"]
+Kind: TypeAlias = Literal["word", "near", "speech", "korean"]
+"""`korean` is a near-miss that only measures: of HARD_GROUP, with its vowels as Korean has them."""
 
 _NEAR_PER_WORD = 1.4
 """Near-misses said for each time the word is said: they are what the model must tell from it."""
@@ -24,6 +25,8 @@ HARD_GROUP = "vowel"
 """The group of near-misses that is hardest to tell, if the word has one."""
 _HARD = 0.35
 _HARD_MEASURED = 5
+_KOREAN = 60
+"""How often Kokoro's voices that measure say a near-miss of HARD_GROUP with its vowels as Korean has them, besides."""
 _MORE = {"sound": 0.25, "jarvis": 0.1}
 """Said besides, for each time the word is said: groups that a model took too often for the word without that."""
 
@@ -67,6 +70,8 @@ def plan(word: Word, scale: float = 1.0, seed: int = 2026) -> list[Clip]:
             chance = random.Random(f"{seed} {word.written} {engine} {split}")  # noqa: S311 reproducible, no secret
             for clip in _clips(word, engine, split, max(round(count * scale), 1), chance):
                 clips.setdefault(clip.name, clip)
+    for clip in _as_korean(word, max(round(_KOREAN * scale), 1), seed):
+        clips.setdefault(clip.name, clip)
     return list(clips.values())
 
 
@@ -82,6 +87,16 @@ def _clips(word: Word, engine: Engine, split: Split, count: int, chance: random.
         said = sentences()
         for _ in range(round(count * _SPEECH_PER_WORD)):
             yield from _sentence(engine, split, said, chance)
+
+
+def _as_korean(word: Word, count: int, seed: int) -> Iterator[Clip]:
+    """With chance of their own, so that all other clips are the same with and without them."""
+    chance = random.Random(f"{seed} {word.written} as korean")  # noqa: S311 reproducible, no secret
+    hard = [miss for miss in word.near if miss.group == HARD_GROUP]
+    for number in range(count if hard else 0):
+        miss = hard[number % len(hard)]
+        line = Line(_kokoro_voice("test", chance), vary(miss.ipa, chance), speed(chance))
+        yield clip_of("kokoro", "test", "korean", miss.written, miss.group, line)
 
 
 def _near_misses(word: Word, split: Split, count: int, chance: random.Random) -> Iterator[NearMiss]:

@@ -13,6 +13,7 @@ from edge_node.training import brief, measure
 from edge_node.training import compare as module
 from edge_node.training.compare import THIS, Cost, candidates, compare, named, side_by_side, threshold_at
 from edge_node.training.engines.seam import Line
+from edge_node.training.features import Job
 from edge_node.training.hearing import TEN_DB, Hearing, SceneScores, hear, scene_scores
 from edge_node.training.intervals import Rate, Share
 from edge_node.training.judge import Hour, Scores
@@ -268,6 +269,15 @@ def test_a_head_alone_is_compared_with_nothing(asked: Asked, dense: Path) -> Non
     assert asked.heads == []
 
 
+def in_this_process(jobs: Sequence[Job], cache: Path, what: str) -> None:
+    """As `make_in_parallel`."""
+    assert what
+    for work, path, arguments in jobs:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            work(path, cache, *arguments)
+
+
 class Cache:
     """Sound of scenes and recordings, and its embeddings."""
 
@@ -306,10 +316,13 @@ def test_a_model_is_heard_with_its_second_stage_whose_scores_are_kept(
     cache = Cache()
     monkeypatch.setattr("edge_node.training.hearing.join_recordings", cache.join)
     monkeypatch.setattr("edge_node.training.hearing.recording", cache.recording)
+    monkeypatch.setattr("edge_node.training.hearing.make_in_parallel", in_this_process)
+    monkeypatch.setattr(measure, "hear_ahead", lambda *_: None)
     monkeypatch.setattr(measure, "heard", cache.heard)
     monkeypatch.setattr(measure, "as_heard", cache.as_heard)
     monkeypatch.setattr(measure, "measured_recordings", cache.recordings)
     clips = [clip("싸비스", "word", "word"), HARD, OTHER, clip("left out", "word", "word", split="dev")]
+    clips.append(clip("써비스", "korean", "vowel"))
     head = Head(model)
     alone = hear(head.alone(), clips, tmp_path)
     assert cache.heard_again == 0
@@ -322,6 +335,7 @@ def test_a_model_is_heard_with_its_second_stage_whose_scores_are_kept(
     sound = cache.as_heard()
     expected = scene_scores(head, cache.heard(clips[1:3]), [sound, sound])
     np.testing.assert_array_equal(both.nears["kokoro", CLEAN], expected)
+    np.testing.assert_array_equal(both.korean["kokoro", CLEAN], expected[:1])
     np.testing.assert_array_equal(both.hours[0].scores, expected[0])
     assert (both.words["kokoro", ROOM][:, 24:] != alone.words["kokoro", ROOM][:, 24:]).all()
     assert (both.hours[0].scores[24:] != alone.hours[0].scores[24:]).all()

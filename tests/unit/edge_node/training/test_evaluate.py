@@ -173,8 +173,9 @@ def test_the_brief_command_hears_the_first_clips_of_each_engine_and_group_by_nam
     words = [clip(f"{number:03}", "word", "word") for number in range(130)]
     nears = [clip(f"{number:03}", "near", group) for group in ("vowel", "sound") for number in range(30)]
     other = [clip("000", "word", "word", "espeak")]
-    found = brief.some([*reversed(words), *nears, *other])
-    assert sorted(found, key=repr) == sorted([*words[:60], *nears[:8], *nears[30:38], *other], key=repr)
+    korean = [clip(f"{number:03}", "korean", "vowel") for number in range(30)]
+    found = brief.some([*reversed(words), *nears, *other, *korean])
+    assert sorted(found, key=repr) == sorted([*words[:60], *nears[:8], *nears[30:38], *other, *korean], key=repr)
 
 
 def test_the_curve_is_drawn_beside_that_of_the_head_alone(model: Path) -> None:
@@ -208,10 +209,13 @@ def test_a_near_miss_said_with_a_vowel_between_the_two_is_counted_apart(
     def hear(*_: object) -> Hearing:
         clips = [HARD, between, between, OTHER]
         nears = {("kokoro", CLEAN): scenes([0.8, 0.9, 0.9, 0.9]), ("espeak", CLEAN): scenes([0.9])}
-        return replace(hearing(0.9), nears=nears, near_clips={"kokoro": clips, "espeak": [other_engine]})
+        korean = {("kokoro", CLEAN): scenes([0.6, 0.1]), ("kokoro", CONDITIONS[1]): scenes([0.1, 0.1])}
+        said = {"kokoro": clips, "espeak": [other_engine]}
+        return replace(hearing(0.9), nears=nears, near_clips=said, korean=korean)
 
     monkeypatch.setattr(comparing, "hear", hear)
     found = evaluate(plain, [], plain.parent)
-    assert found.taken_as_korean == {"lenient": Share(1, 1), "normal": Share(1, 1), "strict": Share(1, 1)}
+    assert found.taken_as_korean == {"lenient": Share(2, 5), "normal": Share(2, 5), "strict": Share(1, 5)}
     row = next(line for line in report.markdown(found, "curve.png").splitlines() if "as Korean has them" in line)
-    assert row.count("100.0% (1/1;") == 3
+    assert row.count("40.0% (2/5;") == 2
+    assert sum(row.shares["normal"].tries for row in found.taken if row.group == HARD.group) == 4, "not counted twice"

@@ -37,6 +37,25 @@ def test_embeddings_of_scenes_are_computed_once(monkeypatch: pytest.MonkeyPatch,
     np.testing.assert_array_equal(heard(CLIPS, ROOM, tmp_path), embedded)
 
 
+def test_what_is_heard_ahead_is_not_heard_again_and_is_the_same_in_blocks_of_any_size(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def make(jobs: Sequence[Job], cache: Path, what: str) -> None:
+        assert what
+        for work, path, arguments in jobs:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            work(path, cache, *arguments)
+
+    monkeypatch.setattr(measure, "as_heard", scene)
+    at_once = heard(CLIPS, ROOM, tmp_path / "at once")
+    monkeypatch.setattr(measure, "make_in_parallel", make)
+    monkeypatch.setattr(measure, "_BLOCK", 2)
+    measure.hear_ahead([(CLIPS, ROOM), (CLIPS[:1], CLEAN)], tmp_path)
+    assert len(list((tmp_path / "measured" / f"scenes-{measure.RECIPE}").iterdir())) == 3
+    monkeypatch.delattr(measure, "as_heard")
+    np.testing.assert_array_equal(heard(CLIPS, ROOM, tmp_path)[:, 9:], at_once[:, 9:])
+
+
 def test_embeddings_of_recordings_are_read_from_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def make(jobs: Sequence[Job], cache: Path, what: str) -> None:
         assert what

@@ -4,8 +4,10 @@ from typing import get_args
 
 import pytest
 
+from edge_node.training import plan as planning
 from edge_node.training.engines import kokoro
-from edge_node.training.plan import COUNTS, Clip, plan
+from edge_node.training.phonemes import said_as_korean
+from edge_node.training.plan import COUNTS, HARD_GROUP, Clip, plan
 from edge_node.training.vocabulary import Word, load_word
 from edge_node.training.voices import ESPEAK_VARIANTS, FESTIVAL, FLITE, KEPT_OUT, KOKORO, LEFT_OUT, OPEN_JTALK, Engine
 from tests.support.programs import need
@@ -101,6 +103,23 @@ def test_another_seed_makes_another_plan(word: Word) -> None:
     assert len(names & {clip.name for clip in plan(word, 0.02, seed=1)}) < len(names) / 20
 
 
+def test_voices_that_measure_say_the_hardest_near_misses_often_enough_with_vowels_as_korean_has_them(
+    clips: list[Clip],
+) -> None:
+    korean = [clip for clip in clips if clip.kind == "korean"]
+    assert {(clip.engine, clip.split, clip.group) for clip in korean} == {("kokoro", "test", HARD_GROUP)}
+    assert {who for clip in korean for who in speakers(clip)} == set(KOKORO["test"])
+    assert [clip.line.say for clip in korean if not said_as_korean(clip.line.say)] == []
+    assert Counter(clip.written for clip in korean) == {"서비스": 30, "써비스": 30}
+
+
+def test_they_come_after_all_others_which_stay_as_they_were_without_them(
+    monkeypatch: pytest.MonkeyPatch, word: Word, clips: list[Clip]
+) -> None:
+    monkeypatch.setattr(planning, "_as_korean", lambda *_: [])
+    assert plan(word) == [clip for clip in clips if clip.kind != "korean"]
+
+
 def test_no_two_clips_have_the_same_name(clips: list[Clip]) -> None:
     names = [clip.name for clip in clips]
     assert len(set(names)) == len(names)
@@ -142,6 +161,7 @@ def test_a_clip_says_of_which_kind_and_group_it_is(word: Word, clips: list[Clip]
             "word": (word.written, "word"),
             "speech": ("", "speech"),
             "near": (clip.written, groups.get(clip.written)),
+            "korean": (clip.written, groups.get(clip.written)),
         }
         assert (clip.written, clip.group) == expected[clip.kind]
 
