@@ -139,6 +139,9 @@ def evaluate(
     brief: Annotated[
         bool, typer.Option("--brief", help="fewer clips and conditions: a fifth of the time, wider intervals")
     ] = False,
+    ten_db: Annotated[
+        bool, typer.Option("--ten-db", help="all clips, but noise at 10 dB only: half of the time")
+    ] = False,
     enrolled: Annotated[
         bool, typer.Option("--enrolled", help="measure instead the benefit of an enrolled voice")
     ] = False,
@@ -147,7 +150,7 @@ def evaluate(
         typer.Option("--grounds", metavar="FILE", help="with --enrolled: other grounds to compare with"),
     ] = None,
 ) -> None:
-    """Measure a model on held-out voices and on hours of recordings; print the tables."""
+    """Measure a model on held-out voices and hours of recordings; print the tables. Goes on where it was stopped."""
     if enrolled:
         where = at_home(cache, "--cache")
         _evaluate_enrolled(word, model or shipped_model_path(), where, other_grounds or [], page, as_json)
@@ -164,7 +167,7 @@ def evaluate(
 
         where = at_home(cache, "--cache")
         clips = list(clips_of(load_word(word), FULL, where, splits=("test",), only=some if brief else list))
-        conditions = BRIEF if brief else CONDITIONS
+        conditions = BRIEF if brief or ten_db else CONDITIONS
         figures = measure(model or shipped_model_path(), clips, where, beside or (), conditions)
         picture = (page or Path("wakeword.md")).with_name("wakeword-curve.png")
         curve.draw(figures.curve, figures.thresholds, picture, figures.curve_alone)

@@ -8,7 +8,7 @@ from edge_node.training.measure import CLEAN, ROOM
 from edge_node.training.plan import Clip
 
 CONDITIONS = (CLEAN, ROOM, *TEN_DB)
-"""Those that comparisons need."""
+"""Those that comparisons need, and with them all clips may be measured, too."""
 _WORDS, _NEARS = 60, 8
 """Of each engine, and of each group of near-misses."""
 

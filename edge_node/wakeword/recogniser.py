@@ -58,12 +58,15 @@ class Recogniser:
         # Mirrored at the ends, as the package does.
         padded = np.pad(samples.astype(np.float32) / np.float32(_FULL_SCALE), _WINDOW_SAMPLES // 2, mode="reflect")
         spans = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW_SAMPLES)[::HOP_SAMPLES]
-        found: Floats = self._session.run(None, {"spans": np.ascontiguousarray(spans)[np.newaxis]})[0][0]
+        found: Floats = self._session.run(None, {"spans": np.ascontiguousarray(spans)})[0]
         return found
 
 
 class _Builder:
-    """Puts the graph together, node by node; values are (1, time, numbers) but where it says otherwise."""
+    """Puts the graph together, node by node; values are (time, numbers) but where it says otherwise.
+
+    Two dimensions, as products with three cost onnxruntime a reshape before and after each.
+    """
 
     def __init__(self, weights: Weights, rows: int, blocks: int) -> None:
         self._weights = weights
@@ -73,7 +76,7 @@ class _Builder:
         self._constants: list[Any] = []
 
     def model(self) -> onnx.ModelProto:
-        """Spans (1, rows, 400) -> states (1, n, 144), or log posteriors (1, n, 191) of all blocks."""
+        """Spans (rows, 400) -> states (n, 144), or log posteriors (n, 191) of all blocks."""
         hidden = self._stem(self._log_mel())
         for number in range(self._blocks):
             hidden = self._block(number, hidden)
@@ -87,8 +90,8 @@ class _Builder:
         graph = helper.make_graph(
             self._nodes,
             "recogniser",
-            [helper.make_tensor_value_info("spans", TensorProto.FLOAT, (1, self._rows, _WINDOW_SAMPLES))],
-            [helper.make_tensor_value_info("states", TensorProto.FLOAT, (1, self._states, size))],
+            [helper.make_tensor_value_info("spans", TensorProto.FLOAT, (self._rows, _WINDOW_SAMPLES))],
+            [helper.make_tensor_value_info("states", TensorProto.FLOAT, (self._states, size))],
             self._constants,
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
@@ -105,10 +108,8 @@ class _Builder:
         return self._add("Cast", [halves], to=TensorProto.FLOAT)
 
     def _stem(self, mel: str) -> str:
-        turned = self._add("Transpose", [mel], perm=[0, 2, 1])
-        parts = [turned, *(self._constant(self._weights[f"onnx::Conv_{number}"]) for number in (801, 802))]
-        halved = self._add("Gelu", [self._add("Conv", parts, strides=[2], pads=[1, 1])])
-        return self._add("Transpose", [halved], perm=[0, 2, 1])
+        parts = [self._over_time(mel), *(self._constant(self._weights[f"onnx::Conv_{at}"]) for at in (801, 802))]
+        return self._back(self._add("Gelu", [self._add("Conv", parts, strides=[2], pads=[1, 1])]))
 
     def _block(self, number: int, hidden: str) -> str:
         name = f"acoustic_model.model.blocks.{number}."
@@ -128,27 +129,36 @@ class _Builder:
         """Every state looks at all others; no state knows its place."""
         size = STATE_SIZE // _HEADS
         all_three = self._product(self._norm(hidden, f"{name}attn_norm"), product, f"{name}attn.in_proj_bias")
-        apart = self._constant(np.array([0, self._states, 3 * _HEADS, size], np.int64))
-        by_head = self._add("Transpose", [self._add("Reshape", [all_three, apart])], perm=[0, 2, 1, 3])
-        query, key, value = (self._slice(by_head, part * _HEADS, (part + 1) * _HEADS, 1) for part in range(3))
-        likeness = self._add("MatMul", [query, self._add("Transpose", [key], perm=[0, 1, 3, 2])])
+        apart = self._constant(np.array([self._states, 3 * _HEADS, size], np.int64))
+        by_head = self._add("Transpose", [self._add("Reshape", [all_three, apart])], perm=[1, 0, 2])
+        query, key, value = (self._slice(by_head, part * _HEADS, (part + 1) * _HEADS, 0) for part in range(3))
+        likeness = self._add("MatMul", [query, self._add("Transpose", [key], perm=[0, 2, 1])])
         scaled = self._add("Mul", [likeness, self._constant(np.float32(size**-0.5))])
         seen = self._add("MatMul", [self._add("Softmax", [scaled], axis=-1), value])
-        joined = self._constant(np.array([0, self._states, STATE_SIZE], np.int64))
-        flat = self._add("Reshape", [self._add("Transpose", [seen], perm=[0, 2, 1, 3]), joined])
+        joined = self._constant(np.array([self._states, STATE_SIZE], np.int64))
+        flat = self._add("Reshape", [self._add("Transpose", [seen], perm=[1, 0, 2]), joined])
         return self._product(flat, product + 4, f"{name}attn.out_proj.bias")
 
     def _convolution(self, hidden: str, name: str, number: int) -> str:
         """What a gate lets through, over 31 states of each number alone; the norm of a batch is part of the weights."""
         both = self._pointwise(self._norm(hidden, f"{name}.norm"), f"{name}.pointwise1")
-        value, gate = (self._slice(both, at, at + STATE_SIZE, 2) for at in (0, STATE_SIZE))
+        value, gate = (self._slice(both, at, at + STATE_SIZE, 1) for at in (0, STATE_SIZE))
         gated = self._add("Mul", [value, self._add("Sigmoid", [gate])])
         at = _DEPTHWISE + _DEPTHWISE_STEP * number
-        parts = [self._add("Transpose", [gated], perm=[0, 2, 1])]
+        parts = [self._over_time(gated)]
         parts += [self._constant(self._weights[f"onnx::Conv_{place}"]) for place in (at, at + 1)]
         around = _KERNEL // 2
         convolved = self._add("Conv", parts, pads=[around, around], group=STATE_SIZE)
-        return self._pointwise(self._add("Transpose", [self._silu(convolved)], perm=[0, 2, 1]), f"{name}.pointwise2")
+        return self._pointwise(self._back(self._silu(convolved)), f"{name}.pointwise2")
+
+    def _over_time(self, values: str) -> str:
+        """(time, numbers) -> (1, numbers, time), as convolutions want it."""
+        first = self._constant(np.array([0], np.int64))
+        return self._add("Unsqueeze", [self._add("Transpose", [values], perm=[1, 0]), first])
+
+    def _back(self, values: str) -> str:
+        first = self._constant(np.array([0], np.int64))
+        return self._add("Transpose", [self._add("Squeeze", [values, first])], perm=[1, 0])
 
     def _pointwise(self, hidden: str, name: str) -> str:
         return self._linear(hidden, self._weights[f"{name}.weight"][:, :, 0].T, self._weights[f"{name}.bias"])
@@ -157,7 +167,7 @@ class _Builder:
         return self._linear(hidden, self._weights[f"onnx::MatMul_{number}"], self._weights[bias])
 
     def _linear(self, hidden: str, weights: Floats, bias: Floats) -> str:
-        return self._add("Add", [self._add("MatMul", [hidden, self._constant(weights)]), self._constant(bias)])
+        return self._add("Gemm", [hidden, self._constant(weights), self._constant(bias)])
 
     def _norm(self, hidden: str, name: str) -> str:
         parts = [hidden, *(self._constant(self._weights[f"{name}.{part}"]) for part in ("weight", "bias"))]

@@ -144,7 +144,7 @@ def test_the_command_compares_with_files(monkeypatch: pytest.MonkeyPatch, model:
     assert "nothing.onnx: cannot be read" in refused.output
 
 
-def test_the_brief_command_hears_words_in_fewer_conditions(
+def test_the_brief_commands_hear_words_in_fewer_conditions(
     monkeypatch: pytest.MonkeyPatch, model: Path, plain: Path
 ) -> None:
     asked: list[Sequence[Condition]] = []
@@ -162,11 +162,11 @@ def test_the_brief_command_hears_words_in_fewer_conditions(
 
     monkeypatch.setattr(lessons, "clips_of", no_clips)
     monkeypatch.setattr(curve, "draw", lambda *_: None)
-    for more in ([], ["--brief"]):
+    for more in ([], ["--brief"], ["--ten-db"]):
         arguments = ["evaluate", "--cache", str(model.parent), "--model", str(plain), *more]
         assert CliRunner().invoke(cli.app, arguments).exit_code == 0
-    assert asked == [CONDITIONS, brief.CONDITIONS]
-    assert chosen == [list, brief.some]
+    assert asked == [CONDITIONS, brief.CONDITIONS, brief.CONDITIONS]
+    assert chosen == [list, brief.some, list]
 
 
 def test_the_brief_command_hears_the_first_clips_of_each_engine_and_group_by_name() -> None:
