@@ -264,6 +264,14 @@ def test_progress_says_which_model_it_is_of(
     assert capsys.readouterr().err == "both:\nboth, head alone:\n"
 
 
+def test_the_cost_of_a_call_is_that_of_the_round_that_took_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CALLS", 2)
+    monkeypatch.setattr(module, "_ROUNDS", 3)
+    began_and_ended = iter([0.0, 0.030, 1.0, 1.010, 2.0, 2.050])
+    monkeypatch.setattr("edge_node.training.compare.time.process_time", lambda: next(began_and_ended))
+    assert module._cpu_ms(lambda: 0.0) == pytest.approx(5.0)
+
+
 def test_a_head_alone_is_compared_with_nothing(asked: Asked, dense: Path) -> None:
     assert compare(named(dense, []), {THIS: hearing()}, [HARD], Path("cache")) is None
     assert asked.heads == []
