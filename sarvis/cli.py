@@ -4,6 +4,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 3 could not start; 128 plus the
 early, and 141 (SIGPIPE) if its output was not read to the end. A server ends with 0 when it is asked to.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ NO_PLUGINS = ("PYDANTIC_DISABLE_PLUGINS", "__all__")
 def main() -> None:
     """Run one command, and exit."""
     signals.prepare()
+    gc.disable()  # the command that is loaded ends this (roof.loaded)
     os.environ.setdefault(*NO_PLUGINS)
     sys.exit(_run(sys.argv))
 

@@ -5,7 +5,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse,
 from fastapi_swagger import patch_fastapi
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from bridge.api.asyncapi import asyncapi
 from bridge.api.description import describe, operation_id
 from bridge.api.legacy import router
 from bridge.api.ops import router as ops_router
@@ -124,8 +123,10 @@ async def not_stored(_request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": f"{error}; nothing was changed, try again"}, 503)
 
 
-async def messages(request: Request) -> Response:
+def messages(request: Request) -> Response:
     """The messages over MQTT and WebSocket, as AsyncAPI."""
+    from bridge.api.asyncapi import asyncapi  # noqa: PLC0415 - most bridges are never asked, and its models take long
+
     bridge: Bridge = request.app.state.bridge
     return JSONResponse(asyncapi(bridge.settings.mqtt.prefix, required=bridge.authenticator.required))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx2
 
@@ -17,22 +17,28 @@ class NotRunningError(Exception):
 
 
 class HttpSender:
-    """Posts while `running`; callers limit how many at a time. Proxies of the environment and redirects are ignored."""
+    """Posts while `running`; callers limit how many at a time. Proxies of the environment and redirects are ignored.
+
+    The first post makes the client: most bridges never post, and its certificates and libraries take a tenth of the
+    time of a start.
+    """
 
     def __init__(self) -> None:
-        self._client: httpx2.AsyncClient | None = None
+        self._runs = False
+        self._client: asyncio.Task[httpx2.AsyncClient] | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Inside this block posts are sent."""
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=_KEPT_OPEN)
-        # No time-out but that of `post`, which includes all steps.
-        async with httpx2.AsyncClient(timeout=None, limits=limits, trust_env=False, follow_redirects=False) as client:
-            self._client = client
-            try:
-                yield
-            finally:
-                self._client = None
+        self._runs = True
+        try:
+            yield
+        finally:
+            self._runs = False
+            making, self._client = self._client, None
+            if making is not None:
+                with suppress(*FAILURES):
+                    await (await making).aclose()
 
     @asynccontextmanager
     async def post(
@@ -42,10 +48,22 @@ class HttpSender:
 
         Raises NotRunningError, TimeoutError or one of FAILURES.
         """
-        if self._client is None:
+        if not self._runs:
             raise NotRunningError
-        async with (
-            asyncio.timeout(within_s),
-            self._client.stream("POST", url, content=body, headers=dict(headers)) as response,
-        ):
-            yield response
+        async with asyncio.timeout(within_s):
+            client = await self._the_client()
+            async with client.stream("POST", url, content=body, headers=dict(headers)) as response:
+                yield response
+
+    async def _the_client(self) -> httpx2.AsyncClient:
+        """A post that is too slow for it leaves it to the next one."""
+        if self._client is None or (self._client.done() and self._client.exception() is not None):
+            # In a thread: wakes are delivered meanwhile.
+            self._client = asyncio.create_task(asyncio.to_thread(_new_client), name="http client")
+        return await asyncio.shield(self._client)
+
+
+def _new_client() -> httpx2.AsyncClient:
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=_KEPT_OPEN)
+    # No time-out but that of `post`, which includes all steps.
+    return httpx2.AsyncClient(timeout=None, limits=limits, trust_env=False, follow_redirects=False)

@@ -23,10 +23,13 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = (
-    "aiosqlite", "alembic.command", "alembic.runtime.migration", "amqtt.broker", "argon2", "cryptography.x509",
-    "fastapi", "httptools", "httpx2", "jwt", "msgspec", "numpy", "paho.mqtt.client", "prometheus_client",
-    "rich.console", "rich.table", "soundfile", "soxr", "sqlalchemy.dialects.sqlite.aiosqlite",
-    "sqlalchemy.ext.asyncio", "structlog", "typer", "uvicorn", "uvloop", "websockets.asyncio.client",
+    "aiosqlite", "alembic.command", "alembic.runtime.migration", "amqtt.broker", "argon2", "asyncpg",
+    "cryptography.x509", "fastapi", "fastapi_swagger", "httpcore2", "httptools", "httpx2", "jwt", "msgspec",
+    "numpy", "onnx", "onnxruntime", "paho.mqtt.client", "prometheus_client.core", "pydantic.v1", "rich.console",
+    "rich.live", "rich.table", "soundfile", "soxr", "sqlalchemy.dialects.postgresql.asyncpg",
+    "sqlalchemy.dialects.sqlite.aiosqlite", "sqlalchemy.ext.asyncio", "starlette.middleware.cors", "structlog",
+    "tarfile", "typer", "uvicorn", "uvicorn.protocols.http.httptools_impl",
+    "uvicorn.protocols.websockets.websockets_sansio_impl", "uvloop", "wave", "websockets.asyncio.client",
 )  # fmt: skip
 """Those that take long, and start no thread and open nothing when they are imported. A missing one is left out."""
 READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "OMP_", "OPENBLAS_", "MALLOC_")
@@ -149,6 +152,7 @@ def _serve(asked: socket.socket) -> tuple[list[str], str, dict[str, str]]:
 
 def main() -> None:
     """Load the libraries, fork, and become the command."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # onnxruntime reads it when it is imported
     for name in LIBRARIES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

@@ -32,6 +32,7 @@ from bridge.storage.sql.store import SqlStore, cause
 from bridge.storage.sql.transaction import Product
 from bridge.storage.sql.versions import bring_up_to_date, is_known
 from bridge.storage.sqlite import file as sqlite_file
+from bridge.storage.sqlite import new_ledger
 from bridge.storage.sqlite import run as ledger_run
 from bridge.storage.store import StoreError
 from contract.errors import StartError
@@ -213,10 +214,14 @@ def _engine(path: Path, *, new: bool) -> AsyncEngine:
 
 
 async def _prepare(engine: AsyncEngine, path: Path) -> None:
-    """Migrate the tables to this version; raises StartError and closes the engine on failure."""
+    """Create the tables, or migrate them to this version; raises StartError and closes the engine on failure."""
     try:
         async with engine.begin() as connection:
-            await bring_up_to_date(connection, await connection.run_sync(_version))
+            version = await connection.run_sync(_version)
+            if version is None:
+                await connection.run_sync(new_ledger.create)
+                version = await connection.run_sync(_version)
+            await bring_up_to_date(connection, version)
     except (SQLAlchemyError, OSError) as error:
         await engine.dispose()
         raise StartError(f"the ledger {path} cannot be kept: {cause(error)}") from None

@@ -1,10 +1,15 @@
 import asyncio
 import contextlib
+import errno
+import threading
 from collections.abc import Awaitable, Callable
 
+import httpx2
 import pytest
 
+from infra.web import http_sender
 from infra.web.http_sender import FAILURES, HttpSender, NotRunningError
+from tests.support.waiting import PATIENCE_S
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -29,6 +34,13 @@ async def status_from(serve: Serve, sender: HttpSender, *, within_s: float) -> t
             await served.wait()
 
 
+async def is_ready(sender: HttpSender) -> None:
+    """Until the client is made, which takes a moment, no post reaches a server."""
+    with pytest.raises(httpx2.ConnectError):
+        async with sender.post("http://127.0.0.1:9/", b"", {}, within_s=PATIENCE_S):
+            pass
+
+
 async def refuse_with_a_body_that_never_ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 10\r\n\r\n12345")
@@ -39,6 +51,7 @@ async def refuse_with_a_body_that_never_ends(reader: asyncio.StreamReader, write
 async def test_a_body_that_never_ends_ends_with_the_time_of_the_post() -> None:
     sender = HttpSender()
     async with sender.running():
+        await is_ready(sender)
         with pytest.raises(TimeoutError):
             await status_from(refuse_with_a_body_that_never_ends, sender, within_s=0.2)
 
@@ -74,3 +87,70 @@ async def test_an_address_that_cannot_be_used_is_one_of_the_failures(url: str) -
         with pytest.raises(FAILURES):
             async with sender.post(url, b"", {}, within_s=30.0):
                 pass
+
+
+async def test_no_client_is_made_before_the_first_post_and_then_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = count_clients(monkeypatch)
+    sender = HttpSender()
+    async with sender.running():
+        await asyncio.sleep(0)
+        assert made == []
+        await asyncio.gather(*(is_ready(sender) for _ in range(5)))
+        assert [client.is_closed for client in made] == [False]
+    assert [client.is_closed for client in made] == [True]
+
+
+async def test_a_post_too_short_for_making_the_client_leaves_it_to_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go_on = threading.Event()
+    made = count_clients(monkeypatch, go_on)
+    sender = HttpSender()
+    async with sender.running():
+        with pytest.raises(TimeoutError):
+            async with sender.post("http://127.0.0.1:9/", b"", {}, within_s=0.01):
+                pass
+        go_on.set()
+        await is_ready(sender)
+        assert len(made) == 1
+
+
+async def test_a_client_that_could_not_be_made_is_made_by_a_later_post(monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = HttpSender()
+    async with sender.running():
+        with monkeypatch.context() as patch:
+            patch.setattr(http_sender, "_new_client", no_file_can_be_opened)
+            with pytest.raises(FAILURES):
+                async with sender.post("http://127.0.0.1:9/", b"", {}, within_s=PATIENCE_S):
+                    pass
+        await is_ready(sender)
+
+
+async def test_a_client_still_being_made_at_the_end_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    made = count_clients(monkeypatch, go_on)
+    sender = HttpSender()
+    async with sender.running():
+        with pytest.raises(TimeoutError):
+            async with sender.post("http://127.0.0.1:9/", b"", {}, within_s=0.01):
+                pass
+        go_on.set()
+    assert [client.is_closed for client in made] == [True]
+
+
+def no_file_can_be_opened() -> httpx2.AsyncClient:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def count_clients(monkeypatch: pytest.MonkeyPatch, go_on: threading.Event | None = None) -> list[httpx2.AsyncClient]:
+    made: list[httpx2.AsyncClient] = []
+    make = http_sender._new_client
+
+    def making() -> httpx2.AsyncClient:
+        if go_on is not None:
+            assert go_on.wait(PATIENCE_S)
+        made.append(make())
+        return made[-1]
+
+    monkeypatch.setattr(http_sender, "_new_client", making)
+    return made
