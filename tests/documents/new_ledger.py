@@ -21,4 +21,6 @@ def written() -> str:
         statements = list(driver.iterdump())
     engine.dispose()
     assert (statements[0], statements[-1]) == ("BEGIN TRANSACTION;", "COMMIT;")
-    return "".join(f"{statement}\n" for statement in statements[1:-1])
+    # Alembic creates the indexes of a table in any order.
+    inner = sorted(statements[1:-1], key=lambda statement: statement if " INDEX " in statement else "")
+    return "".join(f"{statement}\n" for statement in inner)

@@ -2,7 +2,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0012');
+INSERT INTO "alembic_version" VALUES('0013');
 CREATE TABLE api_keys (
 	key_id VARCHAR NOT NULL, 
 	hash VARCHAR NOT NULL, 
@@ -48,7 +48,7 @@ CREATE TABLE devices (
 	seq BIGINT NOT NULL, 
 	generation BIGINT NOT NULL, 
 	claim_uid VARCHAR, 
-	logout_url VARCHAR, assigned_uid VARCHAR, state VARCHAR DEFAULT 'seen' NOT NULL, 
+	logout_url VARCHAR, assigned_uid VARCHAR, state VARCHAR DEFAULT 'seen' NOT NULL, tags VARCHAR DEFAULT '' NOT NULL, version VARCHAR DEFAULT '' NOT NULL, model VARCHAR DEFAULT '' NOT NULL, seen_at VARCHAR, 
 	PRIMARY KEY (device_id)
 );
 CREATE TABLE missed (
@@ -110,12 +110,12 @@ CREATE TABLE sessions (
 	PRIMARY KEY (number), 
 	UNIQUE (session_id)
 );
-CREATE INDEX ix_devices_claim_uid ON devices (claim_uid);
-CREATE UNIQUE INDEX one_session_per_device ON sessions (device_id) WHERE ended IS NULL;
-CREATE INDEX sessions_of_user ON sessions (uid) WHERE ended IS NULL;
-CREATE INDEX ix_missed_uid ON missed (uid);
-CREATE INDEX ix_audit_uid ON audit (uid);
 CREATE INDEX ix_audit_device_id ON audit (device_id);
 CREATE INDEX ix_audit_session_id ON audit (session_id);
+CREATE INDEX ix_audit_uid ON audit (uid);
+CREATE INDEX ix_devices_claim_uid ON devices (claim_uid);
+CREATE INDEX ix_missed_uid ON missed (uid);
 CREATE INDEX ix_push_subscriptions_uid ON push_subscriptions (uid);
+CREATE INDEX sessions_of_user ON sessions (uid) WHERE ended IS NULL;
 CREATE UNIQUE INDEX one_row_per_missed_wake ON missed (id);
+CREATE UNIQUE INDEX one_session_per_device ON sessions (device_id) WHERE ended IS NULL;

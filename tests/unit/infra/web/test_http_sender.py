@@ -34,13 +34,6 @@ async def status_from(serve: Serve, sender: HttpSender, *, within_s: float) -> t
             await served.wait()
 
 
-async def is_ready(sender: HttpSender) -> None:
-    """Until the client is made, which takes a moment, no post reaches a server."""
-    with pytest.raises(httpx2.ConnectError):
-        async with sender.post("http://127.0.0.1:9/", b"", {}, within_s=PATIENCE_S):
-            pass
-
-
 async def refuse_with_a_body_that_never_ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 10\r\n\r\n12345")
@@ -51,7 +44,7 @@ async def refuse_with_a_body_that_never_ends(reader: asyncio.StreamReader, write
 async def test_a_body_that_never_ends_ends_with_the_time_of_the_post() -> None:
     sender = HttpSender()
     async with sender.running():
-        await is_ready(sender)
+        await sender._the_client()  # until then no post reaches a server
         with pytest.raises(TimeoutError):
             await status_from(refuse_with_a_body_that_never_ends, sender, within_s=0.2)
 
@@ -95,7 +88,7 @@ async def test_no_client_is_made_before_the_first_post_and_then_one(monkeypatch:
     async with sender.running():
         await asyncio.sleep(0)
         assert made == []
-        await asyncio.gather(*(is_ready(sender) for _ in range(5)))
+        await asyncio.gather(*(post_in_vain(sender) for _ in range(5)))
         assert [client.is_closed for client in made] == [False]
     assert [client.is_closed for client in made] == [True]
 
@@ -111,7 +104,7 @@ async def test_a_post_too_short_for_making_the_client_leaves_it_to_the_next_one(
             async with sender.post("http://127.0.0.1:9/", b"", {}, within_s=0.01):
                 pass
         go_on.set()
-        await is_ready(sender)
+        await post_in_vain(sender)
         assert len(made) == 1
 
 
@@ -123,7 +116,7 @@ async def test_a_client_that_could_not_be_made_is_made_by_a_later_post(monkeypat
             with pytest.raises(FAILURES):
                 async with sender.post("http://127.0.0.1:9/", b"", {}, within_s=PATIENCE_S):
                     pass
-        await is_ready(sender)
+        await post_in_vain(sender)
 
 
 async def test_a_client_still_being_made_at_the_end_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +129,12 @@ async def test_a_client_still_being_made_at_the_end_is_closed(monkeypatch: pytes
                 pass
         go_on.set()
     assert [client.is_closed for client in made] == [True]
+
+
+async def post_in_vain(sender: HttpSender) -> None:
+    with pytest.raises(httpx2.ConnectError):
+        async with sender.post("http://127.0.0.1:9/", b"", {}, within_s=PATIENCE_S):
+            pass
 
 
 def no_file_can_be_opened() -> httpx2.AsyncClient:
