@@ -28,6 +28,7 @@ class Chronicle:
 
     Attributes:
         book: for the wakes; None if stories are off.
+        told: how often there was something new to write.
     """
 
     def __init__(self, settings: Settings, clock: Clock, version: str) -> None:
@@ -37,6 +38,7 @@ class Chronicle:
         self._instance = settings.bridge.instance
         self._on = settings.bridge.stories_days > 0
         self.book = StoryBook(clock) if self._on else None
+        self.told = 0
         self._history = DeviceHistory()
         self._writer: StoryWriter | None = None
         self._traces: Traces | None = None
@@ -159,6 +161,7 @@ class Chronicle:
             return
         news, states = self._history.take()
         events, self._events = self._events, []
+        self.told += bool(stories or events or news or states)
         self._writer.put(stories, [*events, *news], states)
 
     def _condition(self, kind: EventKind, problem: str | None) -> None:

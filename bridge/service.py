@@ -105,6 +105,8 @@ class Bridge:
         self.asked_to_leave = asyncio.Event()
         """Set by an operator's request; the server then drains the bridge and ends."""
         self._left = asyncio.Event()
+        self.changes = 0
+        """How many commits changed something, also those of other bridges that this one followed."""
         self.keeping = asyncio.Lock()
         """Held while wakes that were missed are on their way into the ledger."""
         self._started_at = iso(self.clock.utc_now())
@@ -363,6 +365,7 @@ class Bridge:
         return Outgoing(BRIDGE_STATUS, instance, message)
 
     def _on_event(self, event: Event) -> None:
+        self.changes += 1
         self._app_events.on_event(event)
         self._news_hints.changed()
 

@@ -1,13 +1,13 @@
 """Tells open pages what changed: at most twice a second, and only while somebody looks.
 
 Nothing is sent for an event. A viewer's page names its rows, at most 60; they are compared with what it was told last,
-and what happened in between is skipped. So a viewer that reads slowly, or a fleet that is busy, costs the bridge no
-more.
+and what happened in between is skipped. Other pages are only told that something changed, and load themselves again.
+So a viewer that reads slowly, or a fleet that is busy, costs the bridge no more.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 from fastapi import APIRouter, Request
@@ -27,11 +27,24 @@ LOOK_EVERY_S = 0.5
 COUNT_EVERY_S = 1.0
 PLOT_EVERY_S = 5.0
 SIGN_OF_LIFE_S = 15.0
+AGAIN_EVERY_S = 3.0
+"""A page loads itself again at most that often."""
+SLOW_EVERY_S = 30.0
+"""One that takes long; and the overview, most of which comes as figures."""
+AT_LATEST_S = 30.0
+"""For what the bridge does not notice: a key that a command made, and how long ago something was."""
+WRITTEN_S = 1.0
+"""What has changed is in the files then."""
 SIGN_OF_LIFE = b": here\n\n"
 BUSY = 503
 RETRY_AFTER_S = 10
 
 Told = Mapping[str, object]
+Kind = Literal["overview", "ledger", "health", "device", "person", "all", "slow"]
+"""After which changes a page loads itself again: of the ledger and of who is connected; of the bridge's health; of one
+device or user; of all, soon or later.
+"""
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 router = APIRouter(prefix=PATH, include_in_schema=False)
 _encode = msgspec.json.Encoder().encode
@@ -71,6 +84,19 @@ class Viewers:
             self._plots[language] = (now, made)
         return made
 
+    def sign(self, kind: Kind, about: str = "") -> object:
+        """Another one after each change that concerns such pages; `about`: the device or user."""
+        bridge = self._bridge
+        if kind == "ledger":
+            return bridge.changes, len(bridge.hub)
+        if kind == "health":
+            return bridge.problem, bridge.mqtt.connected, bridge.store.problem
+        if kind == "device":
+            return bridge.sessions.user_of(about), bridge.chronicle.device(about)
+        if kind == "person":
+            return bridge.sessions.alive(about), [one.label for one in bridge.hub.of(about)]
+        return bridge.changes, bridge.chronicle.told, len(bridge.hub), bridge.problem
+
     def row(self, device_id: str, language: Language) -> Told:
         """What a page of devices shows of one."""
         state = self._bridge.chronicle.device(device_id)
@@ -85,6 +111,30 @@ class Viewers:
         }
 
 
+class Again:
+    """When one page is to load itself again. Times are monotonic."""
+
+    def __init__(self, every_s: float, sign: object, now: float) -> None:
+        self._every_s = every_s
+        self._sign = sign
+        self._loaded_at = now
+        self._changed_at = float("-inf")
+        self._due_at = now + max(AT_LATEST_S, every_s)
+
+    def is_due(self, sign: object, now: float) -> bool:
+        """Whether it is now; `sign` is another one after each change."""
+        if sign != self._sign:
+            self._sign, self._changed_at = sign, now
+            self._due_at = min(self._due_at, max(now + WRITTEN_S, self._loaded_at + self._every_s))
+        if now < self._due_at:
+            return False
+        # The newest change may not be written yet.
+        is_early = now - self._changed_at < WRITTEN_S
+        self._loaded_at = now
+        self._due_at = now + (self._every_s if is_early else max(AT_LATEST_S, self._every_s))
+        return True
+
+
 def changes(look: Callable[[], Mapping[str, Told]], known: dict[str, Told]) -> list[Told]:
     """What is now other than it was known to be; then it is known."""
     found = [told for name, told in look().items() if known.get(name) != told]
@@ -94,28 +144,36 @@ def changes(look: Callable[[], Mapping[str, Told]], known: dict[str, Told]) -> l
 
 @router.get("/feed")
 async def feed(request: Request) -> Response:
-    """The events of one page: of the devices that it names by `id`, or else the figures of the overview."""
+    """The events of one page: of the devices that it names by `id`, or when to load it `again`, or of the overview."""
     viewers: Viewers = request.app.state.console_viewers
     if viewers.count >= MOST_VIEWERS:
         return Response(status_code=BUSY, headers={"retry-after": str(RETRY_AFTER_S)})
     names = dict.fromkeys(request.query_params.getlist("id")[:ROWS])
+    asked = request.query_params.get("again", "overview")
+    kind = asked if asked in KINDS else "slow"
+    about = request.query_params.get("about", "")[:128]
     return StreamingResponse(
-        _events(request, viewers, list(names)), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
-    )
+        _events(request, viewers, list(names), kind, about), media_type="text/event-stream",
+        headers={"x-accel-buffering": "no"},
+    )  # fmt: skip
 
 
-async def _events(request: Request, viewers: Viewers, names: list[str]) -> AsyncIterator[bytes]:
+async def _events(request: Request, viewers: Viewers, names: list[str], kind: Kind, about: str) -> AsyncIterator[bytes]:
     bridge: Bridge = request.app.state.bridge
     language = language_of(request)
     known: dict[str, Told] = {}
     silent_since = bridge.clock.monotonic()
+    every_s = SLOW_EVERY_S if kind in {"overview", "slow"} else AGAIN_EVERY_S
+    again = Again(every_s, viewers.sign(kind, about), silent_since)
     viewers.count += 1
     try:
         yield SIGN_OF_LIFE
         while not bridge.draining and await is_still_in(request):
-            news = _news(viewers, names, language, known)
             now = bridge.clock.monotonic()
-            if news is not None:
+            news = _news(viewers, names, language, known) if names or kind == "overview" else {}
+            if not names and again.is_due(viewers.sign(kind, about), now):
+                news["again"] = True
+            if news:
                 yield b"data: %b\n\n" % _encode(news)
                 silent_since = now
             elif now - silent_since >= SIGN_OF_LIFE_S:
@@ -126,12 +184,12 @@ async def _events(request: Request, viewers: Viewers, names: list[str]) -> Async
         viewers.count -= 1
 
 
-def _news(viewers: Viewers, names: list[str], language: Language, known: dict[str, Told]) -> dict[str, Any] | None:
+def _news(viewers: Viewers, names: list[str], language: Language, known: dict[str, Told]) -> dict[str, Any]:
     if names:
         rows = changes(lambda: {name: viewers.row(name, language) for name in names}, known)
-        return {"rows": rows} if rows else None
+        return {"rows": rows} if rows else {}
     plotted = viewers.plots(language)
     now: dict[str, Told] = {"figures": {**viewers.figures(), **plotted.texts}, "paths": plotted.paths}
     news = {kind: told for kind, told in now.items() if known.get(kind) != told}
     known.update(news)
-    return news or None
+    return news

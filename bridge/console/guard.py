@@ -26,6 +26,9 @@ from infra.web.server import replay
 
 PATH = "/console"
 LOG_IN, LOG_OUT, LANGUAGE, STATIC = f"{PATH}/log-in", f"{PATH}/log-out", f"{PATH}/language", f"{PATH}/static/"
+FEED = f"{PATH}/feed"
+BY_ITSELF = "x-sarvis-by-itself"
+"""The header of a page that loads itself again."""
 COOKIE = "sarvis_console"
 FOR_ALL = frozenset({LOG_IN, LANGUAGE})
 """Before a log-in, besides the files."""
@@ -141,7 +144,7 @@ class ConsoleGuard:
             visit.principal = await doors.authenticate(address_of(request.scope), request.scope["headers"], b"")
             return
         cookie = cookie_of(request)
-        login = self._logins.find(cookie, self._bridge.clock.monotonic()) if cookie else None
+        login = self._logins.find(cookie, self._bridge.clock.monotonic(), uses=is_use(request)) if cookie else None
         if login is None:
             return
         principal = await doors.holder(login.key_id)
@@ -180,6 +183,11 @@ def is_own_form(scope: Scope) -> bool:
     if site is not None and site != b"same-origin":
         return False
     return origin is None or not is_foreign_page(headers, scope.get("scheme", "http"), (), scope.get(FORWARDED_HOST))
+
+
+def is_use(request: Request) -> bool:
+    """Whether a person asks. A page that follows what happens asks by itself: its log-in ends as if it were closed."""
+    return request.scope["path"] != FEED and BY_ITSELF not in request.headers
 
 
 def form_of(body: bytes) -> dict[str, str]:

@@ -68,8 +68,8 @@ class Logins:
         key_id, until = self._links.pop(_hash(once), ("", now))
         return key_id if now < until else None
 
-    def find(self, cookie: str, now: float) -> Login | None:
-        """The log-in behind a cookie, which counts as used now; None if there is none, or if it has ended."""
+    def find(self, cookie: str, now: float, *, uses: bool = True) -> Login | None:
+        """The log-in behind a cookie; None if there is none, or if it has ended. `uses`: it counts as used now."""
         name = _hash(cookie)
         login = self._logins.get(name)
         if login is None:
@@ -77,8 +77,9 @@ class Logins:
         if login.is_over(now):
             del self._logins[name]
             return None
-        login.used = now
-        self._logins.move_to_end(name)
+        if uses:
+            login.used = now
+            self._logins.move_to_end(name)
         return login
 
     def end(self, cookie: str) -> None:

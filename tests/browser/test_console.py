@@ -216,6 +216,48 @@ def test_an_open_page_follows_what_happens_and_comes_back_after_a_restart(
         context.close()
 
 
+def test_pages_follow_what_happens_and_keep_still_while_somebody_uses_them(
+    bridge: Bridge, mqtt: Mqtt, browser: Browser
+) -> None:
+    uid, device, other = unique("user"), unique("jetson"), unique("other")
+    bridge.post("/api/auth/login", {"uid": uid, "device_id": device})
+    context = context_of(browser, "en")
+    page = context.new_page()
+    part = page.locator("[data-live=rows]")
+
+    def opened(path: str) -> None:
+        page.goto(f"{bridge.url}/console{path}")
+        expect(page.locator("[data-feed]")).to_have_attribute("data-state", "on", timeout=PATIENCE_MS)
+
+    opened(f"/people?q={uid}")
+    expect(part.locator(".number").last).to_have_text("0")
+    with bridge.app(uid) as app:
+        expect(part.locator(".number").last).to_have_text("1", timeout=PATIENCE_MS)
+        opened("/wakes")
+        wake = mqtt.wake(device, uid)
+        app.message("voice_command")
+        first = part.locator(f"a[href*='{wake}']")
+        first.focus(timeout=PATIENCE_MS)
+        with page.expect_response(lambda answer: answer.url.endswith("/console/wakes"), timeout=PATIENCE_MS):
+            mqtt.wake(device, uid)
+            app.message("voice_command", nth=2)
+        rows = part.get_by_role("link", name=uid)
+        expect(rows).to_have_count(1)
+        expect(first).to_be_focused()
+        page.get_by_role("button", name="Show").focus()
+        expect(rows).to_have_count(2, timeout=PATIENCE_MS)
+    opened(f"/devices/{device}")
+    mqtt.publish(f"devices/{device}/status", status(muted=True))
+    expect(page.locator("[data-live=state]")).to_contain_text("muted", timeout=PATIENCE_MS)
+    opened(f"/audit?about={other}")
+    bridge.post("/api/auth/login", {"uid": uid, "device_id": other})
+    expect(part).to_contain_text(uid, timeout=PATIENCE_MS)
+    opened("/logouts")
+    bridge.post("/api/auth/logout", {"uid": uid})
+    expect(part).to_contain_text(other, timeout=PATIENCE_MS)
+    context.close()
+
+
 def test_the_language_can_be_chosen_and_stays(bridge: Bridge, browser: Browser) -> None:
     context = context_of(browser, "en")
     page = context.new_page()

@@ -517,6 +517,18 @@ def test_an_open_overview_is_told_how_many_wakes_there_were_and_how_long_they_to
         assert not re.search(r"\sstyle=", page)
 
 
+@pytest.mark.parametrize("asked", ["again=ledger", "again=all", "again=device&about=jetson-1"])
+def test_an_open_page_is_told_to_load_itself_again_after_a_change(tmp_path: Path, asked: str) -> None:
+    only_then = {"ALTERED": "bridge.console.feed:AT_LATEST_S=100000"}
+    with (
+        Bridge(tmp_path, NO_BROKER, only_then, module="tests.support.altered") as bridge,
+        Visitor(bridge.url) as visitor,
+        visitor.client.stream("GET", f"{bridge.url}/console/feed?{asked}") as answer,
+    ):
+        bridge.post("/api/auth/login", {"uid": "alice", "device_id": "jetson-1"})
+        assert next(events(answer)) == {"again": True}
+
+
 def test_an_open_page_is_told_what_changed_of_its_own_rows(tmp_path: Path) -> None:
     with Bridge(tmp_path, NO_BROKER) as bridge, Visitor(bridge.url) as visitor:
         address = f"{bridge.url}/console/feed?id=jetson-1&id=jetson-2"

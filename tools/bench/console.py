@@ -25,7 +25,7 @@ from tests.support.waiting import wait_for
 from tests.support.world import QUICK, App, Bridge, EmbeddedBroker, Mqtt
 from tools.bench.processes import cpu_s
 
-PAGES = ("/console", "/console/devices", "/console/devices?after={middle}", "/console")
+PAGES = ("/console", "/console/devices?after={middle}", "/console/wakes", "/console/audit")
 """Of the viewers, in turn."""
 USERS = 20
 FIRST_PAGES = 5
@@ -119,19 +119,22 @@ def _viewers(bridge: Bridge, names: list[str], count: int) -> Iterator[None]:
             client = stack.enter_context(httpx2.Client(trust_env=False, timeout=60))
             page = PAGES[number % len(PAGES)].format(middle=names[len(names) // 2])
             text = client.get(f"{bridge.url}{page}").raise_for_status().text
+            address = f"{bridge.url}{page}"
             feed = text.partition('data-feed="')[2].partition('"')[0].replace("&amp;", "&")
             answer = stack.enter_context(client.stream("GET", f"{bridge.url}{feed}"))
-            thread = threading.Thread(target=_read, args=(answer,))
+            thread = threading.Thread(target=_read, args=(answer, client, address))
             thread.start()
             stack.callback(thread.join)
             stack.callback(answer.close)
         yield
 
 
-def _read(answer: httpx2.Response) -> None:
+def _read(answer: httpx2.Response, client: httpx2.Client, address: str) -> None:
+    """Load the page again whenever it is told to."""
     try:
-        for _ in answer.iter_raw():
-            pass
+        for line in answer.iter_lines():
+            if '"again":true' in line:
+                client.get(address).raise_for_status()
     except (httpx2.StreamError, httpx2.TransportError):
         pass  # the page is closed
 

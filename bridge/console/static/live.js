@@ -1,6 +1,11 @@
-// Keeps the figures and rows of a page current, by the bridge's events. Names are set as text, never as markup.
+// Keeps a page current, by the bridge's events: names are set as text, never as markup, or the page is loaded again and
+// those parts of it that have changed are put in their places, unless somebody is just about to use one.
 
 const AGAIN_MS = 3000;
+const POINTED_MS = 5000;
+
+let pointedAt = -POINTED_MS;
+document.addEventListener("pointermove", () => { pointedAt = performance.now(); }, { passive: true });
 
 /** @typedef {{ id: string, kind: string, mark: string, text: string, seen: string, user: string, link: string }} Row */
 
@@ -16,6 +21,7 @@ function follow(panel) {
   /** @type {EventSource | null} */
   let source = null;
   let paused = false;
+  let wasOpen = false;
   let timer = 0;
 
   /** @param {"on" | "waits" | "paused"} what */
@@ -39,8 +45,20 @@ function follow(panel) {
       return;
     }
     source = new EventSource(panel.dataset.feed ?? "");
-    source.onopen = () => tell("on");
-    source.onmessage = (event) => show(JSON.parse(event.data));
+    source.onopen = () => {
+      tell("on");
+      if (wasOpen) {
+        void again(); // nothing was told meanwhile
+      }
+      wasOpen = true;
+    };
+    source.onmessage = (event) => {
+      const news = JSON.parse(event.data);
+      show(news);
+      if (news.again) {
+        void again();
+      }
+    };
     source.onerror = () => {
       // A browser does not come back by itself after an answer such as 503, which a bridge gives that ends.
       tell("waits");
@@ -62,6 +80,56 @@ function follow(panel) {
   document.addEventListener("visibilitychange", open);
   panel.hidden = false;
   open();
+}
+
+let waiting = 0;
+
+/** Load this page again, and replace its parts that have changed. */
+async function again() {
+  clearTimeout(waiting);
+  /** @type {Document} */
+  let fresh;
+  try {
+    const answer = await fetch(location.href, { headers: { "x-sarvis-by-itself": "1" }, redirect: "error" });
+    if (!answer.ok) {
+      return;
+    }
+    fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  } catch {
+    return; // the feed notices it, too
+  }
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const other = fresh.querySelector(`[data-live="${CSS.escape(part.getAttribute("data-live") ?? "")}"]`);
+    if (other === null || part.isEqualNode(other)) {
+      continue;
+    }
+    if (isUsed(part)) {
+      waiting = setTimeout(again, AGAIN_MS);
+      continue;
+    }
+    const before = scrolled(part);
+    part.replaceChildren(...other.childNodes);
+    scrolled(part).forEach((now, number) => now.scrollTo(before[number]?.scrollLeft ?? 0, before[number]?.scrollTop ?? 0));
+  }
+}
+
+/**
+ * Whether what is there must stay for now: under a pointer that moves, with the focus in it, or with marked text.
+ * @param {Element} part
+ */
+function isUsed(part) {
+  const marked = getSelection();
+  return part.contains(document.activeElement)
+    || (part.matches(":hover") && performance.now() - pointedAt < POINTED_MS)
+    || (marked !== null && !marked.isCollapsed && marked.containsNode(part, true));
+}
+
+/**
+ * @param {Element} part
+ * @returns {Element[]}
+ */
+function scrolled(part) {
+  return [...part.querySelectorAll(".wide, .timeline")];
 }
 
 /** @param {{ figures?: Record<string, string>, paths?: Record<string, string>, rows?: Row[] }} news */

@@ -1,9 +1,11 @@
 """Which forms the console takes for its own, and where they may lead."""
 
 import pytest
+from starlette.requests import Request
 
 from bridge.console.actions import _place
-from bridge.console.guard import form_of, is_console, is_own_form
+from bridge.console.guard import BY_ITSELF, form_of, is_console, is_own_form, is_use
+from bridge.console.pages import STATIC
 
 HOST = (b"host", b"hub.home:8000")
 
@@ -26,6 +28,22 @@ HOST = (b"host", b"hub.home:8000")
 def test_a_form_is_our_own_only_if_the_browser_says_so(headers: list[tuple[bytes, bytes]], *, is_own: bool) -> None:
     scope = {"type": "http", "scheme": "http", "headers": [HOST, *headers]}
     assert is_own_form(scope) is is_own
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "is_by_a_person"),
+    [
+        ("/console/wakes", [], True),
+        ("/console/wakes", [(b"x-sarvis-by-itself", b"1")], False),
+        ("/console/feed", [], False),
+    ],
+)
+def test_a_page_that_follows_what_happens_is_used_by_nobody(
+    path: str, headers: list[tuple[bytes, bytes]], *, is_by_a_person: bool
+) -> None:
+    assert is_use(Request({"type": "http", "path": path, "headers": headers})) is is_by_a_person
+    script = (STATIC / "live.js").read_text(encoding="utf-8")
+    assert f'"{BY_ITSELF}"' in script
 
 
 @pytest.mark.parametrize(

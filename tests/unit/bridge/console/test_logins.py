@@ -29,6 +29,13 @@ def test_an_unused_log_in_ends_after_half_an_hour_and_a_used_one_after_half_a_da
     assert len(logins) == 0
 
 
+def test_a_page_that_loads_itself_again_is_no_use_of_its_log_in() -> None:
+    logins = Logins()
+    cookie = logins.begin("key", 0)
+    assert logins.find(cookie, IDLE_S - 1, uses=False) is not None
+    assert logins.find(cookie, IDLE_S, uses=False) is None
+
+
 def test_a_log_in_that_is_over_ends_at_once() -> None:
     logins = Logins()
     cookie = logins.begin("key", 0)
