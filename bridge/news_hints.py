@@ -11,7 +11,21 @@ from contract.clock import Clock
 from contract.messages import News
 
 PAUSE_S = 0.05
-"""The shortest time between two hints, and between two looks that they cause."""
+"""The mean time between two hints of many, and between two looks that they cause."""
+AT_ONCE = 10
+"""So many come without a pause after a quiet time: a single log-out waits for nothing."""
+
+
+class Pace:
+    """Lets `AT_ONCE` of something happen at once, and then one in each `PAUSE_S`. Times are monotonic."""
+
+    def __init__(self) -> None:
+        self._paid_until = float("-inf")
+
+    def pause_s(self, now: float) -> float:
+        """It happened now; how long the next one has to wait."""
+        self._paid_until = max(self._paid_until, now) + PAUSE_S
+        return max(0.0, self._paid_until - now - (AT_ONCE - 1) * PAUSE_S)
 
 
 class NewsHints:
@@ -44,17 +58,19 @@ class NewsHints:
 
     async def run(self) -> None:
         """Send hints until cancelled."""
+        pace = Pace()
         while True:
             await self._changed.wait()
             self._changed.clear()
             self._send(News(turn=self._sessions.turn))
-            await self._clock.sleep(PAUSE_S)
+            await self._clock.sleep(pace.pause_s(self._clock.monotonic()))
 
     async def look(self) -> None:
         """Look when a hint came, until cancelled."""
+        pace = Pace()
         while True:
             await self._hinted.wait()
             self._hinted.clear()
             with contextlib.suppress(StoreError):  # the store has logged the reason once; the next tick looks again
                 await self._sessions.look()
-            await self._clock.sleep(PAUSE_S)
+            await self._clock.sleep(pace.pause_s(self._clock.monotonic()))

@@ -1,13 +1,24 @@
-"""Proof that the judge of `scripts/chaos --cluster` can find something."""
+"""Proof that the judge of `scripts/chaos --cluster` can find something, and short runs of it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from contract.app_socket import CloseCode
+from tests.support.programs import needs
 from tools.chaos.cluster import judge
+from tools.chaos.cluster.absent import ENOUGH, Absent
 from tools.chaos.cluster.guards import GUARDS
-from tools.chaos.cluster.house import Hurt
+from tools.chaos.cluster.house import ClusterHouse, Hurt
 from tools.chaos.cluster.judge import Asked, Called, Canaries, Canary, LoggedOut, Rung, Spell
 
+ROOT = Path(__file__).parents[2]
 A, B = "a", "b"
 WELL = Canaries(Canary(bridge, at / 4, at / 4 + 0.01) for bridge in (A, B) for at in range(400, 520))
 """Both bridges ring their canaries from 100.0 to 130.0."""
@@ -104,3 +115,64 @@ def test_a_run_whose_canaries_are_silent_is_no_proof() -> None:
 def test_each_guard_can_be_taken_out_of_what_the_bridge_is_made_of() -> None:
     """What a guard replaces is still there; whether the judge notices is seen by `--without`, by hand."""
     assert {"patience", "seek", "news", "joined", "turns", "deadline", "claims"} <= GUARDS.keys()
+
+
+def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "always::ResourceWarning", "-m", "tools.chaos", "--cluster", *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@needs("postgres", "nats-server")
+@pytest.mark.timeout(900)
+def test_a_short_run_finds_nothing_and_leaves_nothing_open() -> None:
+    run = chaos("--rounds", "3", "--seed", "30")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "rounds=3 lost=0" in run.stdout, run.stdout
+    assert "ResourceWarning" not in run.stderr, run.stderr
+
+
+@needs("postgres", "nats-server")
+@pytest.mark.timeout(900)
+def test_a_run_of_bridges_without_a_guard_ends_with_1() -> None:
+    """Heartbeats that count in memory only: each round whose user says nothing finds it, and the bystander of all."""
+    run = chaos("--rounds", "2", "--seed", "5", "--without", "raising")
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert re.search(r"\bfalse=[1-9]", run.stdout), run.stdout
+
+
+def absent(*coming: list[str], hurts: tuple[Hurt, ...] = ()) -> Absent:
+    """Who came at bridge A a while after the wake, each time told of these as missed."""
+    house = SimpleNamespace(names=(A, B), hurts=hurts)
+    one = Absent(cast("ClusterHouse", house), cast("Any", None), "alice", Random(0))  # noqa: S311 - no secret
+    one.told = [(110.0 + judge.TTL_S + 5 * number, A, ids) for number, ids in enumerate(coming, start=1)]
+    return one
+
+
+@pytest.mark.parametrize(
+    ("coming", "hurt", "found"),
+    [
+        ((["w1"], []), None, []),
+        (([], []), None, ["unmissed"]),
+        (([], []), "cut apps", ["unmissed"]),
+        (([], []), "kill bridge", []),
+        ((["w1", "w1"],), None, ["missed twice"]),
+        ((["w1"], ["w1"]), None, ["missed twice"]),
+        ((["w1"], ["w1"]), "kill bridge", []),
+    ],
+)
+def test_the_judge_wants_each_missed_wake_told_once(
+    coming: tuple[list[str], ...], hurt: str | None, found: list[str]
+) -> None:
+    user = absent(*coming, hurts=(Hurt(hurt, A, 124.0, 125.0),) if hurt else ())
+    told = user.judge(called("user_not_connected"), WELL) + user.overdue()
+    assert [text.split(":")[0] for text in told] == found
+
+
+@pytest.mark.parametrize(("after_s", "found"), [(0.55, []), (0.78, ["tardy"])])
+def test_the_judge_finds_that_most_devices_hear_late_that_no_user_is_there(after_s: float, found: list[str]) -> None:
+    user = absent()
+    for _ in range(ENOUGH):
+        user.judge(Called("w", "alice", 110.0, outcomes=[(110.0 + after_s, "user_not_connected")]), WELL)
+    assert [text.split(":")[0] for text in user.last()] == found

@@ -63,7 +63,9 @@ def _life(arguments: argparse.Namespace, broker: str, folder: Path, stack: ExitS
     if broker != CLUSTER:
         return Life(stack.enter_context(House(folder, broker)))
     house = ClusterHouse(folder, arguments.bridges, arguments.nodes, arguments.without)
-    return ClusterLife(stack.enter_context(house))
+    life = ClusterLife(stack.enter_context(house))
+    stack.callback(life.leave)
+    return life
 
 
 def _stream(

@@ -11,76 +11,33 @@ from typing import Self
 from uuid import uuid4
 
 import httpx2
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from contract.app_socket import SUBPROTOCOL_V2, comes_back
 from tools.chaos.cluster import judge
+from tools.chaos.cluster.absent import Absent
+from tools.chaos.cluster.app_socket import BEAT_EVERY_S, FAULTS, Socket
+from tools.chaos.cluster.held_joins import HeldJoins
 from tools.chaos.cluster.house import ClusterHouse
+from tools.chaos.cluster.http_device import HttpDevice
 from tools.chaos.cluster.judge import Asked, Called, Canary, LoggedOut, Rung, Spell
+from tools.chaos.cluster.quiet import Quiet
 from tools.chaos.cluster.voice import Voice
 from tools.chaos.house import Json
 
 CANARY_EVERY_S = 0.25
 WAKE_EVERY_S = 0.5
 AGAIN_EVERY_S = 2.0
-BEAT_EVERY_S = 1.0
 BACK_AFTER_S = 0.1
 STEP_EVERY_S = 3.0
+HELD_WITHIN_S = 0.1
+"""After sockets joined in the same moment, a bridge has heard of the other."""
 TRIGGER_EVERY_S = 1.0
 OLD_APPS = 10
 """Of the documented protocol, whose frames name no wake: each gets one when all is over of the one before."""
 LATEST_S = judge.TTL_S + judge.RANG_LATE_S + 1.0
 """After which all is heard of a wake."""
-FAULTS = (OSError, TimeoutError, WebSocketException, httpx2.HTTPError)
-
-
-class Socket:
-    """One socket of an app, which beats, and acknowledges as sarvis.v2."""
-
-    def __init__(self, spell: Spell, ws: ClientConnection, heard: list[Rung], *, acks: bool) -> None:
-        self.spell = spell
-        self._ws = ws
-        self._heard = heard
-        self._acks = acks
-        self._ours = False
-        self.task: asyncio.Task[None]
-
-    async def live(self) -> None:
-        """Until it is closed, by either side."""
-        beats = asyncio.create_task(self._beat())
-        try:
-            while True:
-                message = json.loads(await self._ws.recv())
-                if message["type"] == "voice_command":
-                    self._heard.append(Rung(message.get("id"), time.time(), self.spell))
-                    if self._acks:
-                        await self._ws.send(json.dumps({"type": "ack", "id": message["id"]}))
-        except ConnectionClosed as closed:
-            if not self._ours:
-                self.spell.code = closed.rcvd.code if closed.rcvd else 1006
-        finally:
-            self.spell.ended = self.spell.ended or time.time()
-            beats.cancel()
-
-    async def close(self) -> None:
-        self._ours = True
-        await self._ws.close()
-
-    def cut(self) -> None:
-        """As a phone that lost its network."""
-        if self.spell.ended is not None:
-            return
-        self._ours = True
-        self.spell.ended = time.time()
-        self._ws.transport.abort()
-
-    async def _beat(self) -> None:
-        with contextlib.suppress(ConnectionClosed):
-            while True:
-                await self._ws.send('{"type":"heartbeat"}')
-                await asyncio.sleep(BEAT_EVERY_S)
 
 
 class Crowd:
@@ -112,6 +69,9 @@ class Crowd:
         self._tag = uuid4().hex[:6]
         self._sleeper = f"sleeper-{self._tag}"
         self._phone = house.pushes.phone()
+        self.absent = Absent(house, self._open, f"absent-{self._tag}", self._chance)
+        self._quiet = Quiet(house, self._open, f"quiet-{self._tag}", self._chance)
+        self.http_device = HttpDevice(house, self._open, self._post, self._chance)
         self._over = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="crowd")
@@ -143,26 +103,18 @@ class Crowd:
         """
         if last:
             time.sleep(LATEST_S)
-        return asyncio.run_coroutine_threadsafe(self._judge(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(self._judge(last=last), self._loop).result(10)
 
-    async def _judge(self) -> list[str]:
+    async def _judge(self, *, last: bool) -> list[str]:
         now = time.time()
         found, self._found = self._found, []
         canaries = judge.Canaries(self.canaries)
         found += judge.of_canaries([one for one in self.canaries if one.at > now - 2 * LATEST_S])
         hurts = self._house.hurts
-        called = [one for one in self._called if one.at < now - LATEST_S]
-        self._called = [one for one in self._called if one.at >= now - LATEST_S]
-        for one in called:
-            one.outcomes = self._voice.outcomes(one.wake_id)
-            one.rung = [rung for rung in self._rung if _is_of(rung, one)]
-            mine = [spell for spell in self._spells if spell.uid == one.uid]
-            found += judge.of_wake(one, mine, canaries, self._house.names)
-            if one.uid.startswith("old-"):
-                found += judge.twice(one)
-            if one.uid == self._sleeper and self._phone.ids.count(one.wake_id) > 1:
-                found.append(f"pushed twice: a wake for {one.uid}")
-        self.wakes += len(called)
+        found += self._judge_wakes(now, canaries)
+        found += self.http_device.judge() + self._quiet.judge() + self.absent.overdue()
+        if last:
+            found += self.absent.last()
         asked = [one for one in self._asked if one.at < now - LATEST_S]
         self._asked = [one for one in self._asked if one.at >= now - LATEST_S]
         for trigger in asked:
@@ -189,6 +141,24 @@ class Crowd:
         self._rung[:] = [rung for rung in self._rung if rung.at > now - 2 * LATEST_S]
         return found
 
+    def _judge_wakes(self, now: float, canaries: judge.Canaries) -> list[str]:
+        found = []
+        called = [one for one in self._called if one.at < now - LATEST_S]
+        self._called = [one for one in self._called if one.at >= now - LATEST_S]
+        for one in called:
+            one.outcomes = self._voice.outcomes(one.wake_id)
+            one.rung = [rung for rung in self._rung if _is_of(rung, one)]
+            mine = [spell for spell in self._spells if spell.uid == one.uid]
+            found += judge.of_wake(one, mine, canaries, self._house.names)
+            if one.uid.startswith("old-"):
+                found += judge.twice(one)
+            if one.uid == self.absent.uid:
+                found += self.absent.judge(one, canaries)
+            if one.uid == self._sleeper and self._phone.ids.count(one.wake_id) > 1:
+                found.append(f"pushed twice: a wake for {one.uid}")
+        self.wakes += len(called)
+        return found
+
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._live())
@@ -206,15 +176,19 @@ class Crowd:
                 self._call_canaries(),
                 self._move(),
                 self._leave(),
+                self.absent.live(),
+                self.http_device.live(),
+                self._quiet.live(),
             ]
             running = [asyncio.create_task(self._guarded(task)) for task in tasks]
             await self._over.wait()
+            left = list(self._sockets)  # before those that wait for them are cancelled, and they with them
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-            left = list(self._sockets)
             for socket in left:
                 socket.cut()
+                socket.abort()
             await asyncio.gather(*(socket.task for socket in left), return_exceptions=True)
             # asyncio closes the sockets of an aborted transport in its next round.
             await asyncio.sleep(0)
@@ -225,7 +199,9 @@ class Crowd:
         except Exception as error:  # noqa: BLE001 - the harness failed: that is told, too
             self._found.append(f"broken: {error!r}")
 
-    async def _open(self, uid: str, bridge: str, *, acks: bool, client: str | None = None) -> Socket:
+    async def _open(
+        self, uid: str, bridge: str, *, acks: bool, client: str | None = None, beats: bool = True
+    ) -> Socket:
         """A socket that is established; raises FAULTS."""
         query = f"?client={client}" if client else ""
         ws = await connect(
@@ -235,12 +211,12 @@ class Crowd:
         )  # fmt: skip
         try:
             async with asyncio.timeout(2):
-                await ws.recv()
+                greeting = json.loads(await ws.recv())
         except BaseException:
             ws.transport.abort()
             raise
         spell = Spell(uid, bridge, time.time())
-        socket = Socket(spell, ws, self._rung, acks=acks)
+        socket = Socket(spell, ws, greeting, self._rung, acks=acks, beats=beats)
         self._spells.append(spell)
         self._sockets.add(socket)
         task = asyncio.create_task(socket.live())
@@ -282,7 +258,7 @@ class Crowd:
         while True:
             number += 1
             old = f"old-{number // 3 % OLD_APPS}-{self._tag}"
-            rare = self._sleeper if number % 2 else f"absent-{self._tag}"
+            rare = self._sleeper if number % 2 else self.absent.uid
             uid = (old, f"phone-{self._tag}", rare)[number % 3]
             called = Called(f"w-{self._tag}-{number}", uid, time.time())
             if self._voice.say(f"caller-{number % 5}", uid, called.wake_id, qos=1, ttl_ms=round(judge.TTL_S * 1000)):
@@ -332,7 +308,9 @@ class Crowd:
         self.canaries.append(Canary(name, at, rang))
 
     async def _move(self) -> None:
-        """One client at one bridge after the other, now and then at two in the same moment."""
+        """One client at one bridge after the other, now and then at all in the same moment: then one bridge hears of
+        another's socket only after its own has joined.
+        """
         number = 0
         while True:
             await asyncio.sleep(STEP_EVERY_S)
@@ -340,15 +318,19 @@ class Crowd:
             uid = f"mover-{self._tag}-{number}"
             bridges = list(self._house.names)
             self._chance.shuffle(bridges)
-            opening = [self._open(uid, bridge, acks=True, client="tablet") for bridge in bridges]
             if number % 2:
-                opened = await asyncio.gather(*map(self._tried, opening))
+                with HeldJoins(list(self._house.links.values()), uid):
+                    opened = await asyncio.gather(*(self._come(uid, bridge) for bridge in bridges))
+                    await asyncio.sleep(HELD_WITHIN_S)
             else:
-                opened = [await self._tried(one) for one in opening]
+                opened = [await self._come(uid, bridge) for bridge in bridges]
             sockets = [one for one in opened if one is not None]
             if len(sockets) > 1:
                 self._moved.append((time.time(), [one.spell for one in sockets]))
             asyncio.get_running_loop().call_later(STEP_EVERY_S * 2, _cut_all, sockets)
+
+    async def _come(self, uid: str, bridge: str) -> Socket | None:
+        return await self._tried(self._open(uid, bridge, acks=True, client="tablet"))
 
     async def _leave(self) -> None:
         """A user with a socket at each bridge logs out by one of them, and comes back at once by another."""

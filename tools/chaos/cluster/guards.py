@@ -20,6 +20,9 @@ from bridge.wakes.relay import Relay
 from bridge.wakes.shared import SharedWakes
 from contract.messages import Joined
 
+EARLY_S = 3.0
+"""More than how much longer the deadline in the row may be than that of the last heartbeat."""
+
 
 def _put(owner: object, name: str, by: object) -> None:
     assert hasattr(owner, name)
@@ -83,7 +86,7 @@ def _users_leave_before_their_deadline() -> None:
     write_due = SharedTime._write_due
 
     async def early(self: SharedTime, transaction: Any, seconds: float) -> Any:
-        return await write_due(self, transaction, seconds + 7.0)
+        return await write_due(self, transaction, seconds + EARLY_S)
 
     _put(SharedTime, "_write_due", early)
 

@@ -12,9 +12,10 @@ import httpx2
 
 from tests.support.clusters import open_cluster
 from tests.support.gate import Gate
+from tests.support.jetson import Jetson
 from tests.support.ports import free_port
 from tests.support.postgres import PASSWORD, Postgres
-from tests.support.processes import Sarvis
+from tests.support.processes import Sarvis, run_sarvis
 from tests.support.proxy import FaultProxy
 from tests.support.push_service import CONTACT, PushService
 from tests.support.waiting import wait_for
@@ -26,6 +27,8 @@ SEEN_WITHIN_S = 3.0
 """So long a bridge that died is counted on by the others."""
 TIMES = Times(timeout_s=6.0, grace_s=3.0, coalesce_s=2.0, slack_s=6.0)
 NAMES = ("a", "b", "c")
+HTTP_USER = "http-user"
+"""Of a Jetson that speaks only HTTP."""
 
 
 class Node(Protocol):
@@ -79,6 +82,7 @@ class ClusterHouse(Premises):
         (self.folder / "password").write_text(f"{PASSWORD}\n")
         (self.folder / "password").chmod(0o600)
         self.pushes = stack.enter_context(PushService())
+        self.jetson = stack.enter_context(Jetson())
         self._open_broker(stack)
         self.at_edge = stack.enter_context(Links.to(node.port for node in self.nodes))
         for name in self.names:
@@ -89,7 +93,18 @@ class ClusterHouse(Premises):
             self.start_bridge(name)
             stack.callback(lambda name=name: end_process(self.bridges[name]))  # type: ignore[misc]
         wait_for("the bridges know each other", lambda: all(map(self._knows_all, self.names)))
+        self._add_jetson()
         self._open_edges(stack)
+
+    def _add_jetson(self) -> None:
+        told = run_sarvis(
+            "device", "add", "http-jetson", "--uid", HTTP_USER, "--logout-url", self.jetson.url, cwd=self.folder,
+            settings={
+                "SARVIS_STORE__URL": f"postgresql://sarvis@{HOST}:{self.server.port}/ledger",
+                "SARVIS_STORE__PASSWORD_FILE": str(self.folder / "password"),
+            },
+        )  # fmt: skip
+        assert told.returncode == 0, told.stderr
 
     def _open_broker(self, stack: ExitStack) -> None:
         if self._nodes == 1:

@@ -28,7 +28,21 @@ UNHURT_S = 4.0
 MANY = 40
 ENDS_SOCKETS = frozenset({"kill bridge", "drain bridge", "cut apps"})
 
-KINDS = ("untrue", "hasty", "silent", "twice", "old", "open", "closed", "both", "pushed twice")
+KINDS = (
+    "untrue",
+    "hasty",
+    "silent",
+    "twice",
+    "old",
+    "open",
+    "closed",
+    "both",
+    "pushed twice",
+    "missed twice",
+    "unmissed",
+    "tardy",
+    "early",
+)
 
 
 @dataclass

@@ -17,12 +17,13 @@ class ClusterLife(Life):
 
     crowd: Crowd | None = None
     last: list[str] = field(default_factory=list)
+    _crowd_is_here: Crowd | None = None
 
     def settle_in(self) -> None:
         """See Life; the crowd comes, too."""
         super().settle_in()
         assert isinstance(self.house, ClusterHouse)
-        self.crowd = Crowd(self.house, seed=0).__enter__()
+        self.crowd = self._crowd_is_here = Crowd(self.house, seed=0).__enter__()
 
     def play(self, plan: Plan) -> Result:
         """See Life."""
@@ -36,16 +37,24 @@ class ClusterLife(Life):
         assert self.crowd is not None
         super().close()
         self.last += self.crowd.verdicts(last=True)
-        self.crowd.__exit__()
+        self.leave()
+
+    def leave(self) -> None:
+        """The crowd goes, also if the house broke down; a second call does nothing."""
+        crowd, self._crowd_is_here = self._crowd_is_here, None
+        if crowd is not None:
+            crowd.__exit__()
 
     def summary(self) -> str:
         """What was judged beside the rounds."""
         crowd = self.crowd
-        assert crowd is not None
+        if crowd is None:
+            return "beside them no crowd came"
         well = sum(one.rang is not None for one in crowd.canaries)
         return (
             f"beside them {crowd.wakes} wakes, {crowd.triggers} calls over HTTP, {crowd.moves} moves of an app and "
-            f"{crowd.log_outs} log-outs with sockets at all bridges; {well} of {len(crowd.canaries)} canaries rang"
+            f"{crowd.log_outs} log-outs with sockets at all bridges, {crowd.http_device.cycles} log-ins on an "
+            f"HTTP device, {crowd.absent.owed} wakes due as missed; {well} of {len(crowd.canaries)} canaries rang"
         )
 
     def _strike(self, plan: Plan) -> ClusterStrike:  # type: ignore[override]
