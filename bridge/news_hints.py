@@ -13,7 +13,7 @@ from contract.messages import News
 PAUSE_S = 0.05
 """The mean time between two hints of many, and between two looks that they cause."""
 AT_ONCE = 10
-"""So many come without a pause after a quiet time: a single log-out waits for nothing."""
+"""How many come without a pause after a quiet time: a single log-out waits for nothing."""
 
 
 class Pace:
