@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,56 @@ def test_a_bridge_that_leaves_still_accepts_and_a_second_signal_ends_it(tmp_path
             early.all_before()
             bridge.sarvis.process.send_signal(signal.SIGTERM)
             assert bridge.sarvis.process.wait(PATIENCE_S) == 0
+
+
+def supervised(bridge: Bridge) -> threading.Thread:
+    """Starts it again when it has left, as systemd does."""
+
+    def start_again() -> None:
+        assert bridge.sarvis.process.wait(PATIENCE_S) == 0
+        bridge.sarvis.__exit__(None, None, None)
+        bridge.start()
+
+    thread = threading.Thread(target=start_again)
+    thread.start()
+    return thread
+
+
+def test_all_leave_one_after_the_other_and_each_only_when_the_last_is_back(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    names = [{"SARVIS_BRIDGE__INSTANCE": folder.name} for folder in folders]
+    with (
+        Bridge(folders[0], broker.url, names[0]) as one,
+        Bridge(folders[1], broker.url, names[1]) as two,
+    ):
+        before = [one.sarvis.process.pid, two.sarvis.process.pid]
+        threads = [supervised(one), supervised(two)]
+        done = run_sarvis("drain", "--all", "--bridge", one.url, "--bridge", two.url, cwd=tmp_path)
+        for thread in threads:
+            thread.join()
+        assert done.returncode == 0, done.stderr
+        assert [line.split(",")[0] for line in done.stdout.splitlines()] == [
+            f"{one.url} leaves", f"{one.url} is back", f"{two.url} leaves", f"{two.url} is back",
+        ]  # fmt: skip
+        assert one.sarvis.process.pid != before[0]
+        assert two.sarvis.process.pid != before[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--all", "--bridge", "http://127.0.0.1:9"], "give --bridge URL for each of two or more"),
+        (["--bridge", "http://127.0.0.1:9", "--bridge", "http://127.0.0.1:10"], "add --all"),
+    ],
+)
+def test_bridges_that_would_leave_together_are_refused(arguments: list[str], told: str, tmp_path: Path) -> None:
+    done = run_sarvis("drain", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr
 
 
 def test_a_bridge_that_cannot_be_asked_is_named(tmp_path: Path) -> None:
