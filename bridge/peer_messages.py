@@ -39,6 +39,7 @@ class PeerMessages:
         max_per_user: int,
         heard_news: Callable[[News], None],
         answer: Callable[[], None],
+        connected_since: Callable[[], float],
     ) -> None:
         self._instance = instance
         self._hub = hub
@@ -56,6 +57,7 @@ class PeerMessages:
             looked_at=looked_at,
             seek=partial(mqtt.send_raw, SEEK, instance),
             answer=answer,
+            connected_since=connected_since,
         )
 
     def joined(self, connection: AppConnection, client: str | None, turn: int) -> None:

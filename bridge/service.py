@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -109,6 +110,8 @@ class Bridge:
         """How many commits changed something, also those of other bridges that this one followed."""
         self.keeping = asyncio.Lock()
         """Held while wakes that were missed are on their way into the ledger."""
+        self._connected_at = -math.inf
+        """To the broker; monotonic."""
         self._started_at = iso(self.clock.utc_now())
         topics = (WAKE, HELLO, ACK, DEVICE_STATUS, *(HEARD if store.shared else ()))
         self.mqtt = MqttSession(
@@ -172,6 +175,7 @@ class Bridge:
                 max_per_user=settings.bridge.max_sockets_per_user,
                 heard_news=lambda news: self._news_hints.heard(news),  # noqa: PLW0108 - it is made later
                 answer=self._told.answer,
+                connected_since=lambda: self._connected_at if self.mqtt.connected else math.inf,
             )
             if self._told is not None
             else None
@@ -353,6 +357,7 @@ class Bridge:
         return Beat(self.mqtt.connected, self.draining, len(self.hub))
 
     def _connected(self) -> None:
+        self._connected_at = self.clock.monotonic()
         if self._home_assistant is not None:
             self._home_assistant.connected()
         status = self._status("online")

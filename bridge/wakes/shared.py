@@ -33,6 +33,7 @@ class SharedWakes:
         looked_at: this bridge knows what was changed in the ledger before that time, monotonic.
         seek: publishes an encoded Seek; False if no broker is reached.
         answer: tells the other bridges now what devices were told; see `ToldOutcomes`.
+        connected_since: how old the connection to the broker is, monotonic; infinite while there is none.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class SharedWakes:
         looked_at: Callable[[], float],
         seek: Callable[[bytes], bool],
         answer: Callable[[], None],
+        connected_since: Callable[[], float] = lambda: float("-inf"),
     ) -> None:
         self._relay = relay
         self._hub = hub
@@ -55,6 +57,7 @@ class SharedWakes:
         self._looked_at = looked_at
         self._publish_seek = seek
         self._answer = answer
+        self._connected_since = connected_since
         self._verdicts = Verdicts(lambda name: peers().rank(name))
         self._stale_view: list[Remembered] = []
         """Wakes whose user has a socket here, and no session that this bridge knows of yet."""
@@ -175,7 +178,7 @@ class SharedWakes:
             for one in self._stale_view
             if not self._ring(one) and one.expires_at > now and fresh_since < one.came_at
         ]
-        seek, judge = self._verdicts.due(now, fresh_since)
+        seek, judge = self._verdicts.due(now, fresh_since, self._connected_since())
         for one in seek:
             if one.wake is not None:
                 self._ask_others(one.device_id, one.wake, one.age_ms(now))

@@ -181,23 +181,20 @@ class Verdicts:
             times.append(self._steps[0][0])
         return min(times, default=None)
 
-    def due(self, now: float, fresh_since: float) -> tuple[list[Remembered], list[Remembered]]:
+    def due(
+        self, now: float, fresh_since: float, connected_since: float = float("-inf")
+    ) -> tuple[list[Remembered], list[Remembered]]:
         """The wakes to ask other bridges for, and those to judge here: to ring, or to say what is wrong.
 
         Args:
             now: monotonic.
             fresh_since: this bridge knows all that was changed in the ledger before this time. A wake that came later
                 is not judged: perhaps its user has logged in since.
+            connected_since: the connection to the broker is so old; infinite while there is none. A wake that others
+                were not asked for over this connection is not judged: what was sent over another may be lost.
         """
         self._forget(now)
-        while self._new and self._new[0][0] + SEEK_AFTER_S <= now:
-            since, number, one = self._new.popleft()
-            if one.wake is not None and not one.listed:
-                self._list(one, one.wake)
-            if number is not None and one.waits == number:
-                pause = NEXT_RANK_S * self._rank(one.device_id if is_unnamed(one.wake_id) else one.wake_id)
-                self._step(since + SEEK_AFTER_S + pause, number, one, last=False)
-                self._step(since + JUDGE_AFTER_S + pause, number, one, last=True)
+        self._list_new(now)
         seek: list[Remembered] = []
         judge: list[Remembered] = []
         while self._steps and self._steps[0][0] <= now:
@@ -207,11 +204,27 @@ class Verdicts:
             if one.wake is None:
                 one.waits = None
             elif last:
+                if not is_unnamed(one.wake_id) and one.sought_at < connected_since:
+                    if connected_since <= now:
+                        one.sought_at = now
+                        seek.append(one)
+                    self._step(now + LOOK_AGAIN_S, number, one, last=True)
+                    continue
                 judge += self._judged(one, number, now, fresh_since)
             elif not is_unnamed(one.wake_id):
                 one.sought_at = now
                 seek.append(one)
         return seek, judge
+
+    def _list_new(self, now: float) -> None:
+        while self._new and self._new[0][0] + SEEK_AFTER_S <= now:
+            since, number, one = self._new.popleft()
+            if one.wake is not None and not one.listed:
+                self._list(one, one.wake)
+            if number is not None and one.waits == number:
+                pause = NEXT_RANK_S * self._rank(one.device_id if is_unnamed(one.wake_id) else one.wake_id)
+                self._step(since + SEEK_AFTER_S + pause, number, one, last=False)
+                self._step(since + JUDGE_AFTER_S + pause, number, one, last=True)
 
     def _judged(self, one: Remembered, number: int, now: float, fresh_since: float) -> list[Remembered]:
         """The wake, if it is time to judge it; else it waits on, or is left to others."""

@@ -51,6 +51,11 @@ def test_the_judge_compares_what_a_device_heard_with_the_sockets_that_were_open(
     assert of_wake(one) == found
 
 
+def test_a_finding_says_which_faults_were_near() -> None:
+    hurts = [Hurt("kill node", "all", 108.0, 109.0), Hurt("cut apps", B, 150.0, 151.0)]
+    assert judge.around(110.0, hurts) == "it came at 110.0, around kill node of all from -2.0 to -1.0 s"
+
+
 def test_a_bridge_that_heard_nothing_is_held_to_nothing() -> None:
     assert of_wake(called("user_not_connected"), DEAF) == []
     assert of_wake(called("user_not_connected"), spell=Spell("alice", B, 90.0, 110.2)) == []

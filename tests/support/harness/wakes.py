@@ -59,6 +59,7 @@ class OneBridge:
         self.pushed: list[Delivery] = []
         self.others: tuple[str, ...] = ()
         self.around = False
+        self.connected_since = town.clock.monotonic()
         self.relay = Relay(
             self.hub,
             town.clock,
@@ -78,6 +79,7 @@ class OneBridge:
             looked_at=lambda: self.looked_at,
             seek=self._seek,
             answer=lambda: None,
+            connected_since=lambda: self.connected_since,
         )
 
     def phone(self, uid: str = "alice", mode: Mode = "v2") -> FakePhone:
@@ -88,7 +90,18 @@ class OneBridge:
         self.wakes.connected(connection)
         return phone
 
+    def loses_broker_for(self, seconds: float) -> None:
+        """What it says meanwhile is lost."""
+
+        def back() -> None:
+            self.connected_since = self.town.clock.monotonic()
+
+        self.connected_since = float("inf")
+        self.town.later(seconds, back)
+
     def _tell(self, _device_id: str, outcome: bytes) -> bool:
+        if self.connected_since > self.town.clock.monotonic():
+            return False
         message = Outcome.decode(outcome)
         self.told.append((self.town.passed, message.id, message.status))
         self.town.later(self.town.quick(), lambda: self.town.device_hears(message))
@@ -102,6 +115,8 @@ class OneBridge:
 
     def _seek(self, payload: bytes) -> bool:
         seek = Seek.decode(payload)
+        if self.connected_since > self.town.clock.monotonic():
+            return False
         self.town.sought += 1
         self.town.broadcast(lambda bridge: bridge.wakes.seek(self.name, seek))
         return True

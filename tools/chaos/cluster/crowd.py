@@ -149,7 +149,8 @@ class Crowd:
             one.outcomes = self._voice.outcomes(one.wake_id)
             one.rung = [rung for rung in self._rung if _is_of(rung, one)]
             mine = [spell for spell in self._spells if spell.uid == one.uid]
-            found += judge.of_wake(one, mine, canaries, self._house.names)
+            wrong = judge.of_wake(one, mine, canaries, self._house.names)
+            found += [f"{text}; {judge.around(one.at, self._house.hurts)}" for text in wrong]
             if one.uid.startswith("old-"):
                 found += judge.twice(one)
             if one.uid == self.absent.uid:

@@ -226,6 +226,16 @@ def of_move(spells: Sequence[Spell], canaries: Canaries, at: float) -> list[str]
     return [f"both: {len(left)} sockets of one client of {spells[0].uid} at {', '.join(sorted(bridges))}"]
 
 
+def around(at: float, hurts: Iterable[Hurt]) -> str:
+    """What the harness did in the ten seconds before and after that time."""
+    near = [
+        f"{one.fault} of {one.what} from {one.since - at:+.1f} to {one.until - at:+.1f} s"
+        for one in hurts
+        if one.until > at - TTL_S and one.since < at + TTL_S
+    ]
+    return f"it came at {at:.1f}, around {', '.join(near) or 'no fault'}"
+
+
 def hurts_of(bridge: str, hurts: Iterable[Hurt], since: float, until: float) -> list[Hurt]:
     """What was done to the bridge then, or to all."""
     return [one for one in hurts if one.what in {bridge, "all"} and one.since <= until and one.until >= since]

@@ -116,6 +116,23 @@ def test_a_holder_that_does_not_act_is_asked_before_anything_bad_is_said() -> No
     assert ("a", "user_not_connected") in town.told()
 
 
+@pytest.mark.parametrize("lost_at", [0.1, 0.16, 0.45])
+def test_a_bridge_that_lost_its_broker_when_it_asked_asks_again(lost_at: float) -> None:
+    """Its question may be lost with the connection, and the holder hears of the wake seconds later."""
+    town = Town(quick_s=0.0)
+    first, second = order_of(town)
+    phone = second.phone()
+    town.wake({second.name: 5.0})
+    if lost_at > 0.15:
+        seek = second.wakes.seek
+        second.wakes.seek = lambda *_: None  # type: ignore[method-assign]
+        town.later(lost_at, lambda: setattr(second.wakes, "seek", seek))
+    town.later(lost_at, lambda: first.loses_broker_for(0.2))
+    town.lives(1.5)
+    assert phone.rung() == ["w1"]
+    assert town.told() == [(second.name, "sent")]
+
+
 def test_a_bridge_alone_says_at_once_what_it_knows() -> None:
     town = Town("a")
     town.wake()

@@ -1,4 +1,12 @@
-from bridge.wakes.verdicts import ANSWERS_S, JUDGE_AFTER_S, NEXT_RANK_S, REMEMBERED_S, SEEK_AFTER_S, Verdicts
+from bridge.wakes.verdicts import (
+    ANSWERS_S,
+    JUDGE_AFTER_S,
+    NEXT_RANK_S,
+    REMEMBERED_S,
+    SEEK_AFTER_S,
+    Remembered,
+    Verdicts,
+)
 from contract.messages import Wake
 
 DEVICE = "jetson"
@@ -33,6 +41,18 @@ def test_a_bridge_that_stood_still_asks_before_it_judges() -> None:
     verdicts.heard(DEVICE, "answered", "sent", 103.1)
     assert ids(verdicts, 103.0 + ANSWERS_S - 0.01) == ([], [])
     assert ids(verdicts, 103.0 + ANSWERS_S) == ([], ["w"])
+
+
+def test_others_are_asked_again_over_a_new_connection_before_anything_bad_is_said() -> None:
+    verdicts = Verdicts(first)
+    verdicts.came(DEVICE, wake("w"), 100.0, waits=True)
+    assert verdicts.due(100.2, 1e9, 90.0)[0][0].wake_id == "w"
+    none: tuple[list[Remembered], list[Remembered]] = ([], [])
+    assert verdicts.due(100.6, 1e9, float("inf")) == none, "what it asked may be lost"
+    seek, judge = verdicts.due(101.0, 1e9, 100.9)
+    assert ([one.wake_id for one in seek], judge) == (["w"], [])
+    assert verdicts.due(101.2, 1e9, 100.9) == none
+    assert [one.wake_id for one in verdicts.due(101.5, 1e9, 100.9)[1]] == ["w"]
 
 
 def test_each_rank_asks_and_judges_a_quarter_of_a_second_later() -> None:
