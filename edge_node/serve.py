@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from contract.clock import Clock, SystemClock
 from contract.errors import SarvisError, SettingsError
@@ -15,7 +16,7 @@ from edge_node.audio.sources import open_source
 from edge_node.display.events import Events
 from edge_node.display.lights import open_indicator
 from edge_node.listening.service import ListeningService, OpenSource
-from edge_node.local_api import Node, create_app
+from edge_node.local_api.node import Node
 from edge_node.metrics import Numbers, exposition
 from edge_node.session.state_file import StateFile
 from edge_node.session.wake_outbox import WakeOutbox
@@ -31,6 +32,7 @@ from infra.settings.loader import Settings
 from infra.stopping import Stop
 from infra.tasks import Tasks
 from infra.web.http_protocol import IDLE_S, PunctualProtocol
+from infra.web.late import Late
 from infra.web.server import Server, address, listen
 
 SETTLE_S = 5.0
@@ -116,9 +118,15 @@ def endpoint(
     name = socket.gethostname()
     short = name.partition(".")[0]
     hosts = [edge.http_host, name, short, f"{short}.local", *edge.http_hosts]
-    app = create_app(node, set_mute, metrics, allow=networks(edge.http_allow), hosts=hosts)
+    allow = networks(edge.http_allow)
+
+    def make() -> ASGIApp:
+        from edge_node.local_api.app import create_app  # noqa: PLC0415 - FastAPI takes a quarter of a node's start
+
+        return create_app(node, set_mute, metrics, allow=allow, hosts=hosts)
+
     return uvicorn.Config(
-        app,
+        Late(make),
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -22,9 +22,9 @@ from bridge.service import VERSION, Bridge
 from bridge.storage.store import StoreError
 from bridge.websocket.asgi.endpoint import app_socket
 from infra.telemetry import REGISTRY
+from infra.web.api import harden
 from infra.web.methods import Resources
 from infra.web.middleware import NamedPages, OriginGuard, Origins
-from infra.web.server import harden
 
 ADVICE = (
     "name the origin in auth.origins if its pages may call, the host in bridge.hosts if an open bridge has that name; "

@@ -12,8 +12,8 @@ from bridge.api.legacy import TRIGGER_PATH, Trigger, ring
 from bridge.auth.middleware import AuthMiddleware
 from bridge.service import Bridge
 from contract.messages import new_id
+from infra.web.api import Result, replay
 from infra.web.middleware import Origins
-from infra.web.server import Result, replay
 
 
 class FastTrigger:

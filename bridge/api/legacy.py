@@ -15,7 +15,7 @@ from bridge.sessions.service import describe
 from contract.messages import LEGACY_DEVICE, DeviceId, Text, Uid, absent_is_default
 from contract.names import NOTE_MAX_CHARACTERS, check_note, check_uid
 from contract.wake_codec import QuickWake
-from infra.web.server import Result, UserRequest, example, problems
+from infra.web.api import Result, UserRequest, example, problems
 
 router = APIRouter()
 

@@ -15,7 +15,7 @@ from bridge.storage.records import Device
 from bridge.stories.file import StoriesError
 from contract.names import TAG_MAX_CHARACTERS, UID_MAX_CHARACTERS
 from infra.redaction import shown_url
-from infra.web.server import example, problems
+from infra.web.api import example, problems
 
 router = APIRouter(prefix="/api/ops")
 

@@ -12,7 +12,7 @@ from bridge.push.subscriptions import MAX_ENDPOINT, check_public_key, check_secr
 from bridge.service import Bridge
 from bridge.storage.records import PushSubscription
 from contract.messages import Uid
-from infra.web.server import Result, example, problems
+from infra.web.api import Result, example, problems
 
 router = APIRouter()
 

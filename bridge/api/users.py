@@ -8,7 +8,7 @@ from bridge.auth.middleware import actor_of
 from bridge.service import Bridge
 from bridge.stories.file import StoriesError
 from contract.messages import new_id
-from infra.web.server import UserRequest, example, problems
+from infra.web.api import UserRequest, example, problems
 
 router = APIRouter()
 

@@ -20,9 +20,9 @@ from bridge.console.render import Asked, language_of, refused
 from bridge.service import Bridge
 from bridge.storage.store import StoreError
 from infra.telemetry import get_logger
+from infra.web.api import replay
 from infra.web.forwarded import FORWARDED_HOST, Headers
 from infra.web.middleware import is_foreign_page
-from infra.web.server import replay
 
 PATH = "/console"
 LOG_IN, LOG_OUT, LANGUAGE, STATIC = f"{PATH}/log-in", f"{PATH}/log-out", f"{PATH}/language", f"{PATH}/static/"

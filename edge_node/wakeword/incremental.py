@@ -5,6 +5,7 @@ time, and its strides multiply to the 8 rows of a frame. So each convolution ove
 input, and the 8 rows of a frame give exactly one embedding. The graph is rewritten in memory, from the package's file.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,8 @@ class IncrementalNetwork:
     """
 
     def __init__(self, path: Path, streams: int = 1) -> None:
-        graph = _Graph(path)
-        self._session: Model = open_bytes(graph.model.SerializeToString())
-        self._states = [np.zeros((streams, *shape), np.float32) for shape in graph.states]
+        self._session, shapes = _opened(path)
+        self._states = [np.zeros((streams, *shape), np.float32) for shape in shapes]
 
     def feed(self, rows: Floats) -> Floats:
         """Embeddings, float32 (streams, 96), of the 76 rows that end with these: float32 (streams, 8, 32)."""
@@ -48,6 +48,16 @@ class IncrementalNetwork:
         embedding, *self._states = self._session.run(None, given)
         found: Floats = embedding
         return found
+
+
+@cache
+def _opened(path: Path) -> tuple[Model, list[tuple[int, int, int]]]:
+    """The rewritten network, which keeps nothing itself and may run in several threads, and the shapes of its states.
+
+    Once in a process: a node's start uses it for the check and for listening.
+    """
+    graph = _Graph(path)
+    return open_bytes(graph.model.SerializeToString()), graph.states
 
 
 class _Graph:

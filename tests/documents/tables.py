@@ -39,8 +39,8 @@ from infra.settings.app import AppSettings
 from infra.settings.base import Section
 from infra.settings.bridge import BridgeSettings, LimitsSettings
 from infra.settings.loader import Settings
+from infra.web.api import UserRequest
 from infra.web.forwarded import Headers
-from infra.web.server import UserRequest
 from tests.support.clock import ManualClock
 
 PAGE = Path(__file__).parents[2] / "docs" / "app-developers.md"

@@ -114,3 +114,19 @@ def test_a_shell_completes_the_names_of_commands_whose_extra_is_missing(env: dic
     without = {**env, "PYTHONPATH": str(tmp_path)}
     assert complete(without, "sarvis ed") == ["edge"]
     assert complete(without, "sarvis edge --") == ["--help"]
+
+
+@pytest.mark.parametrize(
+    ("module", "late"),
+    [("edge_node.cli", ("fastapi",)), ("bridge.cli", ("alembic", "contract.app_frames", "httpcore2"))],
+)
+def test_what_a_server_needs_later_is_not_loaded_at_its_start(module: str, late: tuple[str, ...]) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {*late} & {*loaded}
+
+
+def test_garbage_is_collected_again_when_a_command_is_loaded(env: dict[str, str]) -> None:
+    code = "import gc; gc.disable(); from sarvis import roof; roof.loaded('watch'); print(gc.isenabled())"
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

@@ -11,8 +11,9 @@ from fastapi import FastAPI, Request
 from infra.connection_limits import IDLE_S as IDLE_MAKES_ROOM_S
 from infra.connection_limits import ConnectionLimits
 from infra.web import http_protocol
+from infra.web.api import harden
 from infra.web.http_protocol import IDLE_S, Gathered, PunctualProtocol
-from infra.web.server import Server, harden, listen
+from infra.web.server import Server, listen
 from tests.support.waiting import loop_time_passes, wait_until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -5,8 +5,8 @@ from fastapi import FastAPI, Request
 from pydantic import BaseModel
 from starlette.types import Message, Scope
 
+from infra.web.api import example, harden
 from infra.web.methods import Resources, is_about_the_server
-from infra.web.server import example, harden
 
 
 class Body(BaseModel):

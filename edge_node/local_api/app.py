@@ -2,43 +2,21 @@
 
 from collections.abc import Callable, Collection, Iterable
 from ipaddress import IPv4Network, IPv6Network
-from typing import Protocol
 
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, StrictBool
 
+from edge_node.local_api.node import Node
 from infra.redaction import redact
+from infra.web.api import Result, UserRequest, example, harden, problems
 from infra.web.methods import Resources
 from infra.web.middleware import AllowedNetworks, OriginGuard, Origins
-from infra.web.server import Result, UserRequest, example, harden, problems
 
 MAX_BODY_BYTES = 16 * 1024
 NAME_IT = "if clients call this node by that host's name, add it to edge.http_hosts"
 LET_IT_IN = "if it may call, add its address to edge.http_allow"
-
-
-class Node(Protocol):
-    """What the endpoint may call on the node."""
-
-    @property
-    def device_id(self) -> str:
-        """The id of the device."""
-        ...
-
-    @property
-    def problem(self) -> str | None:
-        """Why its wakes cannot be sent; None while they can, as far as it is known."""
-        ...
-
-    def local_logout(self, uid: str) -> bool:
-        """Log out; False if another user is logged in. Raises OSError if it could not be stored."""
-        ...
-
-    def local_login(self, uid: str) -> None:
-        """Request a session; the bridge decides, if there is one. Raises OSError if it could not be stored."""
-        ...
 
 
 class MuteRequest(BaseModel):

@@ -1,0 +1,1 @@
+"""The device's own HTTP endpoint: the documented log-out, mute, metrics."""
