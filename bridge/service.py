@@ -366,7 +366,9 @@ class Bridge:
 
     def _status(self, state: str) -> Outgoing:
         instance = self.settings.bridge.instance
-        message = BridgeStatus.model_validate({"state": state, "version": VERSION, "started_at": self._started_at})
+        message = BridgeStatus.model_validate(
+            {"state": state, "version": VERSION, "started_at": self._started_at, "era": self.store.era or None}
+        )
         return Outgoing(BRIDGE_STATUS, instance, message)
 
     def _on_event(self, event: Event) -> None:

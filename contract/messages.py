@@ -280,6 +280,8 @@ class BridgeStatus(Message):
     state: Literal["online", "offline"]
     version: Text = ""
     started_at: Text = ""
+    era: Name | None = None
+    """The same for all bridges that share a ledger, as long as one of them goes on."""
 
 
 class SoughtWake(Wake):

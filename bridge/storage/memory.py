@@ -145,6 +145,7 @@ class MemoryStore:
     """See Store. `fail` is the reason why the next commits fail; `before_commit` may raise to simulate a crash."""
 
     shared = False
+    era = ""
 
     def __init__(self) -> None:
         self.tables = Tables()

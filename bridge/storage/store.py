@@ -204,6 +204,11 @@ class Store(Protocol):
         """Whether others may change what this bridge keeps in memory."""
         ...
 
+    @property
+    def era(self) -> str:
+        """The name of the era that this bridge has begun or joined; empty if the ledger is not shared."""
+        ...
+
     async def attach(self, floors: Floors, *, restored: bool) -> None:
         """Join the bridges of a shared ledger, before `load`: alone, it begins an era with these floors.
 

@@ -225,7 +225,8 @@ class EdgeNode:
         self._status_display.show_fate(outcome.status, self._session.mode, reached=self._mqtt.connected)
 
     def _take_bridge_status(self, instance: str, status: BridgeStatus, now: float) -> None:
-        born = f"{instance} {status.started_at}"
+        # One that joins others has missed nothing: else a whole fleet would say hello to each.
+        born = status.era or f"{instance} {status.started_at}"
         if status.state == "online" and born not in self._bridges:
             if len(self._bridges) >= MAX_BRIDGES:
                 self._bridges.clear()

@@ -159,9 +159,11 @@ def absent(*coming: list[str], hurts: tuple[Hurt, ...] = ()) -> Absent:
     ("coming", "hurt", "found"),
     [
         ((["w1"], []), None, []),
+        (([], ["w1"]), None, []),
         (([], []), None, ["unmissed"]),
         (([], []), "cut apps", ["unmissed"]),
         (([], []), "kill bridge", []),
+        (([], []), "kill database", ["unmissed"]),
         ((["w1", "w1"],), None, ["missed twice"]),
         ((["w1"], ["w1"]), None, ["missed twice"]),
         ((["w1"], ["w1"]), "kill bridge", []),
@@ -170,7 +172,7 @@ def absent(*coming: list[str], hurts: tuple[Hurt, ...] = ()) -> Absent:
 def test_the_judge_wants_each_missed_wake_told_once(
     coming: tuple[list[str], ...], hurt: str | None, found: list[str]
 ) -> None:
-    user = absent(*coming, hurts=(Hurt(hurt, A, 124.0, 125.0),) if hurt else ())
+    user = absent(*coming, hurts=(Hurt(hurt, A, 122.0, 125.0),) if hurt else ())
     told = user.judge(called("user_not_connected"), WELL) + user.overdue()
     assert [text.split(":")[0] for text in told] == found
 

@@ -35,6 +35,7 @@ class BridgeStore(MemoryStore):
     """See Store: that of one bridge on a shared ledger. The first one that attaches begins the era."""
 
     shared = True
+    era = "first"
 
     def __init__(self, ledger: SharedLedger, run: str) -> None:
         self._ledger = ledger

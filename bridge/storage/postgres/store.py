@@ -260,6 +260,11 @@ class PostgresStore(SqlStore):
 
     # Beside other bridges:
 
+    @property
+    def era(self) -> str:  # type: ignore[override]
+        """See Store."""
+        return self._era or ""
+
     async def attach(self, floors: Floors, *, restored: bool) -> None:
         """See Store."""
         if self._row is None:

@@ -89,6 +89,7 @@ class SqlStore:
     """
 
     shared = False
+    era = ""
     FAILURES: tuple[type[BaseException], ...] = (SQLAlchemyError, OSError)
     """What the product's driver raises when a statement or a connection fails."""
 

@@ -11,15 +11,18 @@ from tools.chaos.cluster.app_socket import FAULTS, Socket
 from tools.chaos.cluster.house import ClusterHouse
 from tools.chaos.cluster.judge import AROUND_S, GOOD, TTL_S, UNHURT_S, Called, Canaries, hurts_of
 
-COMES_EVERY_S = 7.0
+COMES_EVERY_S = 16.0
+"""Longer than a wake lives: else each would ring."""
 STAYS_S = 0.5
 MISSED_AFTER_S = TTL_S + 3.0
 """So long after a wake it is over, and stands in the ledger."""
 TOLD_WITHIN_S = 0.65
 """Most wakes are judged after 0.5 s. The next bridge in the order would do it after 0.75 s."""
 ENOUGH = 5
-HARMLESS = frozenset({"kill edge", "cut apps", "drop", "delay"})
-"""Faults through which a bridge keeps what it has to store."""
+LOSES = frozenset({"kill bridge", "drain bridge"})
+"""Faults that end a bridge, and with it the memory of wakes that still live. Others only delay what it stores."""
+COMINGS = 2
+"""At the second coming, at the latest, a wake is told that was over before the first."""
 
 
 class Open(Protocol):
@@ -83,19 +86,19 @@ class Absent:
         found = []
         for one in list(self._owed):
             later = [at for at, _, _ in self.told if at > one.at + MISSED_AFTER_S]
-            if not later:
+            if len(later) < COMINGS:
                 continue
             self._owed.remove(one)
-            if self._is_hurt(one.at - UNHURT_S, later[0]):
+            if self._is_lost(one.at - UNHURT_S, one.at + MISSED_AFTER_S):
                 continue
             self.owed += 1
             if all(one.wake_id not in ids for _, _, ids in self.told):
                 found.append(f"unmissed: {self.uid} came and was not told of a wake that rang nowhere")
         return found
 
-    def _is_hurt(self, since: float, until: float) -> bool:
+    def _is_lost(self, since: float, until: float) -> bool:
         hurts = [one for name in self._house.names for one in hurts_of(name, self._house.hurts, since, until)]
-        return any(one.fault not in HARMLESS for one in hurts)
+        return any(one.fault in LOSES for one in hurts)
 
     def last(self) -> list[str]:
         """What is wrong with all of them together; call it when the crowd is over."""

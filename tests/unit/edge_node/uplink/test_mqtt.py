@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from contract.messages import DeviceStatus, Hello, Logout, Message, Outcome, Wake
-from contract.topics import LOGOUT, OUTCOME, Topic
+from contract.messages import BridgeStatus, DeviceStatus, Hello, Logout, Message, Outcome, Wake
+from contract.topics import BRIDGE_STATUS, LOGOUT, OUTCOME, Topic
 from edge_node.display.events import ConsoleIndicator, Events
 from edge_node.session.state_file import StateFile
 from edge_node.uplink.mqtt import EdgeNode
@@ -66,8 +66,8 @@ class House:
             self.qos.append(topic.qos if qos is None else qos)
         return not self.lost
 
-    def hears(self, topic: Topic, message: Message) -> None:
-        self.node._received(Incoming(topic, DEVICE, message, False, Acks(self.acked, topic.kind), 1, topic.qos))
+    def hears(self, topic: Topic, message: Message, owner: str = DEVICE) -> None:
+        self.node._received(Incoming(topic, owner, message, False, Acks(self.acked, topic.kind), 1, topic.qos))
 
     def log_in(self) -> None:
         hello = next(message for message in reversed(self.sent) if hasattr(message, "nonce"))
@@ -131,6 +131,20 @@ def test_a_better_outcome_of_another_bridge_is_shown_and_a_worse_one_is_not(hous
         house.hears(OUTCOME, Outcome.model_validate({"id": wake_id, "status": status}))
     assert [event["status"] for event in house.events("outcome")] == ["user_not_connected", "sent", "acked"]
     assert house.lights()[-3:] == ["nobody_there", "wake_sent", "app_answered"]
+    house.file.close()
+
+
+def test_a_bridge_that_joins_others_makes_no_device_say_hello(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    born: list[float] = []
+    monkeypatch.setattr(house.node._session, "bridge_born", born.append)
+
+    def hears_of(instance: str, started_at: str, era: str | None) -> int:
+        house.hears(BRIDGE_STATUS, BridgeStatus(state="online", started_at=started_at, era=era), owner=instance)
+        return len(born)
+
+    assert [hears_of(*one) for one in [("a", "1", "e1"), ("b", "2", "e1"), ("a", "3", "e1")]] == [1, 1, 1]
+    assert [hears_of(*one) for one in [("b", "4", "e2"), ("a", "5", "e2")]] == [2, 2]
+    assert [hears_of(*one) for one in [("c", "6", None), ("c", "6", None), ("c", "7", None)]] == [3, 3, 4]
     house.file.close()
 
 
