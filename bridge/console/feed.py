@@ -13,6 +13,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
+from bridge.cluster.members import all_sockets
 from bridge.console.guard import PATH, is_still_in
 from bridge.console.plots import Plots, plots
 from bridge.console.reads import ROWS
@@ -65,11 +66,12 @@ class Viewers:
         now = self._bridge.clock.monotonic()
         if now - self._counted_at >= COUNT_EVERY_S:
             self._counted_at = now
+            here = len(self._bridge.hub)
             states: dict[str, int] = {state: self._bridge.chronicle.count(state) for state in DEVICE_STATES}
             numbers = {
                 **states,
                 "sessions": self._bridge.sessions.active,
-                "apps": len(self._bridge.hub),
+                "apps": all_sockets(self._bridge.sessions.members(here), here),
                 "waiting": self._bridge.sessions.waiting,
             }
             self._figures = {name: f"{number:,}" for name, number in numbers.items()}

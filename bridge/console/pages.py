@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
+from bridge.cluster.members import all_sockets
 from bridge.console import reads
 from bridge.console.guard import PATH, Visit
 from bridge.console.plots import plots
@@ -52,6 +53,7 @@ router = APIRouter(prefix=PATH, include_in_schema=False)
 def asked_by(request: Request, section: str = "") -> Asked:
     """What every page needs of this request."""
     visit: Visit = request.state.visit
+    bridge: Bridge = request.app.state.bridge
     query = urlencode([(name, value) for name, value in request.query_params.multi_items() if name != "told"])
     principal = visit.principal
     return Asked(
@@ -62,6 +64,7 @@ def asked_by(request: Request, section: str = "") -> Asked:
         is_in=principal is not None,
         section=section,
         path=f"{request.scope['path']}?{query}" if query else request.scope["path"],
+        bridges=bridge.sessions.members(len(bridge.hub)) if principal is not None else (),
         told=told if (told := request.query_params.get("told", "")) in TOLD else "",
     )
 
@@ -108,7 +111,7 @@ async def overview(request: Request) -> Response:
         problem=bridge.problem,
         counts={state: chronicle.count(state) for state in DEVICE_STATES},
         sessions=bridge.sessions.active,
-        apps=len(bridge.hub),
+        apps=all_sockets(bridge.sessions.members(len(bridge.hub)), len(bridge.hub)),
         waiting=bridge.sessions.waiting,
         oldest_online_s=bridge.sessions.oldest_logout_s(online=True),
         late_s=LATE_S,

@@ -1,7 +1,7 @@
 """Renders the console's pages with Jinja2, in one thread of their own: the loop goes on serving apps meanwhile."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from bridge.cluster.members import Member
 from bridge.console.plots import minute_of, ms
 from bridge.console.views import shown
 from bridge.console.words import LANGUAGES, Language, ago_in, say
@@ -37,6 +38,7 @@ class Asked:
         section: the link in the navigation that is the current one.
         path: of this page, with its query: where a change of the language leads back to.
         told: what an action did just now, as a key of the words.
+        bridges: of a ledger that several share; the one that is asked among them.
     """
 
     language: Language
@@ -47,6 +49,17 @@ class Asked:
     section: str = ""
     path: str = ""
     told: str = ""
+    bridges: Sequence[Member] = ()
+
+    @property
+    def here(self) -> str:
+        """The name of the bridge that is asked; empty if it shares its ledger with no other."""
+        return next((one.instance for one in self.bridges if one.state == "here"), "") if self.others else ""
+
+    @property
+    def others(self) -> str:
+        """The names of the other bridges, for people."""
+        return ", ".join(one.instance for one in self.bridges if one.state != "here")
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:

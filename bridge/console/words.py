@@ -163,6 +163,26 @@ WORDS: Mapping[str, tuple[str, str]] = {
     ),
     "live_paused": ("Paused: this page shows what was.", "일시 중지됨: 이전 상태를 표시합니다."),
     "live_pause": ("Pause", "일시 중지"),
+    # Several bridges:
+    "bridges": ("Bridges", "브리지"),
+    "bridge_here": ("this page's bridge", "이 페이지의 브리지"),
+    "bridge_works": ("works", "정상"),
+    "bridge_leaves": ("leaves", "종료 중"),
+    "bridge_deaf_bridge": ("does not reach the broker", "브로커에 연결되지 않음"),
+    "bridge_silent": ("silent: it may have ended", "응답 없음: 종료되었을 수 있음"),
+    "address": ("Address", "주소"),
+    "sockets_of": (
+        "Apps are those of the bridge {here}. Those of {others} are on its own console.",
+        "앱은 브리지 {here} 의 것입니다. {others} 의 앱은 그 브리지의 콘솔에 있습니다.",
+    ),
+    "wakes_of": (
+        "These are the wakes that the bridge {here} rang or refused. Those of {others} are on its own console.",
+        "브리지 {here} 가 울리거나 거절한 호출입니다. {others} 의 호출은 그 브리지의 콘솔에 있습니다.",
+    ),
+    "hour_of": (
+        "Of the bridge {here} alone; those of {others} are on its own console.",
+        "브리지 {here} 만의 기록입니다. {others} 의 기록은 그 브리지의 콘솔에 있습니다.",
+    ),
     # Overview:
     "sessions_run": ("Sessions", "세션"),
     "waiting": ("Log-outs not confirmed", "확인되지 않은 로그아웃"),

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from bridge.cluster.members import Member, members
 from bridge.cluster.peers import ALONE, NOT_SEEN, Peers, live_peers
 from bridge.sessions.connect import Connector, UserData
 from bridge.sessions.connect_batcher import ConnectBatcher
@@ -21,7 +22,7 @@ from bridge.sessions.rules.device_session import user_is_back
 from bridge.sessions.rules.shared_liveness import SMALLEST_COALESCE_S
 from bridge.sessions.shared_time import SharedTime
 from bridge.storage.records import TIME_OUT, UNNAMED, By, Change, Session, signed
-from bridge.storage.store import Beat, Floors, Loaded, Store, StoreError
+from bridge.storage.store import Beat, Floors, Loaded, Seen, Store, StoreError
 from contract.clock import Clock, iso
 from contract.errors import StartError
 from contract.messages import Ack, DeviceStatus, Hello, LogoutReason
@@ -65,6 +66,7 @@ class Sessions:
     ) -> None:
         self.peers: Peers = NOT_SEEN if store.shared else ALONE
         self.looked_at = float("-inf")
+        self._seen: Seen | None = None
         self._beat = beat
         self._store = store
         self._settings = settings
@@ -298,6 +300,11 @@ class Sessions:
         """Whether the event that is told now is of another bridge's doing."""
         return self._effects.follows
 
+    def members(self, sockets: int) -> list[Member]:
+        """The bridges of a shared ledger as of the last look; none if it is not shared. `sockets`: of this one."""
+        seen = self._seen
+        return [] if seen is None else members(self._settings.bridge.instance, sockets, seen.bridges, seen.seconds)
+
     async def look(self) -> None:
         """Follow what other bridges changed, now and not at the next tick; raises StoreError."""
         async with self._ledger.exclusive() as turn:
@@ -310,6 +317,7 @@ class Sessions:
         seen = await turn.look(self._beat())
         if seen is not None:
             self.looked_at = looked_at
+            self._seen = seen
             self.peers = live_peers(self._settings.bridge.instance, seen.bridges, seen.seconds)
 
     def _is_first_for(self, device_id: str) -> bool:

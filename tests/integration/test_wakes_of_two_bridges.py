@@ -4,6 +4,7 @@ How fast they answer each other depends on the machine: where a pause of a proce
 test tries again. A bridge that always says too much fails.
 """
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,39 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
                 yield pair
     finally:
         server.remove()
+
+
+def page(bridge: Bridge, path: str) -> str:
+    return bridge.http.get(f"{bridge.url}/console{path}").text
+
+
+def shows(bridge: Bridge, path: str, text: str) -> bool:
+    return text in page(bridge, path)
+
+
+def apps(bridge: Bridge) -> int:
+    """As many as its console's overview tells."""
+    told = re.search(r'data-figure="apps">(\d+)<', page(bridge, ""))
+    assert told is not None
+    return int(told[1])
+
+
+def test_the_console_of_each_bridge_shows_the_cluster_and_says_what_is_its_own(pair: Pair) -> None:
+    uid, device = unique("alice"), unique("jetson")
+    before = apps(pair.a)
+    with pair.b.app(uid):
+        wait_for("a counts the app at b", lambda: apps(pair.a) == before + 1)
+        pair.b.post("/api/auth/login", {"uid": uid, "device_id": device})
+        for bridge in (pair.a, pair.b):
+            wait_for("the session is known", partial(shows, bridge, f"/devices?q={device}", f">{uid}</a>"))
+            assert uid in page(bridge, f"/people?q={uid}")
+            for name in "ab":
+                assert f'<th scope="row">{name}</th>' in page(bridge, "/health")
+        assert "Those of b are on its own console." in page(pair.a, "/wakes")
+        assert "Those of a are on its own console." in page(pair.b, f"/people?q={uid}")
+    pair.a.post("/api/auth/logout", {"uid": uid})
+    for bridge in (pair.a, pair.b):
+        wait_for("the log-out under way is shown", partial(shows, bridge, "/logouts", device))
 
 
 def test_a_wake_rings_at_the_bridge_that_has_the_socket_and_the_other_says_nothing(pair: Pair) -> None:
