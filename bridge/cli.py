@@ -20,6 +20,7 @@ from bridge.endings import endings
 from bridge.operator.proxies_cli import config as write_config
 from bridge.service import VERSION, Bridge
 from bridge.storage.opening import open_store
+from bridge.storage.sql.rollouts import SqlRollouts
 from bridge.storage.sql.store import SqlStore
 from bridge.storage.sqlite import creation as beginning
 from bridge.storage.store import Identity, LedgerLostError
@@ -100,7 +101,7 @@ async def _open(settings: Settings, stop: Stop, *, restored: bool, prepared: Pat
 
 
 async def _serve(settings: Settings, store: SqlStore, listening: socket.socket, stop: Stop, *, restored: bool) -> None:
-    the_bridge = Bridge(settings, store)
+    the_bridge = Bridge(settings, store, rollouts=SqlRollouts(store))
     check_mqtt(settings.mqtt)
     tls = _tls(settings)
     origins = origins_of(the_bridge)

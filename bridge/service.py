@@ -30,6 +30,7 @@ from bridge.news_hints import NewsHints
 from bridge.peer_messages import HEARD, PeerMessages
 from bridge.push.service import PushNotifications
 from bridge.report_queue import ReportQueue
+from bridge.rollout.service import RolloutService
 from bridge.sessions.devices import Devices
 from bridge.sessions.events import Event
 from bridge.sessions.logout_poster import LogoutPoster
@@ -38,6 +39,7 @@ from bridge.sessions.removed_devices import Leftovers
 from bridge.sessions.service import Sessions
 from bridge.shared_keys import refuse_to_make_others
 from bridge.storage.records import UNNAMED, Audit, By
+from bridge.storage.rollouts import RolloutStore
 from bridge.storage.store import Beat, Store, StoreError
 from bridge.wakes.relay import Relay
 from bridge.wakes.told import ToldOutcomes
@@ -52,8 +54,9 @@ from contract.messages import (
     DeviceStatus,
     Hello,
     LogoutReason,
+    ModelReport,
 )
-from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, NEWS, OUTCOME, OUTCOMES, WAKE, Topic
+from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, MODEL_REPORT, NEWS, OUTCOME, OUTCOMES, WAKE, Topic
 from contract.wake_codec import QuickWake, decode_wake
 from infra.log_limit import LogLimit
 from infra.mqtt.session import NOT_YET, Incoming, MqttSession, Outgoing, Subscription
@@ -88,7 +91,14 @@ log = get_logger("bridge")
 class Bridge:
     """Everything between MQTT and the apps, without HTTP. Use it inside `async with bridge.running()`."""
 
-    def __init__(self, settings: Settings, store: Store, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Clock | None = None,
+        *,
+        rollouts: RolloutStore | None = None,
+    ) -> None:
         self.settings = settings
         self.store = store
         self.clock = clock or SystemClock()
@@ -113,7 +123,12 @@ class Bridge:
         self._connected_at = -math.inf
         """To the broker; monotonic."""
         self._started_at = iso(self.clock.utc_now())
-        topics = (WAKE, HELLO, ACK, DEVICE_STATUS, *(HEARD if store.shared else ()))
+        self.rollout_store = rollouts
+        rolls = rollouts is not None and settings.rollout.bridge_url is not None
+        topics = (
+            WAKE, HELLO, ACK, DEVICE_STATUS,
+            *((MODEL_REPORT,) if rolls else ()), *(HEARD if store.shared else ()),
+        )  # fmt: skip
         self.mqtt = MqttSession(
             settings.mqtt,
             client_ids.of_bridge(settings.bridge.instance),
@@ -185,6 +200,16 @@ class Bridge:
         self.sessions = Sessions(store, settings, self.clock, self.devices, self._on_event, memory, self._beat)
         self._news_hints = NewsHints(self.sessions, self.clock, partial(self.mqtt.send, NEWS, settings.bridge.instance))
         self._reports = ReportQueue(self.sessions, self.clock)
+        self._rollouts = (
+            RolloutService(
+                settings.rollout, rollouts, self.mqtt, self.clock,
+                online=self.sessions.device_online,
+                is_first=lambda: self.mqtt.connected and self.sessions.peers.rank("rollouts") == 0,
+                keys=(lambda: self.authenticator.signing_keys) if self.authenticator.required else None,
+            )
+            if rollouts is not None and rolls
+            else None
+        )  # fmt: skip
 
     @asynccontextmanager
     async def running(self, *, restored: bool = False, stories: Path | None = None) -> AsyncIterator[None]:
@@ -222,6 +247,8 @@ class Bridge:
                     tasks.start(LoopLag(self.clock).run(), "loop_lag")
                     if self._home_assistant is not None:
                         tasks.start(self._home_assistant.run(), "home assistant")
+                    if self._rollouts is not None:
+                        tasks.start(self._rollouts.run(), "rollouts")
                     if self._peer_messages is not None:
                         tasks.start(self._peer_messages.wakes.run(), "shared wakes")
                         tasks.start(self._news_hints.run(), "hints of news")
@@ -403,8 +430,7 @@ class Bridge:
             return
         match incoming.message:
             case Hello() | Ack():
-                if not incoming.retained:
-                    self.chronicle.report(incoming.owner, incoming.message)
+                self._tell_of_report(incoming)
                 self._reports.put(incoming)
             case DeviceStatus():
                 self.chronicle.status(incoming.owner, incoming.message, retained=incoming.retained)
@@ -413,7 +439,17 @@ class Bridge:
                     self._home_assistant.status(incoming.owner, incoming.message)
                 incoming.ack()
             case _:
+                self._tell_rollouts(incoming)
                 incoming.ack()
+
+    def _tell_of_report(self, incoming: Incoming) -> None:
+        if not incoming.retained:
+            self.chronicle.report(incoming.owner, incoming.message)
+            self._tell_rollouts(incoming)
+
+    def _tell_rollouts(self, incoming: Incoming) -> None:
+        if self._rollouts is not None and not incoming.retained and isinstance(incoming.message, Hello | ModelReport):
+            self._rollouts.heard(incoming.owner, incoming.message)
 
     def _admit_beside_others(self, topic: Topic, owner: str) -> bool:
         """What bridges say is not limited as what devices say, and what this one says itself is known."""

@@ -38,9 +38,15 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 OutcomeStatus = Literal["sent", "acked", "pushed", "expired", "user_not_connected", "rejected"]
 LogoutReason = Literal["heartbeat_timeout", "app", "http", "operator", "replaced"]
 EndReason = Literal["done", "replaced", "lapsed", "local"]
+ModelStatus = Literal["running", "failed", "kept", "returned"]
+"""`kept`: the device uses its own model for a reason that it tells, as an enrolled voice."""
 AckStatus = Literal["done", "duplicate", "refused", "failed"]
 EventType = Literal["heard", "acked", "delivered", "pushed", "missed", "stopped", "forgotten", "expired", "rejected"]
 """`heard`, and what became of a wake in the end: the fates that the bridge's metrics count."""
+
+
+BACK = "-back"
+"""The end of the id of an order to go back."""
 
 
 def new_id() -> str:
@@ -243,6 +249,43 @@ class Logout(Message):
     generation: Count = 0
     reason: LogoutReason = "operator"
     issued_at: Text = ""
+
+
+class ModelOrder(Message):
+    """A device is to use this wake-word model from now on: one of a rollout, or its own again."""
+
+    id: Id
+    """Of a rollout; whether the device is to go back."""
+    manifest: Text = ""
+    """What was signed of the model, see contract/model_manifest.py; "" for the device's own model."""
+    signature: Text = ""
+    """Ed25519, in base64."""
+    url: Text = ""
+    """Where the bridge is reached over HTTP, for a device whose settings do not say."""
+    ticket: Text = ""
+    """The credential for the download, valid for an hour and only for this; "" if none is required."""
+
+    @property
+    def is_back(self) -> bool:
+        """Whether the rollout was stopped, and the device goes back to what it had."""
+        return self.id.endswith(BACK)
+
+
+class ModelReport(Message):
+    """What a device did with a ModelOrder; while it is watched, also how often its models wake, and nearly do."""
+
+    id: Id
+    """That of the order."""
+    status: ModelStatus
+    reason: Text = ""
+    model: Text = ""
+    """The name of the model that it uses now."""
+    hours: Number = None
+    """Since it uses the new one."""
+    wakes_per_hour: Number = None
+    near_per_hour: Number = None
+    wakes_before: Number = None
+    near_before: Number = None
 
 
 class DeviceStatus(Message):

@@ -15,6 +15,8 @@ from contract.messages import (
     Login,
     Logout,
     Message,
+    ModelOrder,
+    ModelReport,
     News,
     Outcome,
     Outcomes,
@@ -58,6 +60,8 @@ HELLO = Topic("devices", "hello", Hello, 1, retained=False, direction="edge_to_b
 LOGIN = Topic("devices", "login", Login, 1, retained=False, direction="bridge_to_edge")
 LOGOUT = Topic("devices", "logout", Logout, 1, retained=False, direction="bridge_to_edge")
 ACK = Topic("devices", "ack", Ack, 1, retained=False, direction="edge_to_bridge")
+MODEL = Topic("devices", "model", ModelOrder, 1, retained=False, direction="bridge_to_edge")
+MODEL_REPORT = Topic("devices", "model_report", ModelReport, 1, retained=False, direction="edge_to_bridge")
 DEVICE_STATUS = Topic("devices", "status", DeviceStatus, 1, retained=True, direction="edge_status")
 DEVICE_EVENT = Topic("devices", "event", DeviceEvent, 1, retained=False, direction="bridge_to_house")
 BRIDGE_STATUS = Topic("bridges", "status", BridgeStatus, 1, retained=True, direction="bridge_status")
@@ -73,6 +77,8 @@ TABLE: tuple[Topic, ...] = (
     LOGIN,
     LOGOUT,
     ACK,
+    MODEL,
+    MODEL_REPORT,
     DEVICE_STATUS,
     DEVICE_EVENT,
     BRIDGE_STATUS,

@@ -18,6 +18,7 @@ from edge_node.display.lights import open_indicator
 from edge_node.listening.service import ListeningService, OpenSource
 from edge_node.local_api.node import Node
 from edge_node.metrics import Numbers, exposition
+from edge_node.new_models import folder_of, starting_model, updater
 from edge_node.session.state_file import StateFile
 from edge_node.session.wake_outbox import WakeOutbox
 from edge_node.uplink.http import HttpNode
@@ -66,7 +67,9 @@ async def _serve(
     if edge.uplink == "mqtt":
         mqtt.check(settings.mqtt)
     selftest.check()
-    listening_service = ListeningService(edge, device_id, clock, open_source)
+    models = folder_of(settings, device_id)
+    model_path = None if models is None else starting_model(models, edge, device_id)
+    listening_service = ListeningService(edge, device_id, clock, open_source, model=model_path)
     opened.enter_context(listening_service.open())
     listening = listen("the edge's log-out endpoint", edge.http_host, edge.http_port, option="--http-port")
     opened.callback(listening.close)
@@ -93,6 +96,8 @@ async def _serve(
         try:
             async with Tasks() as tasks:
                 tasks.start(node.run(), "node")
+                if models is not None and isinstance(node, EdgeNode):
+                    tasks.start(updater(settings, device_id, models, node, listening_service, clock).run(), "models")
                 tasks.start(listening_service.watch(), "watchdog")
                 tasks.start(expiry.watch(lambda: _endings(settings), clock), "expiry")
                 asked = tasks.start(stop.asked.wait(), "signals")

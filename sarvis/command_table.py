@@ -67,6 +67,8 @@ COMMANDS: Mapping[str, Command] = {
         "Run many simulated devices and apps against a broker and a running bridge: for load, and to check that it "
         "works.",
     ),
+    "model": Command("sarvis.model_cli:model", "Sign wake-word models for rollouts."),
+    "rollout": Command("sarvis.rollout_cli:rollout", "Bring a wake-word model to devices in stages."),
     "sessions": Command("bridge.operator.sessions_cli:sessions", "Show who is logged in where; log a user out."),
     "top": Command(
         "sarvis.top.cli:app",

@@ -154,7 +154,7 @@ def tag(
     config: Config = None,
     store_url: StoreUrl = None,
 ) -> None:
-    """Give devices tags, by which `device list` and the console find them; shows their tags."""
+    """Give devices tags, by which `device list`, `rollout start` and the console find them; shows their tags."""
     settings = _settings(config, store_url)
     from sarvis import device_tags  # noqa: PLC0415
 

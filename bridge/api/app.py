@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from bridge.api.description import describe, operation_id
 from bridge.api.legacy import router
+from bridge.api.models import router as models_router
 from bridge.api.ops import router as ops_router
 from bridge.api.push import router as push_router
 from bridge.api.users import router as users_router
@@ -18,6 +19,7 @@ from bridge.console.feed import router as console_feed
 from bridge.console.guard import ConsoleGuard
 from bridge.console.logins import Logins
 from bridge.console.pages import router as console_pages
+from bridge.console.rollout_pages import router as console_rollouts
 from bridge.service import VERSION, Bridge
 from bridge.storage.store import StoreError
 from bridge.websocket.asgi.endpoint import app_socket
@@ -52,6 +54,7 @@ def create_app(bridge: Bridge) -> FastAPI:
     app.include_router(push_router)
     app.include_router(users_router)
     app.include_router(ops_router)
+    app.include_router(models_router)
     app.add_api_websocket_route(SOCKET_PATH, app_socket)
     app.add_api_websocket_route(SOCKET_PATH + "/", app_socket)
     app.add_api_route(PATH, to_page, include_in_schema=False)
@@ -64,6 +67,7 @@ def create_app(bridge: Bridge) -> FastAPI:
     app.state.console_logins = logins = Logins()
     app.include_router(console_pages)
     app.include_router(console_actions)
+    app.include_router(console_rollouts)
     app.state.console_viewers = Viewers(bridge)
     app.include_router(console_feed)
     app.add_exception_handler(StoreError, not_stored)

@@ -19,6 +19,7 @@ CALLED_BY: dict[str, str] = {
     "app": "apps",
     "operator": "operators",
     "viewer": "operators that only read",
+    "device": "devices, with the ticket that the bridge sent them",
 }
 
 

@@ -1,11 +1,13 @@
 """Authenticates, authorizes and rate-limits each request and connection."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from bridge.auth.api_keys import ApiKeys, Keys, is_one
 from bridge.auth.principals import (
     EVERYBODY,
+    MODELS,
     Principal,
     credentials_of,
     is_like_a_credential,
@@ -13,6 +15,7 @@ from bridge.auth.principals import (
     may_enter,
 )
 from bridge.auth.rate_limits import Rates, peer_of
+from bridge.auth.tickets import holder
 from bridge.auth.tokens import KeyFile, SigningKey, TokenError, Verifier, load_libraries
 from contract.clock import Clock
 from infra.log_limit import LogLimit
@@ -94,10 +97,24 @@ class Authenticator:
 
     async def authorize(self, path: str, address: str | None, headers: Headers, query: bytes) -> Principal:
         """The principal that calls this HTTP endpoint; raises Refusal, or StoreError if the ledger cannot be read."""
-        principal = await self.authenticate(address, headers, query)
+        principal = self._with_ticket(path, headers) or await self.authenticate(address, headers, query)
         if not may_enter(principal, path):
             raise Refusal(FORBIDDEN, "this credential is not for this endpoint")
         return principal
+
+    def _with_ticket(self, path: str, headers: Headers) -> Principal | None:
+        """The device that fetches a model with its ticket; None for any other request, and for an invalid ticket.
+
+        Raises Refusal if it fetches too often.
+        """
+        if not self.required or not path.startswith(MODELS):
+            return None
+        for text in credentials_of(headers, b"")[:MOST_TRIED]:
+            with suppress(TokenError):
+                device = holder(text, self.signing_keys, now=self._clock.utc_now().timestamp())
+                self._count_credential(device)
+                return device
+        return None
 
     def count(self, address: str | None) -> None:
         """Count one request or connection of this address; raises Refusal."""

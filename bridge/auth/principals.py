@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 from infra.web.forwarded import Headers
 
-Kind = Literal["open", "app", "caller", "operator", "viewer", "network"]
+Kind = Literal["open", "app", "caller", "operator", "viewer", "network", "device"]
 Role = Literal["caller", "operator", "viewer"]
 
 USERS: frozenset[Kind] = frozenset({"open", "caller", "network", "app"})
@@ -18,6 +18,11 @@ CALLERS: frozenset[Kind] = frozenset({"open", "caller", "network"})
 OPERATORS: frozenset[Kind] = frozenset({"open", "operator"})
 VIEWERS: frozenset[Kind] = OPERATORS | {"viewer"}
 """What only reads, for monitoring and support staff."""
+
+DEVICES: frozenset[Kind] = frozenset({"open", "device"})
+"""Who has a ticket for a download, see bridge/auth/tickets.py: it opens nothing else."""
+MODELS = "/api/models/"
+MODEL_FILE = f"{MODELS}{{sha256}}"
 
 PERMISSIONS: Mapping[str, frozenset[Kind]] = {
     "/api/voice-command/trigger": CALLERS,
@@ -36,6 +41,7 @@ PERMISSIONS: Mapping[str, frozenset[Kind]] = {
     "/api/ops/users": VIEWERS,
     "/api/ops/logouts": VIEWERS,
     "/api/ops/wakes": VIEWERS,
+    MODEL_FILE: DEVICES,
     "/metrics": VIEWERS,
     "/docs": VIEWERS,
     "/openapi.json": VIEWERS,
@@ -89,6 +95,8 @@ class Principal:
         """How the audit names it, see `bridge.storage.records.By`."""
         if self.kind == "app":
             return f"app:{self.uid}"
+        if self.kind == "device":
+            return f"device:{self.name}"
         if self.kind in {"caller", "operator", "viewer"}:
             return f"key:{self.name}:{self.label}"
         return self.kind
@@ -107,7 +115,8 @@ EVERYBODY = Principal("open", "everybody")
 
 def may_enter(principal: Principal, path: str) -> bool:
     """Whether an authenticated caller may use an endpoint; unknown endpoints are allowed and answer 404."""
-    return path not in PERMISSIONS or principal.kind in PERMISSIONS[path]
+    row = MODEL_FILE if path.startswith(MODELS) else path
+    return principal.kind in PERMISSIONS[row] if row in PERMISSIONS else principal.kind != "device"
 
 
 def credentials_of(headers: Headers, query: bytes) -> list[str]:

@@ -116,6 +116,47 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "assigned": ("Belongs to", "배정된 사용자"),
     "version": ("Version", "버전"),
     "model": ("Model", "모델"),
+    "rollouts": ("Rollouts of models", "모델 배포"),
+    "rollout": ("Rollout", "배포"),
+    "models": ("Signed models", "서명된 모델"),
+    "stage": ("Stage", "배포 단계"),
+    "stage_told": ("{stage} of {of}: {share} % of the devices", "{of}단계 중 {stage}단계: 기기의 {share} %"),
+    "stops_at": ("Stops at so many failures", "중단되는 실패 수"),
+    "rollouts_off": (
+        "This bridge carries no rollouts on: set rollout.bridge_url.",
+        "이 브리지는 모델을 배포하지 않습니다. rollout.bridge_url 을 설정하십시오.",
+    ),
+    "rollouts_how": (
+        "sarvis model add FILE signs a model, sarvis rollout start MODEL brings it to devices.",
+        "sarvis model add FILE 로 모델에 서명하고 sarvis rollout start MODEL 로 배포합니다.",
+    ),
+    "rollout_running": ("running", "진행 중"),
+    "rollout_paused": ("paused", "일시 중지"),
+    "rollout_stopped": ("stopped, its devices go back", "중단됨, 기기는 이전 모델로 돌아갑니다"),
+    "rollout_done": ("done", "완료"),
+    "rollout_why_pause": (
+        "Asks no more devices for now. Those that have the model keep it.",
+        "당분간 다른 기기에 요청하지 않습니다. 이미 받은 기기는 모델을 유지합니다.",
+    ),
+    "rollout_why_resume": ("Goes on where it was.", "멈춘 곳에서 계속합니다."),
+    "rollout_why_stop": (
+        "Lets all its devices go back to the model that they had. The audit names your key.",
+        "모든 기기를 이전 모델로 되돌립니다. 감사 기록에 키가 남습니다.",
+    ),
+    "rollout_do_pause": ("Pause", "일시 중지"),
+    "rollout_do_resume": ("Resume", "계속"),
+    "rollout_do_stop": ("Stop and go back", "중단하고 되돌리기"),
+    "rollout_changed": ("Changed. The bridge acts on it within seconds.", "변경했습니다. 브리지가 곧 반영합니다."),
+    "rollout_not_changed": (
+        "Nothing was changed: the rollout has changed meanwhile.",
+        "변경된 것이 없습니다. 그사이 배포 상태가 바뀌었습니다.",
+    ),
+    "progress_asked": ("asked", "요청함"),
+    "progress_running": ("uses the new model", "새 모델 사용"),
+    "progress_failed": ("failed", "실패"),
+    "progress_kept": ("keeps its own model", "자기 모델 유지"),
+    "progress_returning": ("goes back", "되돌리는 중"),
+    "progress_returned": ("is back", "되돌림"),
     "tag": ("Tag", "태그"),
     "tags": ("Tags", "태그"),
     "tags_how": (
@@ -301,7 +342,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
 }
 """By their key: English, Korean. Values stand in braces."""
 
-TOLD = ("logged_out", "not_sure", "bad_note", "rung", "not_rung", "no_user")
+TOLD = ("logged_out", "not_sure", "bad_note", "rung", "not_rung", "no_user", "rollout_changed", "rollout_not_changed")
 """What an action may say on the page that it leads to."""
 
 _AGO: Mapping[Language, tuple[str, str, str, str, str]] = {

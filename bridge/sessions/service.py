@@ -175,6 +175,10 @@ class Sessions:
         """The user logged in on the device."""
         return self._memory.active_sessions.user_of(device_id)
 
+    def device_online(self, device_id: str) -> bool:
+        """Whether the device is there, as far as it and its last will say."""
+        return self._reports.online(device_id, self._clock.monotonic())
+
     # Events:
 
     async def connected(self, uid: str) -> UserData:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from contract.messages import EndReason, Logout, LogoutReason
 
 SessionEnd = LogoutReason | EndReason
-AuditEvent = Literal["opened", "adopted", "ended", "left", "settled", "superseded", "dead", "removed"]
+AuditEvent = Literal["opened", "adopted", "ended", "left", "settled", "superseded", "dead", "removed", "rollout"]
 Via = Literal["", "http", "socket", "mqtt", "cli", "expiry"]
 """The way of a request; "" in lines of earlier versions."""
 LEAVING = ("heartbeat_timeout", "app", "http", "operator")

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Protocol
 
 from contract.clock import Clock
-from contract.errors import SettingsError
+from contract.errors import MessageError, SettingsError
 from edge_node.audio.capture import Capture, Change
 from edge_node.audio.microphone import MicrophoneOptions
 from edge_node.audio.sources import AudioSource, SourceOptions
 from edge_node.display.events import Alarm
 from edge_node.gpio import Pins
 from edge_node.listening.audio_thread import Listener
+from edge_node.listening.handover import Handover
 from edge_node.listening.mute import Mute, Switch
 from edge_node.listening.watchdog import DEAF_S, Notify, Watchdog, notifier, watchdog_s
 from edge_node.metrics import Numbers
@@ -33,6 +34,7 @@ from infra.telemetry import get_logger
 
 STOP_S = 10.0
 WATCH_EVERY_S = 0.25
+SWAP_WITHIN_S = 60.0
 
 _NEVER_SILENT = ("mic", "exec", "stdin")
 """Sources that deliver only zeros by mistake, never on purpose."""
@@ -69,7 +71,8 @@ class ListeningService:
     """Listens inside of `open`, from `start` on.
 
     Attributes:
-        detector: recognises the wake word; set by `open`.
+        detector: recognises the wake word; set by `open`, replaced by `swap`.
+        triggers: how often it was recognised.
         end: set when the audio thread has ended, with what ended it, None at the end of the sound.
     """
 
@@ -79,11 +82,22 @@ class ListeningService:
     _gate: Gate
     _writer: Writer
     _listener: Listener
+    _handover: Handover
     _notify: Notify
     _watchdog: Watchdog
 
-    def __init__(self, edge: EdgeSettings, device_id: str, clock: Clock, open_source: OpenSource) -> None:
+    def __init__(
+        self,
+        edge: EdgeSettings,
+        device_id: str,
+        clock: Clock,
+        open_source: OpenSource,
+        *,
+        model: Path | None = None,
+    ) -> None:
         self._edge = edge
+        self._model = model or edge.model
+        self.triggers = 0
         self._device_id = device_id
         self._clock = clock
         self._open_source = open_source
@@ -101,9 +115,10 @@ class ListeningService:
         """
         edge = self._edge
         if edge.engine == "native":
-            self.detector = NativeDetector(edge.model, second_stage=edge.second_stage)
+            self.detector = NativeDetector(self._model, second_stage=edge.second_stage)
         else:
             self.detector = OpenWakeWordDetector(edge.model)
+        self._handover = Handover(self.detector)
         if str(self.detector.head.fit):
             log.info("head_adapted", model=self.detector.model, to=str(self.detector.head.fit))
         if self.detector.head.second_missing is not None:
@@ -129,7 +144,7 @@ class ListeningService:
             now = self._clock.monotonic()
             self._watchdog = Watchdog(self._notify, watchdog_s(os.environ, os.getpid()), deaf_s, now)
             self._listener = Listener(
-                self._source, self.detector, gate, self._triggered, self._ended, self._silent, on_frame=keeping
+                self._source, self._handover, gate, self._triggered, self._ended, self._silent, on_frame=keeping
             )
             yield
         finally:
@@ -154,6 +169,32 @@ class ListeningService:
             self._watchdog.look(self._listener.scored, self._clock.monotonic())
             await self._clock.sleep(WATCH_EVERY_S)
 
+    async def swap(self, detector: NativeDetector, model: Path | None) -> None:
+        """Let another detector hear, of this model's file (None: the device's own), once it has scores.
+
+        Raises MessageError if no sound came for it; then the detector from before still hears.
+        """
+        before, of_before = self.detector, self._model
+        hears: asyncio.Future[None] = self._loop.create_future()
+
+        def taken(by: NativeDetector | OpenWakeWordDetector, path: Path | None) -> None:
+            self.detector, self._model = by, path
+            self._gate.adjust(self._gate_settings(self._edge.threshold))
+            self._loop.call_soon_threadsafe(_set, hears)
+
+        def give_up() -> None:
+            if not self._handover.abandon(detector):  # it took over at the last moment
+                self._handover.begin(before, partial(taken, before, of_before))
+
+        of_detector = model or self._edge.model
+        self._listener.call(partial(self._handover.begin, detector, partial(taken, detector, of_detector)))
+        try:
+            async with asyncio.timeout(SWAP_WITHIN_S):
+                await hears
+        except TimeoutError:
+            self._listener.call(give_up)
+            raise MessageError("no sound came that the new model could hear") from None
+
     def set_mute(self, muted: bool) -> bool:
         """Mute by software; returns whether the node is muted now, which a switch may have decided.
 
@@ -161,6 +202,11 @@ class ListeningService:
         """
         self._mute.set(muted)
         return self._look_at_mute(self._hearer) if self._hearer is not None else bool(self._mute)
+
+    @property
+    def near_misses(self) -> int:
+        """How many there were."""
+        return self._listener.near.found.count
 
     def numbers(self) -> Numbers:
         """The counters of this half of the node."""
@@ -184,7 +230,7 @@ class ListeningService:
     def _load_voice(self, path: Path) -> Learned:
         if not isinstance(self.detector, NativeDetector):
             raise SettingsError("a voice needs edge.engine = native")
-        return Learned.load(path, self._edge.model)
+        return Learned.load(path, self._model)
 
     def _adopt(self, voice: Learned | None) -> None:
         edge = self._edge
@@ -206,6 +252,7 @@ class ListeningService:
         log.info(event, threshold=settings.threshold, verifier=look is not None)
 
     def _triggered(self, trigger: Trigger) -> None:
+        self.triggers += 1
         if self._hearer is not None:
             self._loop.call_soon_threadsafe(self._hearer.heard, trigger, self._clock.monotonic())
 
@@ -222,3 +269,9 @@ class ListeningService:
     def _alarm(self, name: Alarm, raised: bool) -> None:
         if self._hearer is not None:
             self._loop.call_soon_threadsafe(self._hearer.alarm, name, raised)
+
+
+def _set(done: asyncio.Future[None]) -> None:
+    """Nobody may wait for it any more."""
+    if not done.done():
+        done.set_result(None)

@@ -132,6 +132,10 @@ class EdgeSession:
         """A bridge came up: send hello, at a different moment than other devices."""
         self._hello_by(now + self._jitter() * BIRTH_SPREAD_S)
 
+    def report_soon(self, now: float) -> None:
+        """The device has something to tell: say hello at once."""
+        self._hello_by(now)
+
     def hello_due(self, now: float) -> bool:
         """Whether to send hello now."""
         return self._next_hello is not None and self._next_hello <= now

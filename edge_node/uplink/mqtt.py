@@ -2,13 +2,14 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Self
 
 from contract import client_ids
 from contract.clock import Clock
-from contract.messages import BridgeStatus, DeviceStatus, Login, Logout, Outcome, new_id
-from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, LOGIN, LOGOUT, OUTCOME, WAKE
+from contract.messages import BridgeStatus, DeviceStatus, Login, Logout, ModelOrder, ModelReport, Outcome, new_id
+from contract.topics import ACK, BRIDGE_STATUS, DEVICE_STATUS, HELLO, LOGIN, LOGOUT, MODEL, MODEL_REPORT, OUTCOME, WAKE
 from edge_node.display.events import Alarm, Indicator, Told
 from edge_node.display.status import StatusDisplay
 from edge_node.metrics import OUTCOMES
@@ -38,6 +39,7 @@ class EdgeNode:
 
     Attributes:
     outbox: wakes without an outcome.
+    on_model_order: called with each request for another model; none comes without `edge.model_key`.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class EdgeNode:
         events: Told,
         indicator: Indicator,
     ) -> None:
+        self.on_model_order: Callable[[ModelOrder], None] = lambda _: None
         self._settings = settings.edge
         self._device_id = device_id
         self._model = model
@@ -77,6 +80,7 @@ class EdgeNode:
                 Subscription(LOGOUT, device_id),
                 Subscription(OUTCOME, device_id),
                 Subscription(BRIDGE_STATUS),
+                *([Subscription(MODEL, device_id)] if settings.edge.model_key is not None else []),
             ],
             on_message=self._received,
             last_will=lambda: self._status("offline"),
@@ -161,6 +165,16 @@ class EdgeNode:
         self._near, self._near_due = misses, now + NEAR_EVERY_S
         self._publish_status()
 
+    def tell_model(self, report: ModelReport) -> None:
+        """Tell what became of a request for another model; lost while no broker is reached: the bridge asks again."""
+        self._mqtt.send(MODEL_REPORT, self._device_id, report)
+
+    def uses_model(self, name: str) -> None:
+        """Another model hears from now on: wakes have its name, and the bridge is told."""
+        self._model = name
+        self._session.report_soon(self._clock.monotonic())
+        self._events.emit("model", model=name)
+
     # For the local HTTP endpoint:
 
     def local_logout(self, uid: str) -> bool:
@@ -202,6 +216,8 @@ class EdgeNode:
                 decision = self._session.logout(incoming.message, now)
             case Outcome():
                 self._take_outcome(incoming.message, now)
+            case ModelOrder() if not incoming.retained:
+                self.on_model_order(incoming.message)
             case BridgeStatus():
                 self._take_bridge_status(incoming.owner, incoming.message, now)
             case _:

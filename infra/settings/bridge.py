@@ -158,6 +158,13 @@ class HomeAssistantSettings(Section):
     bridge_url: HttpUrl | None = Field(default=None, examples=["https://hub.home:8000"])
 
 
+class RolloutSettings(Section):
+    """Wake-word models that the bridge brings to devices."""
+
+    bridge_url: HttpUrl | None = Field(default=None, examples=["https://hub.home:8000"])
+    key_file: Path = Path("~/.local/state/sarvis/models/signing.key")
+
+
 class LimitsSettings(Section):
     """How much one peer may ask for; requests above that get 429 or close code 4008."""
 

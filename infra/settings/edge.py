@@ -1,5 +1,6 @@
 """Settings of the edge node."""
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
@@ -8,6 +9,9 @@ from pydantic import Field, model_validator
 from contract.messages import DeviceId, Uid
 from infra.credentials import Key
 from infra.settings.base import HostName, HttpUrl, Network, Port, Section
+
+PUBLIC_KEY = r"[A-Za-z0-9+/]{43}="
+"""32 bytes in base64."""
 
 
 class EdgeSettings(Section):
@@ -27,6 +31,7 @@ class EdgeSettings(Section):
     command: str = Field(default="wake_up", min_length=1, max_length=1024)
     engine: Literal["native", "openwakeword"] = "native"
     model: Path | None = None
+    model_key: str | None = Field(default=None, examples=["G0bt2bq4nGpZ2o5LjL8Yy0Jv3QkqHq1mJkq0q0w2h1E="])
     second_stage: bool = True
     strictness: Literal["lenient", "normal", "strict"] = "normal"
     threshold: float | None = Field(default=None, examples=[0.5], gt=0, lt=1)
@@ -53,6 +58,8 @@ class EdgeSettings(Section):
             raise ValueError('edge.uplink = "http" needs edge.bridge_url: the bridge that receives its wakes')
         if self.api_key is not None and self.api_key_file is not None:
             raise ValueError("edge.api_key and edge.api_key_file exclude each other")
+        if self.model_key is not None and not re.fullmatch(PUBLIC_KEY, self.model_key):
+            raise ValueError("edge.model_key is no public key; write what `sarvis model key` prints")
         if self.ca_file is not None and not (self.bridge_url or "").startswith("https://"):
             raise ValueError("edge.ca_file needs an edge.bridge_url that begins with https://")
         return self

@@ -26,6 +26,7 @@ from infra.settings.bridge import (
     LimitsSettings,
     OperatorSettings,
     PushSettings,
+    RolloutSettings,
     StoreSettings,
     TracesSettings,
 )
@@ -130,6 +131,7 @@ class Settings(BaseModel):
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     push: PushSettings = Field(default_factory=PushSettings)
     home_assistant: HomeAssistantSettings = Field(default_factory=HomeAssistantSettings)
+    rollout: RolloutSettings = Field(default_factory=RolloutSettings)
     traces: TracesSettings = Field(default_factory=TracesSettings)
     operator: OperatorSettings = Field(default_factory=OperatorSettings)
     mqtt: MqttSettings = Field(default_factory=MqttSettings)

@@ -23,7 +23,7 @@ from tests.support.waiting import PATIENCE_S, wait_for
 from tests.support.world import NO_BROKER, Bridge, EmbeddedBroker, Mqtt, unique
 
 MARKUP = "<img src=x onerror=alert(1)>"
-PAGES = ("", "/devices", "/versions", "/people", "/wakes", "/logouts", "/keys", "/audit", "/health")
+PAGES = ("", "/devices", "/versions", "/people", "/wakes", "/rollouts", "/logouts", "/keys", "/audit", "/health")
 MANY = 10_000
 
 

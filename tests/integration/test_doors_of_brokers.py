@@ -33,8 +33,8 @@ from tests.support.world import PREFIX, unique
 
 REFUSED = 0x80
 NOT_AUTHORISED = 135
-FROM_DEVICE = ("wake", "hello", "ack", "status")
-TO_DEVICE = ("outcome", "login", "logout")
+FROM_DEVICE = ("wake", "hello", "ack", "status", "model_report")
+TO_DEVICE = ("outcome", "login", "logout", "model")
 BRIDGE_STATUS = f"{PREFIX}/bridges/bridge-1/status"
 BETWEEN_BRIDGES = tuple(f"{PREFIX}/bridges/bridge-1/{kind}" for kind in ("seek", "joined", "news"))
 ALL_DEVICES = tuple(f"{PREFIX}/devices/+/{kind}" for kind in FROM_DEVICE)

@@ -46,6 +46,7 @@ _UNDONE = {
     "ALTER TABLE audit DROP COLUMN via; ALTER TABLE api_keys DROP COLUMN used_at",
     "0011": "DROP TABLE claims",
     "0012": "ALTER TABLE audit DROP COLUMN note",
+    "0014": "DROP TABLE models; DROP TABLE rollouts; DROP TABLE rollout_devices",
     "0013": "ALTER TABLE devices DROP COLUMN tags; ALTER TABLE devices DROP COLUMN version; "
     "ALTER TABLE devices DROP COLUMN model; ALTER TABLE devices DROP COLUMN seen_at",
 }

@@ -1,6 +1,18 @@
 """The ledger's tables for SQLAlchemy; bridge/migrations creates them."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Dialect, Float, Integer, MetaData, String, Table, TypeDecorator
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+)
 
 METADATA = MetaData()
 
@@ -156,4 +168,44 @@ AUDIT = Table(
     Column("address", Text, server_default=""),
     Column("via", Text, server_default=""),
     Column("note", Text, server_default=""),
+)
+MODELS = Table(
+    "models",
+    METADATA,
+    Column("sha256", Text, primary_key=True),
+    Column("name", Text, unique=True),
+    Column("manifest", Text),
+    Column("signature", Text),
+    Column("golden_sha256", Text),
+    Column("added_at", Text),
+    Column("data", LargeBinary),
+    Column("golden", LargeBinary),
+)
+ROLLOUTS = Table(
+    "rollouts",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("model", Text),
+    Column("tag", Text),
+    Column("stages", Text),
+    Column("pause_s", Float),
+    Column("most_failures", BigInteger),
+    Column("state", Text),
+    Column("stage", BigInteger),
+    Column("settled_at", Float),
+    Column("reason", Text),
+    Column("began_at", Text),
+)
+ROLLOUT_DEVICES = Table(
+    "rollout_devices",
+    METADATA,
+    Column("rollout", BigInteger, primary_key=True, autoincrement=False),
+    Column("device_id", Text, primary_key=True),
+    Column("stage", BigInteger),
+    Column("state", Text),
+    Column("reason", Text),
+    Column("before", Text),
+    Column("asked", BigInteger),
+    Column("asked_at", Float),
+    Column("watched", Text),
 )

@@ -98,6 +98,7 @@ class SqlStore:
         self.restored = False
         self.lost = asyncio.Event()
         self._engine = engine
+        self.product = product
         self._statements = statements(product)
         self._one = asyncio.Lock()
 
@@ -322,6 +323,22 @@ class SqlStore:
     async def drop_api_key(self, key_id: str) -> bool:
         """Let a key be invalid; False when there was none. Raises StoreError."""
         return await self._write(delete(API_KEYS).where(API_KEYS.c.key_id == key_id)) > 0
+
+    async def apply(self, changes: Sequence[tuple[Any, Any]]) -> bool:
+        """Execute statements with their rows in one transaction; raises StoreError.
+
+        If the first one changes nothing, the others are left out: then False.
+        """
+        async with self._one:
+            try:
+                async with self._writing() as connection:
+                    for number, (statement, rows) in enumerate(changes):
+                        found = await connection.execute(statement, rows)
+                        if number == 0 and found.rowcount == 0:
+                            return False
+            except self.FAILURES as error:
+                raise StoreError(f"the ledger cannot be written: {cause(error)}") from error
+        return True
 
     async def _write(self, statement: Any) -> int:
         async with self._one:

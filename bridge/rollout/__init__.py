@@ -1,0 +1,1 @@
+"""Wake-word models brought to devices, some at first."""
