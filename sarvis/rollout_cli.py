@@ -31,7 +31,7 @@ def start(
         float, typer.Option("--pause-h", min=0, max=8760, help="hours for which each stage is watched before the next")
     ] = 24.0,
     failures: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="with so many failed devices it stops and goes back")
+        int, typer.Option(min=1, max=1_000_000, help="it stops, and its devices go back, with this number of failures")
     ] = 3,
     config: Config = None,
     store_url: StoreUrl = None,

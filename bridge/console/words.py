@@ -121,7 +121,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "models": ("Signed models", "서명된 모델"),
     "stage": ("Stage", "배포 단계"),
     "stage_told": ("{stage} of {of}: {share} % of the devices", "{of}단계 중 {stage}단계: 기기의 {share} %"),
-    "stops_at": ("Stops at so many failures", "중단되는 실패 수"),
+    "stops_at": ("Stops at this number of failures", "중단되는 실패 수"),
     "rollouts_off": (
         "This bridge carries no rollouts on: set rollout.bridge_url.",
         "이 브리지는 모델을 배포하지 않습니다. rollout.bridge_url 을 설정하십시오.",

@@ -11,7 +11,7 @@ from contract.messages import ModelReport
 ASK_EVERY_S = 60.0
 """A device that is online and has not answered is asked again after that."""
 MOST_ASKED = 15
-"""A device that did not answer so many requests has failed: it runs no model that it was told to."""
+"""A device that answered none of this number of requests has failed: it runs no model that it was told to."""
 MOST_AT_ONCE = 20
 """Of requests in one step: each brings a download of a megabyte."""
 WATCHED_H = 0.5
@@ -93,6 +93,11 @@ def changed(rollout: Rollout, what: str) -> Rollout | None:
     if rollout.state not in states:
         return None
     return replace(rollout, state=then, reason="an operator stopped it" if then == "stopped" else rollout.reason)
+
+
+def is_over(rollout: Rollout, rows: Iterable[RolloutDevice]) -> bool:
+    """Whether nothing is left to be done: a device that is away and was asked may still come."""
+    return rollout.state in {"done", "stopped"} and not any(row.state in {"asked", "returning"} for row in rows)
 
 
 def failures(rows: Iterable[RolloutDevice]) -> list[RolloutDevice]:

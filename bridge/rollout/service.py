@@ -8,7 +8,7 @@ from bridge.auth.tickets import ticket
 from bridge.auth.tokens import SigningKey
 from bridge.rollout import rules
 from bridge.storage.records import By
-from bridge.storage.rollouts import OWN, Candidate, Model, Rollout, RolloutDevice, RolloutStore, line_of
+from bridge.storage.rollouts import OWN, Candidate, Model, Rollout, RolloutDevice, RolloutState, RolloutStore, line_of
 from bridge.storage.store import StoreError
 from contract.clock import Clock, iso
 from contract.messages import BACK, Hello, ModelOrder, ModelReport
@@ -19,7 +19,7 @@ from infra.telemetry import get_logger
 
 LOOK_EVERY_S = 2.0
 MOST_WAITING = 10_000
-CANDIDATES_EVERY_S = 30.0
+CANDIDATES_EVERY_S = 60.0
 BRIDGE = By("bridge", via="mqtt")
 
 log = get_logger("rollout")
@@ -55,6 +55,8 @@ class RolloutService:
         self._heard: asyncio.Queue[tuple[str, Hello | ModelReport]] = asyncio.Queue(MOST_WAITING)
         self._devices: dict[int, dict[str, RolloutDevice]] = {}
         self._models: dict[str, Model] = {}
+        self._over: dict[int, RolloutState] = {}
+        """Rollouts in which nothing is to be done until a device says something, or an operator changes the state."""
         self._candidates: Sequence[Candidate] = ()
         self._looked_at = float("-inf")
 
@@ -70,26 +72,35 @@ class RolloutService:
                 if self._is_first():
                     await self.look()
                 else:
-                    self._devices.clear()
+                    self._forget()
             except StoreError as error:
-                self._devices.clear()
+                self._forget()
                 log.warning("rollouts_wait", error=str(error))
             except Exception:
-                self._devices.clear()
+                self._forget()
                 log.exception("rollouts_failed")
             await self._clock.sleep(LOOK_EVERY_S)
+
+    def _forget(self) -> None:
+        """Another bridge may go on: what is in memory is no longer what the ledger has."""
+        self._devices.clear()
+        self._over.clear()
 
     async def look(self) -> None:
         """Take what devices said, then carry each rollout on; raises StoreError."""
         rollouts = await self._store.rollouts()
         heard = [self._heard.get_nowait() for _ in range(self._heard.qsize())]
-        if not rollouts:
+        if not rollouts or (not heard and all(self._over.get(rollout.number) == rollout.state for rollout in rollouts)):
             return
         await self._read(rollouts)
         newest = {name: rollout.number for rollout in rollouts for name in self._devices[rollout.number]}
         taken = self._taken(heard, newest, {rollout.number: rollout for rollout in rollouts})
         for rollout in rollouts:
-            await self._carry_on(rollout, rollouts, newest, taken.get(rollout.number, {}))
+            rows = taken.get(rollout.number, {})
+            is_over = not rows and self._over.get(rollout.number) == rollout.state
+            if not is_over and not await self._carry_on(rollout, rollouts, newest, rows):
+                self._forget()  # an operator has changed it meanwhile: look again
+                return
 
     async def _read(self, rollouts: Sequence[Rollout]) -> None:
         now = self._clock.monotonic()
@@ -116,16 +127,27 @@ class RolloutService:
                 continue
             mine = taken.setdefault(number, {})
             row = mine.get(device_id) or self._devices[number][device_id]
-            if isinstance(message, ModelReport):
-                if message.id == _order_id(row):
-                    mine[device_id] = rules.answered(row, message)
-                    log.info("model_answer", device_id=device_id, rollout=number, status=message.status,
-                             reason=message.reason)  # fmt: skip
-            elif row.state in {"asked", "returning"}:
-                mine[device_id] = replace(row, asked_at=None)  # it came just now: ask it at once
-            elif (model := self._models.get(rollouts[number].model)) is not None:
-                mine[device_id] = rules.runs_another(row, message.model, model.name)
+            after = self._after(row, message, rollouts[number])
+            if after != row:
+                mine[device_id] = after
         return taken
+
+    def _after(self, row: RolloutDevice, message: Hello | ModelReport, rollout: Rollout) -> RolloutDevice:
+        if isinstance(message, Hello):
+            if row.state in {"asked", "returning"}:
+                return replace(row, asked_at=None)  # it came just now: ask it at once
+            model = self._models.get(rollout.model)
+            return row if model is None else rules.runs_another(row, message.model, model.name)
+        if message.id != _order_id(row):
+            return row
+        log.info(
+            "model_answer",
+            device_id=row.device_id,
+            rollout=rollout.number,
+            status=message.status,
+            reason=message.reason,
+        )
+        return rules.answered(row, message)
 
     async def _carry_on(
         self,
@@ -133,7 +155,8 @@ class RolloutService:
         rollouts: Sequence[Rollout],
         newest: Mapping[str, int],
         taken: dict[str, RolloutDevice],
-    ) -> None:
+    ) -> bool:
+        """Whether it is written, and devices were asked."""
         rows = self._devices[rollout.number] | taken
         mine = {name: row for name, row in rows.items() if newest.get(name, rollout.number) == rollout.number}
         done = rules.step(
@@ -149,13 +172,17 @@ class RolloutService:
             at = iso(self._clock.utc_now())
             lines = [line_of(rollout.number, text, at, BRIDGE) for text in done.told]
             if not await self._store.save(rollout, done.rollout, list(changed.values()), lines):
-                self._devices.pop(rollout.number)  # an operator has changed it meanwhile: look again
-                return
+                return False
             for text in done.told:
                 log.info("rollout", number=rollout.number, told=text)
         self._devices[rollout.number] = rows | changed
+        if rules.is_over(done.rollout, self._devices[rollout.number].values()):
+            self._over[rollout.number] = done.rollout.state
+        else:
+            self._over.pop(rollout.number, None)
         for row in done.asked:
             self._ask(row, done.rollout)
+        return True
 
     def _before(self, device_id: str, rollout: Rollout, rollouts: Sequence[Rollout]) -> str:
         """The model that a device got by the newest earlier rollout that it is still in; else its own."""

@@ -37,7 +37,7 @@ class Rollout:
         tag: of the devices that are meant; "" for all.
         stages: shares of the devices in percent, with commas.
         pause_s: how long each stage is watched before the next.
-        most_failures: with so many failed devices it stops.
+        most_failures: it stops with this number of failed devices.
         stage: from 0.
         settled_at: Unix time since when all devices of the stage that are there have answered.
         reason: why it was stopped.

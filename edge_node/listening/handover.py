@@ -35,7 +35,7 @@ class Handover:
         self._next, self._taken = detector, taken
 
     def abandon(self, detector: Detector) -> bool:
-        """Let this detector not take over any more; False if it has."""
+        """Let this detector no longer take over; False if it has."""
         if self._next is detector:
             self._next = None
         return self._now is not detector

@@ -272,6 +272,6 @@ class ListeningService:
 
 
 def _set(done: asyncio.Future[None]) -> None:
-    """Nobody may wait for it any more."""
+    """Its waiter may be gone."""
     if not done.done():
         done.set_result(None)

@@ -16,7 +16,7 @@ PATH = "/api/models"
 async def fetch(url: str, ticket: str, sha256: str, size: int, ca_file: Path | None) -> bytes:
     """The file with this SHA-256; raises MessageError, also if it has another length or another content."""
     if not url.startswith(("http://", "https://")):
-        raise MessageError("nobody has said where the bridge is: set edge.bridge_url, or rollout.bridge_url there")
+        raise MessageError("the address of the bridge is missing: set edge.bridge_url, or rollout.bridge_url there")
     verify = tls.client_context(ca_file, who="edge") if url.startswith("https:") else False
     timeout = httpx2.Timeout(READ_S, connect=CONNECT_S)
     headers = {"authorization": f"Bearer {ticket}"} if ticket else {}

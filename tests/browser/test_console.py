@@ -19,7 +19,7 @@ MARKUP = "<img src=x onerror=alert(1)>"
 PAGES = (
     "", "/devices", "/devices?state=deaf&q=deaf", "/devices/{device}", "/devices/none", "/versions",
     "/devices?tag=floor-2&version=-&model=-", "/people", "/person?uid={uid}",
-    "/person?uid={uid}&at=noon", "/wakes", "/wake?id={wake}", "/logouts", "/keys", "/audit", "/health",
+    "/person?uid={uid}&at=noon", "/wakes", "/wake?id={wake}", "/rollouts", "/logouts", "/keys", "/audit", "/health",
 )  # fmt: skip
 LANGUAGES = {"en": "en-US", "ko": "ko-KR"}
 

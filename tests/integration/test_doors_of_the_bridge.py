@@ -18,7 +18,7 @@ from websockets.typing import Origin, Subprotocol
 
 from bridge.api.app import create_app
 from bridge.auth import tokens
-from bridge.console import actions, pages
+from bridge.console import actions, pages, rollout_pages
 from bridge.service import Bridge as TheBridge
 from bridge.storage.memory import MemoryStore
 from infra.settings.loader import load
@@ -118,7 +118,8 @@ def rejected_with(house: House, uid: str, token: str | None, query: str = "") ->
 def test_every_endpoint_but_livez_the_page_and_a_bare_readyz_wants_a_credential(house: House) -> None:
     app = create_app(TheBridge(load(), MemoryStore()))
     paths = {getattr(route, "path", "") for route in app.routes} | set(app.openapi()["paths"]) | {"/nothing-here"}
-    paths |= {getattr(route, "path", "") for router in (actions.router, pages.router) for route in router.routes}
+    routers = (actions.router, pages.router, rollout_pages.router)
+    paths |= {getattr(route, "path", "") for router in routers for route in router.routes}
     asked = {path for path in paths if path.startswith("/") and not path.startswith("/ws/")}
     assert {
         "/metrics",

@@ -139,7 +139,7 @@ def test_a_device_that_is_away_holds_no_stage_up_and_does_not_fail() -> None:
     assert rules.failures(it.rows.values()) == []
 
 
-def test_while_it_is_paused_nobody_is_asked_and_failures_still_stop_it() -> None:
+def test_while_it_is_paused_no_device_is_asked_and_failures_still_stop_it() -> None:
     it = World(replace(ROLLOUT, stages="10,100"))
     it.step(lambda _: None)
     it.rollout = rules.changed(it.rollout, "pause") or it.rollout
