@@ -49,6 +49,8 @@ def test_the_table_is_the_documented_one() -> None:
         ("devices", "login", 1, False),
         ("devices", "logout", 1, False),
         ("devices", "ack", 1, False),
+        ("devices", "model", 1, False),
+        ("devices", "model_report", 1, False),
         ("devices", "status", 1, True),
         ("devices", "event", 1, False),
         ("bridges", "status", 1, True),

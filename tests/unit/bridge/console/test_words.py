@@ -3,12 +3,15 @@
 import re
 from pathlib import Path
 from string import Formatter
+from typing import get_args
 
 import pytest
 
 from bridge.console import words
 from bridge.console.render import TEMPLATES
 from bridge.console.words import TOLD, WORDS, Language, ago_in, say
+from bridge.rollout.rules import CHANGES
+from bridge.storage.rollouts import DeviceProgress, RolloutState
 
 CONSOLE = Path(words.__file__).parent
 USED = re.compile(r"""\bt\("(\w+)\"""")
@@ -33,6 +36,13 @@ def test_a_template_uses_words_that_exist_and_has_none_of_its_own(template: Path
     assert set(USED.findall(text)) <= set(WORDS)
     shown = re.sub(r"\{[{%#].*?[#%}]\}|<[^>]*>", " ", text, flags=re.DOTALL)
     assert set(re.findall(r"[A-Za-z]{3,}|[가-힣]+", shown)) <= {"doctype", "html", "sarvis", "trace"}, template
+
+
+def test_each_state_of_a_rollout_has_words() -> None:
+    states = {f"rollout_{state}" for state in get_args(RolloutState)}
+    progress = {f"progress_{state}" for state in get_args(DeviceProgress)}
+    actions = {f"rollout_{kind}_{what}" for kind in ("why", "do") for what in CHANGES}
+    assert states | progress | actions <= set(WORDS)
 
 
 def test_what_actions_and_refusals_say_has_words() -> None:

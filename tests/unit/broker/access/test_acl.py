@@ -40,11 +40,15 @@ def test_the_name_of_a_user_is_what_stands_after_the_role() -> None:
     assert [own_name(user) for user in USERS] == ["jetson-1", "b1", "ann"]
 
 
+FROM_DEVICE = ("wake", "hello", "ack", "model_report")
+TO_DEVICE = ("outcome", "login", "logout", "model")
+
+
 def test_a_device_speaks_for_itself_and_hears_its_own() -> None:
     rights = grants(P, "jetson-1")
-    assert set(rights.publish) == {f"{P}/devices/jetson-1/{kind}" for kind in ("wake", "hello", "ack", "status")}
+    assert set(rights.publish) == {f"{P}/devices/jetson-1/{kind}" for kind in (*FROM_DEVICE, "status")}
     assert set(rights.subscribe) == {
-        *(f"{P}/devices/jetson-1/{kind}" for kind in ("outcome", "login", "logout")),
+        *(f"{P}/devices/jetson-1/{kind}" for kind in TO_DEVICE),
         f"{P}/bridges/+/status",
     }
 
@@ -52,13 +56,13 @@ def test_a_device_speaks_for_itself_and_hears_its_own() -> None:
 def test_a_bridge_speaks_to_all_devices_and_hears_all() -> None:
     rights = grants(P, "bridge.b1")
     assert set(rights.publish) == {
-        *(f"{P}/devices/+/{kind}" for kind in ("outcome", "login", "logout", "status", "event")),
+        *(f"{P}/devices/+/{kind}" for kind in (*TO_DEVICE, "status", "event")),
         "homeassistant/device/+/config",
         f"{P}/devices/legacy-http/wake",
         *(f"{P}/bridges/b1/{kind}" for kind in ("status", "seek", "joined", "outcomes", "news")),
     }
     assert set(rights.subscribe) == {
-        *(f"{P}/devices/+/{kind}" for kind in ("wake", "hello", "ack", "status")),
+        *(f"{P}/devices/+/{kind}" for kind in (*FROM_DEVICE, "status")),
         *(f"{P}/bridges/+/{kind}" for kind in ("status", "seek", "joined", "outcomes", "news")),
     }
 
