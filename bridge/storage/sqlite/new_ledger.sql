@@ -2,7 +2,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0013');
+INSERT INTO "alembic_version" VALUES('0014');
 CREATE TABLE api_keys (
 	key_id VARCHAR NOT NULL, 
 	hash VARCHAR NOT NULL, 
@@ -60,6 +60,18 @@ CREATE TABLE missed (
 	timestamp VARCHAR NOT NULL, received_at VARCHAR, 
 	PRIMARY KEY (number)
 );
+CREATE TABLE models (
+	sha256 VARCHAR NOT NULL, 
+	name VARCHAR NOT NULL, 
+	manifest VARCHAR NOT NULL, 
+	signature VARCHAR NOT NULL, 
+	golden_sha256 VARCHAR NOT NULL, 
+	added_at VARCHAR NOT NULL, 
+	data BLOB NOT NULL, 
+	golden BLOB NOT NULL, 
+	PRIMARY KEY (sha256), 
+	UNIQUE (name)
+);
 CREATE TABLE news (
 	number BIGINT NOT NULL, 
 	run VARCHAR NOT NULL, 
@@ -94,6 +106,32 @@ CREATE TABLE push_subscriptions (
 	auth VARCHAR NOT NULL, 
 	PRIMARY KEY (number), 
 	UNIQUE (endpoint)
+);
+CREATE TABLE rollout_devices (
+	rollout BIGINT NOT NULL, 
+	device_id VARCHAR NOT NULL, 
+	stage BIGINT NOT NULL, 
+	state VARCHAR NOT NULL, 
+	reason VARCHAR NOT NULL, 
+	"before" VARCHAR NOT NULL, 
+	asked BIGINT NOT NULL, 
+	asked_at FLOAT, 
+	watched VARCHAR NOT NULL, 
+	PRIMARY KEY (rollout, device_id)
+);
+CREATE TABLE rollouts (
+	number BIGINT NOT NULL, 
+	model VARCHAR NOT NULL, 
+	tag VARCHAR NOT NULL, 
+	stages VARCHAR NOT NULL, 
+	pause_s FLOAT NOT NULL, 
+	most_failures BIGINT NOT NULL, 
+	state VARCHAR NOT NULL, 
+	stage BIGINT NOT NULL, 
+	settled_at FLOAT, 
+	reason VARCHAR NOT NULL, 
+	began_at VARCHAR NOT NULL, 
+	PRIMARY KEY (number)
 );
 CREATE TABLE service (
 	id INTEGER NOT NULL, 
