@@ -11,6 +11,7 @@ from bridge.storage.records import By, Device
 from bridge.storage.rollouts import Candidate, Model, Rollout, RolloutDevice, line_of
 from bridge.storage.sql.rollouts import SqlRollouts
 from bridge.storage.sql.store import SqlStore
+from bridge.storage.sqlite.store import SqliteStore
 from bridge.storage.store import StoreError
 from tests.support.ledgers import place
 from tests.support.postgres import Postgres
@@ -69,3 +70,17 @@ async def test_devices_on_mqtt_that_reported_and_were_not_removed_may_get_a_mode
             Device("d"), Device("e", "i", state="added"),
         ])  # fmt: skip
     assert await SqlRollouts(store).candidates() == [Candidate("a", frozenset("xy")), Candidate("e", frozenset())]
+
+
+async def test_a_back_up_has_models_and_rollouts(store: SqlStore, tmp_path: Path) -> None:
+    it = SqlRollouts(store)
+    await it.add_model(MODEL, b"\0data\xff", b"golden")
+    await it.begin(ROLLOUT, LINE)
+    await it.save(ROLLOUT, ROLLOUT, [RolloutDevice(1, "a", 0)], [])
+    copy = await SqliteStore.open(place(tmp_path / "copy.db"))
+    await copy.fill(store.rows())
+    there = SqlRollouts(copy)
+    assert (await there.models(), await there.rollouts()) == ([MODEL], [ROLLOUT])
+    assert await there.blob(MODEL.sha256) == b"\0data\xff"
+    assert await there.devices_of(1) == {"a": RolloutDevice(1, "a", 0)}
+    await copy.close()
