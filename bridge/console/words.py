@@ -235,7 +235,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "온라인인 기기가 {minutes}분 동안 로그아웃을 확인하지 않았습니다.",
     ),
     "ends_in": ("{what} ends in {days} days", "{what}: {days}일 뒤 만료"),
-    "offline_count": ("{count} devices are offline", "기기 {count}대가 오프라인입니다"),
+    "offline_count": ("Devices that are offline: {count}", "오프라인 기기: {count}대"),
     "offline_longest": ("the longest: {name}, {ago}", "가장 오래된 기기: {name}, {ago}"),
     "push_failing": (
         "{service} takes no pushes: {count} failed since {since} ({result})",

@@ -21,6 +21,8 @@ PAGES = (
     "/devices?tag=floor-2&version=-&model=-", "/people", "/person?uid={uid}",
     "/person?uid={uid}&at=noon", "/wakes", "/wake?id={wake}", "/rollouts", "/logouts", "/keys", "/audit", "/health",
 )  # fmt: skip
+SAID_TWICE = """() => [...document.querySelectorAll("caption")].filter((one) =>
+    one.offsetWidth > 1 && one.textContent === document.querySelector("h1").textContent).length"""
 LANGUAGES = {"en": "en-US", "ko": "ko-KR"}
 
 
@@ -106,13 +108,16 @@ def test_axe_finds_nothing_on_any_page(
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_no_page_is_wider_than_its_window(bridge: Bridge, browser: Browser, told: dict[str, str], width: int) -> None:
+def test_no_page_is_wider_than_its_window_or_says_its_name_twice(
+    bridge: Bridge, browser: Browser, told: dict[str, str], width: int
+) -> None:
     context = context_of(browser, "en", viewport={"width": width, "height": 800})
     page = context.new_page()
     for path in PAGES:
         page.goto(f"{bridge.url}/console{path.format(**told)}")
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, (path, wide)
+        assert page.evaluate(SAID_TWICE) == 0, path
     context.close()
 
 
@@ -132,14 +137,14 @@ def test_the_overview_names_what_needs_somebody_and_draws_the_last_hour(
         return needs.inner_text() if needs.count() else ""
 
     text = wait_for("the overview names both", lambda: said if "offline" in (said := look()) else None)
-    assert re.search(r"\d+ devices are offline; the longest: ", text)
+    assert re.search(r"Devices that are offline: \d+; the longest: ", text)
     assert "deaf: microphone_lost" in text
     rate = page.get_by_role("img", name=re.compile("Wakes in the last hour: [1-9]"))
     assert height_of(rate) > 50
     assert height_of(page.locator("svg .rate")) > 5, "a picture of nothing"
     page.get_by_text("As numbers").click()
     expect(page.get_by_role("region", name="As numbers").get_by_role("row")).to_have_count(13)
-    page.get_by_role("link", name="devices are offline").click()
+    page.get_by_role("link", name="Devices that are offline").click()
     expect(page.locator("main")).to_contain_text(gone)
     context.close()
 
