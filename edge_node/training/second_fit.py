@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -53,10 +54,8 @@ def learn(pupils: Pupils, seed: int, steps: int) -> SecondMember:
     along = directions.along(pupils.steps).astype(np.float16)
     key = jax.random.PRNGKey(seed)
     weights = fresh(key, pupils.sizes)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, _RATE, min(200, steps // 4), steps)
-    optimiser = optax.adamw(schedule, weight_decay=1e-2)
+    optimiser, compiled = _stepper(steps, len(pupils.sizes))
     state = optimiser.init(weights)
-    compiled = _compiled(optimiser, len(pupils.sizes))
     counts = [round(_BATCH * share) for share in pupils.shares]
     for _ in track(range(steps), f"learning the second stage {seed}", steps):
         drawn = [bag[chance.integers(0, len(bag), count)] for bag, count in zip(pupils.bags, counts, strict=True)]
@@ -77,12 +76,17 @@ def learn(pupils: Pupils, seed: int, steps: int) -> SecondMember:
 _Step = Callable[..., tuple[Weights, optax.OptState]]
 
 
-def _compiled(optimiser: optax.GradientTransformation, slots: int) -> _Step:
+@cache
+def _stepper(steps: int, slots: int) -> tuple[optax.GradientTransformation, _Step]:
+    """Heads that differ by seed alone are compiled once."""
+    schedule = optax.warmup_cosine_decay_schedule(0.0, _RATE, min(200, steps // 4), steps)
+    optimiser = optax.adamw(schedule, weight_decay=1e-2)
+
     def step(
-        weights: Weights, state: optax.OptState, key: jax.Array, steps: jax.Array, wanted: jax.Array, held: jax.Array
+        weights: Weights, state: optax.OptState, key: jax.Array, along: jax.Array, wanted: jax.Array, held: jax.Array
     ) -> tuple[Weights, optax.OptState]:
         def loss(weights: Weights) -> jax.Array:
-            found, sounds = logits(weights, steps, slots, (key, 0.25))
+            found, sounds = logits(weights, along, slots, (key, 0.25))
             total: jax.Array = optax.sigmoid_binary_cross_entropy(found, wanted).mean()
             for at, one in enumerate(sounds):
                 known = held[:, at] != _UNKNOWN
@@ -95,7 +99,7 @@ def _compiled(optimiser: optax.GradientTransformation, slots: int) -> _Step:
         return changed, after
 
     compiled: _Step = jax.jit(step)
-    return compiled
+    return optimiser, compiled
 
 
 def _hidden(along: npt.NDArray[np.float16], chance: np.random.Generator) -> Floats:
@@ -113,10 +117,16 @@ def _hidden(along: npt.NDArray[np.float16], chance: np.random.Generator) -> Floa
 
 def scores(member: SecondMember, steps: npt.NDArray[np.floating]) -> Floats:
     """Logits (n,) of windows (n, STEPS, 144)."""
-    run = jax.jit(lambda weights, along: logits(weights, along, len(member.sizes))[0])
+    run = _runner(len(member.sizes))
     weights = {name: jnp.asarray(value) for name, value in member.weights.items()}
     found = [
         np.asarray(run(weights, jnp.asarray(member.directions.along(steps[at : at + 1024]))))
         for at in range(0, len(steps), 1024)
     ]
     return np.concatenate(found)
+
+
+@cache
+def _runner(slots: int) -> Callable[[Weights, jax.Array], jax.Array]:
+    run: Callable[[Weights, jax.Array], jax.Array] = jax.jit(lambda weights, along: logits(weights, along, slots)[0])
+    return run
