@@ -32,6 +32,12 @@ LIBRARIES = (
     "uvicorn.protocols.websockets.websockets_sansio_impl", "uvloop", "wave", "websockets.asyncio.client",
 )  # fmt: skip
 """Those that take long, and start no thread and open nothing when they are imported. A missing one is left out."""
+OF_COMMANDS = (
+    "aiosqlite", "cryptography.x509", "httpcore2", "httpx2", "jwt", "msgspec", "paho.mqtt.client", "prometheus_client",
+    "pydantic.v1", "rich.table", "structlog", "typer", "websockets.asyncio.client",
+)  # fmt: skip
+"""The same for commands that soon end: to copy a process with all libraries takes longer than they do."""
+SERVERS = frozenset({"app", "bridge", "broker", "demo", "edge", "fleet", "up"})
 READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "OMP_", "OPENBLAS_", "MALLOC_")
 """Variables that an interpreter or a library reads when it is loaded: with others, a command starts from nothing."""
 
@@ -79,7 +85,7 @@ class _Preforked(subprocess.Popen[bytes]):
         cwd, env, pipes = more[4], more[5], more[9:15]
         try:
             with _one_at_a_time:  # of threads of a test: a process id must not be another thread's answer
-                self.pid = _server().start(args, str(cwd), dict(env), [pipes[0], pipes[3], pipes[5]])
+                self.pid = _server(_libraries_of(args)).start(args, str(cwd), dict(env), [pipes[0], pipes[3], pipes[5]])
             self._child_created = True
         finally:
             self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
@@ -88,7 +94,7 @@ class _Preforked(subprocess.Popen[bytes]):
 class _Server:
     """The process that has the libraries. It ends with this one, whose end of the socket is then closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, libraries: tuple[str, ...]) -> None:
         # What it forks twice has no parent soon, and becomes a child of this process.
         if ctypes.CDLL(None, use_errno=True).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl")
@@ -96,7 +102,7 @@ class _Server:
         with theirs:
             # Its streams are pipes, as those of a command are: Python looks at that when it starts.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                [sys.executable, "-m", __name__, str(theirs.fileno()), *libraries],
                 cwd=Path(__file__).parents[2],
                 env=_environment(),
                 pass_fds=[theirs.fileno()],
@@ -114,8 +120,13 @@ class _Server:
 
 
 @functools.cache
-def _server() -> _Server:
-    return _Server()
+def _server(libraries: tuple[str, ...]) -> _Server:
+    return _Server(libraries)
+
+
+def _libraries_of(command: Sequence[str]) -> tuple[str, ...]:
+    is_short = command[2] == "sarvis" and not SERVERS & {*command[3:4]}
+    return OF_COMMANDS if is_short else LIBRARIES
 
 
 # --- in the process that forks ---
@@ -153,7 +164,7 @@ def _serve(asked: socket.socket) -> tuple[list[str], str, dict[str, str]]:
 def main() -> None:
     """Load the libraries, fork, and become the command."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # onnxruntime reads it when it is imported
-    for name in LIBRARIES:
+    for name in sys.argv[2:]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     gc.collect()
