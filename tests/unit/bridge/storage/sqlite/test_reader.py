@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.storage.reader import Which
 from bridge.storage.records import ApiKey, Audit, Device, DurableDeadline, PendingLogout, ServiceSeconds, Session
 from bridge.storage.sqlite.reader import SqliteReader
 from bridge.storage.sqlite.store import SqliteStore
@@ -73,17 +74,16 @@ async def test_the_reader_changes_nothing(store: SqliteStore, tmp_path: Path) ->
         reader._connection.execute("UPDATE service SET seconds = 9")
 
 
-async def test_a_ledger_of_an_older_version_that_lacks_a_column_is_a_store_error(tmp_path: Path) -> None:
+async def test_a_ledger_of_an_older_version_is_read_but_not_by_a_column_that_it_lacks(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     await (await SqliteStore.open(place(path))).close()
     connection = sqlite3.connect(path)
-    connection.execute("ALTER TABLE devices DROP COLUMN assigned_uid")
+    connection.execute("ALTER TABLE devices DROP COLUMN version")
     connection.close()
-    with (
-        SqliteReader.open(place(path)) as reader,
-        pytest.raises(StoreError, match="the ledger cannot be read: no such column: assigned_uid"),
-    ):
-        reader.devices(1)
+    with SqliteReader.open(place(path)) as reader:
+        assert reader.devices(1) == []
+        with pytest.raises(StoreError, match="the ledger cannot be read: no such column: version"):
+            reader.devices(1, Which(version="0.1.0"))
 
 
 def test_no_ledger_is_made_where_there_is_none(tmp_path: Path) -> None:
