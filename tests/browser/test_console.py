@@ -180,10 +180,10 @@ def test_a_test_ring_rings_the_phone_of_the_user_on_the_device(bridge: Bridge, b
     page.goto(f"{bridge.url}/console/devices/{device}")
     ring = page.get_by_role("button", name="시험 호출")
     ring.click()
-    expect(page.get_by_role("status")).to_contain_text("연결된 앱이 없습니다")
+    expect(page.locator(".told[role=status]")).to_contain_text("연결된 앱이 없습니다")
     with bridge.app(uid) as app:
         ring.click()
-        expect(page.get_by_role("status")).to_contain_text("울립니다")
+        expect(page.locator(".told[role=status]")).to_contain_text("울립니다")
         assert app.message("voice_command")["command"] == "wake_up"
     context.close()
 
