@@ -319,7 +319,7 @@ def test_an_operator_logs_a_user_out_by_the_name(house: House, operator: Visitor
         assert (done.status_code, done.headers["location"]) == (303, f"/console/person?uid={uid}&told=logged_out")
         assert app.closed_with() == 4501
         assert "Logged out." in operator.get(f"/person?uid={uid}&told=logged_out").text
-        assert 'role="status"' not in operator.get(f"/person?uid={uid}&told=nonsense").text
+        assert '<p class="told"' not in operator.get(f"/person?uid={uid}&told=nonsense").text
         key_id = house.operator.split("_")[1]
         for path, query in (("/audit", {"about": uid}), ("/person", {"uid": uid})):
             page_text = operator.get(path, **query).text
