@@ -153,8 +153,9 @@ class SharedWakes:
             self._ring(one, [connection])
 
     def left(self, uid: str) -> None:
-        """See `Relay.left`."""
-        self._verdicts.left(uid)
+        """See `Relay.left`; the device of a wake that waited hears that the user is not there."""
+        for one, wake in self._verdicts.left(uid):
+            self._relay.refuse(self._as_delivery(one, wake))
         self._relay.left(uid)
 
     async def run(self) -> None:
@@ -221,9 +222,10 @@ class SharedWakes:
 
     def _delivery(self, one: Remembered) -> Delivery | None:
         """As the relay knows wakes, with the times at which this one came and ends; None if it can ring no more."""
-        if one.wake is None:
-            return None
-        delivery = self._relay.received(one.device_id, one.wake)
+        return None if one.wake is None else self._as_delivery(one, one.wake)
+
+    def _as_delivery(self, one: Remembered, wake: Wake | QuickWake) -> Delivery:
+        delivery = self._relay.received(one.device_id, wake)
         delivery.received_at, delivery.expires_at = one.came_at, one.expires_at
         return delivery
 

@@ -158,10 +158,15 @@ class Verdicts:
         one.waits = None
         self._drop_text(one)
 
-    def left(self, uid: str) -> None:
-        """The user is logged out: none of the user's wakes rings a socket that connects."""
-        for one in list(self._of(uid)):
+    def left(self, uid: str) -> list[tuple[Remembered, Wake | QuickWake]]:
+        """The user is logged out: none of the user's wakes rings a socket that connects. Returns those that waited."""
+        waited: list[tuple[Remembered, Wake | QuickWake]] = []
+        for one in {one.wake_id: one for one in self._of(uid)}.values():
+            if one.waits is not None and one.wake is not None:
+                waited.append((one, one.wake))
+            one.waits = None
             self._drop_text(one)
+        return waited
 
     def living_of(self, uid: str, now: float) -> list[Remembered]:
         """The user's wakes that may ring a socket which connects, oldest first."""

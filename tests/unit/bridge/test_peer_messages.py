@@ -155,6 +155,9 @@ def test_what_bridges_say_is_not_limited_as_what_devices_say(bridges: Bridges) -
     bridge = bridges.all["a"]
     assert all(bridge._admit_beside_others(SEEK, "jetson") for _ in range(1000))
     assert bridge._admit_beside_others(HELLO, "jetson")
+    assert [bridge._admit_beside_others(OUTCOMES, name) for name in "ab"] == [False, True], (
+        "what it said itself is known"
+    )
 
 
 async def test_what_is_told_to_devices_is_told_to_other_bridges_in_one_message(bridges: Bridges) -> None:

@@ -112,7 +112,7 @@ class Crowd:
         found += judge.of_canaries([one for one in self.canaries if one.at > now - 2 * LATEST_S])
         hurts = self._house.hurts
         found += self._judge_wakes(now, canaries)
-        found += self.http_device.judge() + self._quiet.judge() + self.absent.overdue()
+        found += self.http_device.judge() + self._quiet.judge()
         if last:
             found += self.absent.last()
         asked = [one for one in self._asked if one.at < now - LATEST_S]

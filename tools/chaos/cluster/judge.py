@@ -39,7 +39,6 @@ KINDS = (
     "both",
     "pushed twice",
     "missed twice",
-    "unmissed",
     "tardy",
     "early",
 )

@@ -54,7 +54,7 @@ class ClusterLife(Life):
         return (
             f"beside them {crowd.wakes} wakes, {crowd.triggers} calls over HTTP, {crowd.moves} moves of an app and "
             f"{crowd.log_outs} log-outs with sockets at all bridges, {crowd.http_device.cycles} log-ins on an "
-            f"HTTP device, {crowd.absent.owed} wakes due as missed; {well} of {len(crowd.canaries)} canaries rang"
+            f"HTTP device; {well} of {len(crowd.canaries)} canaries rang"
         )
 
     def _strike(self, plan: Plan) -> ClusterStrike:  # type: ignore[override]

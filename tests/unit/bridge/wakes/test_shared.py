@@ -133,6 +133,18 @@ def test_a_bridge_that_lost_its_broker_when_it_asked_asks_again(lost_at: float) 
     assert town.told() == [(second.name, "sent")]
 
 
+def test_a_wake_whose_user_is_logged_out_while_it_waits_has_an_outcome_and_is_not_missed() -> None:
+    town = Town()
+    town.wake()
+    town.lives(0.2)
+    for bridge in town.bridges.values():
+        bridge.wakes.left("alice")
+    town.lives(11.0)
+    assert set(town.heard) == {"user_not_connected"}
+    phone = town.bridges["a"].phone()
+    assert (phone.rung(), [bridge.relay.take_unsaved() for bridge in town.bridges.values()]) == ([], [[], []])
+
+
 def test_a_bridge_alone_says_at_once_what_it_knows() -> None:
     town = Town("a")
     town.wake()
