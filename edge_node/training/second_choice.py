@@ -1,5 +1,6 @@
 """How much a second stage counts, and its thresholds: chosen on voices and recordings that nothing is reported on."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -109,9 +110,18 @@ def mistakes(hearing: Hearing, weight: float) -> list[Mistakes]:
 
 
 def best_weight(table: Sequence[Mistakes]) -> float:
-    """The weight whose mistakes, over all shares of missed words, are fewest."""
-    weights = sorted({row.weight for row in table})
-    return min(weights, key=lambda weight: float(np.mean([row.blame for row in table if row.weight == weight])))
+    """The weight above 0 whose mistakes, over all shares of missed words, are fewest.
+
+    Of those that cost no more false accepts than the first stage alone (weight 0), as `blame` counts none of these; of
+    all if each costs more.
+    """
+    events: Counter[float] = Counter()
+    for row in table:
+        events[row.weight] += row.false_accepts.events
+    weights = [weight for weight in sorted(events) if weight > 0.0]
+    cheap = [weight for weight in weights if events[weight] <= events[0.0]]
+    blame = {weight: float(np.mean([row.blame for row in table if row.weight == weight])) for weight in weights}
+    return min(cheap or weights, key=lambda weight: blame[weight])
 
 
 def no_worse(first: Hearing, both: Hearing, thresholds: Mapping[str, float]) -> dict[str, float]:

@@ -80,7 +80,9 @@ class SecondCourse:
 
 
 FULL_SECOND = SecondCourse(
-    clips={"kokoro": 700, "espeak": 900, "flite": 500}, chosen={"kokoro": 608, "espeak": 150, "festival": 120}
+    clips={"kokoro": 700, "espeak": 900, "flite": 500},
+    chosen={"kokoro": 608, "espeak": 150, "festival": 120},
+    steps=3600,
 )
 """All of Kokoro's clips that choose: of fewer, 5 % of the words are three."""
 QUICK_SECOND = SecondCourse(
@@ -141,7 +143,7 @@ def teach_second(word: Word, course: SecondCourse, model: Path, cache: Path, out
     members = [lessons.learn(course, cache, seed) for seed in course.seeds]
     chosen = choosing(members, lessons, clips, course, model, cache)
     table = [row for weight in second_choice.WEIGHTS for row in second_choice.mistakes(chosen.hearing(weight), weight)]
-    weight = second_choice.best_weight([row for row in table if row.weight > 0.0])
+    weight = second_choice.best_weight(table)
     head = Head(model, second_stage=False)
     found = second_choice.no_worse(chosen.hearing(0.0), chosen.hearing(weight), head.advice.thresholds)
     # So that "normal" stays where it was, which other settings take for the middle.

@@ -11,7 +11,7 @@ from edge_node.training.intervals import Rate, Share
 from edge_node.training.measure import CLEAN, Condition
 from edge_node.training.plan import Clip
 from edge_node.training.second_asked import Asked
-from edge_node.training.second_choice import Chosen, Judged, best_weight, mistakes, no_worse
+from edge_node.training.second_choice import Chosen, Judged, Mistakes, best_weight, mistakes, no_worse
 from edge_node.training.second_windows import STEPS
 
 pytestmark = pytest.mark.slow
@@ -92,6 +92,17 @@ def test_the_weight_with_the_fewest_mistakes_is_chosen() -> None:
     table = [row for weight in (0.0, 0.25, 1.0) for row in mistakes(chosen().hearing(weight), weight)]
     assert best_weight(table) == 1.0
     assert best_weight([row for row in table if row.weight < 1.0]) == 0.25
+
+
+def test_a_weight_that_costs_more_false_accepts_than_the_first_stage_alone_is_not_chosen_if_another_does_not() -> None:
+    def rows(weight: float, missed: int, events: int) -> list[Mistakes]:
+        share = Share(missed, 10)
+        return [Mistakes(weight, at, 0.5, share, share, share, share, Rate(events, 1.0)) for at in (0.05, 0.1)]
+
+    alone, cheap, dear = rows(0.0, 6, 2), rows(0.5, 5, 2), rows(1.0, 1, 3)
+    assert best_weight([*alone, *cheap, *dear]) == 0.5
+    assert best_weight([*alone, *dear]) == 1.0
+    assert best_weight([*alone, *cheap, *rows(1.0, 1, 2)]) == 1.0
 
 
 def test_thresholds_cost_no_more_false_accepts_than_before() -> None:

@@ -51,6 +51,14 @@ def test_the_card_says_first_what_is_not_known_of_the_recogniser_and_how_to_do_w
     assert CARD["second"]["recogniser"]["learned_from"] == "not stated"
 
 
+def test_an_unclear_word_that_the_page_names_is_missed_by_both_stages_but_not_by_the_first_alone() -> None:
+    clip = ROOT / "tests/data/unclear_ssabiseu.wav"
+    assert score_file(clip, second_stage=False).at_s is not None
+    assert score_file(clip).at_s is None
+    assert score_file(clip, strictness="lenient").at_s is not None
+    assert clip.name in PAGE
+
+
 @pytest.mark.parametrize("stages", ["both", "first"])
 @pytest.mark.parametrize("clip", GOLDEN["both"])
 def test_it_scores_as_on_the_day_it_was_made(clip: str, stages: str) -> None:
