@@ -4,22 +4,26 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
 
-from amqtt.adapters import StreamWriterAdapter
-from amqtt.mqtt.packet import DISCONNECT, PINGREQ, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBSCRIBE, UNSUBSCRIBE
-from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
-from amqtt.mqtt.puback import PubackPacket
-from amqtt.mqtt.pubcomp import PubcompPacket
-from amqtt.mqtt.pubrec import PubrecPacket
-from amqtt.mqtt.pubrel import PubrelPacket
-from amqtt.mqtt.suback import SubackPacket
-from amqtt.mqtt.unsuback import UnsubackPacket
-from amqtt.session import Session
+from amqtt.mqtt import packet as codes
+from amqtt.mqtt.packet import DISCONNECT, PUBACK, PUBCOMP, PUBREC, PUBREL, UNSUBACK
 
 from broker.server.closing import abort_transport
-from broker.server.codec import Framer, decode
+from broker.server.codec import (
+    PINGRESP,
+    Answer,
+    Framer,
+    Packet,
+    Publish,
+    Subscribe,
+    Unsubscribe,
+    decode,
+    encode_answer,
+    encode_publish,
+    encode_suback,
+)
 from broker.server.connect_packet import judge_version
+from broker.server.ending import Ending
 from broker.server.journal import Message, Notes
 from broker.server.keepalive import KeepAlive
 from broker.server.limits import Limits
@@ -27,12 +31,12 @@ from broker.server.metrics import DROPPED, MESSAGES
 from broker.server.offline_queue import cost
 from broker.server.rate_limit import RateLimit
 from broker.server.routing import Routing
+from broker.server.session import Session
 from contract.errors import MessageError
 
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 16_384
-_PACED = (PUBLISH, SUBSCRIBE, UNSUBSCRIBE)
 
 
 async def packets(reader: asyncio.StreamReader, limits: Limits) -> AsyncGenerator[bytes, None]:
@@ -52,58 +56,83 @@ async def packets(reader: asyncio.StreamReader, limits: Limits) -> AsyncGenerato
             await asyncio.sleep(0)
 
 
-class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no type information
-    """A connected client, open from `open` to `close`; `ended` is set once its last will has been handled."""
+class Connection:
+    """A connected client; `ended` is set once its last will has been handled."""
 
-    def open(self, session: Session, writer: asyncio.StreamWriter, router: Routing, limits: Limits) -> None:
-        """Start to send for a session; call it once."""
-        self.attach(session, None, StreamWriterAdapter(writer))
-        self.ended = asyncio.Event()
+    __slots__ = (
+        "_changes",
+        "_held",
+        "_keepalive",
+        "_limits",
+        "_loop",
+        "_rate_limit",
+        "_router",
+        "_timer",
+        "_transport",
+        "_unacked_bytes",
+        "credential",
+        "dropped",
+        "ended",
+        "notes",
+        "session",
+    )
+
+    def __init__(self, session: Session, transport: asyncio.WriteTransport, router: Routing, limits: Limits) -> None:
+        self.session = session
+        self.ended = Ending()
         self.credential: str | None = None
         self.notes: Notes | None = None
         self.dropped = 0
+        self._loop = asyncio.get_running_loop()
         self._unacked_bytes = 0
         self._changes = 0
-        self._held: deque[tuple[int, Callable[[], None]]] = deque()
-        self._transport: asyncio.WriteTransport = writer.transport
+        self._held: deque[tuple[int, Callable[[], None]]] | None = None
+        self._transport = transport
         self._router = router
         self._limits = limits
-        self._keepalive = KeepAlive(session.keep_alive, self._loop.time())
+        self._keepalive = KeepAlive(session.keep_alive_s, self._loop.time())
         self._rate_limit = RateLimit(limits.max_publish_per_s, self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
-        self._handlers = {
-            PUBLISH: self.handle_publish,
-            PUBACK: self.handle_puback,
-            PUBREC: self.handle_pubrec,
-            PUBREL: self.handle_pubrel,
-            PUBCOMP: self.handle_pubcomp,
-            SUBSCRIBE: self.handle_subscribe,
-            UNSUBSCRIBE: self.handle_unsubscribe,
-            PINGREQ: self.handle_pingreq,
-        }
 
     async def run(self, stream: AsyncGenerator[bytes, None]) -> bool:
         """Serve the client to its end; True if it sent DISCONNECT. Raises MessageError at its first invalid packet."""
         self._watch()
         try:
             async for data in stream:
-                self._keepalive.heard(self._loop.time())
-                packet = await decode(data)
-                kind = packet.fixed_header.packet_type
-                if kind == DISCONNECT:
+                now = self._loop.time()
+                self._keepalive.heard(now)
+                packet = decode(data)
+                if packet.kind == DISCONNECT:
                     return True
-                if kind not in self._handlers:
-                    raise MessageError("a second CONNECT")
                 self._changes = self._router.changes()
-                await self._handlers[kind](packet)
-                if kind in _PACED:
-                    work = 1 if kind == PUBLISH else len(packet.payload.topics)
-                    if wait_s := self._rate_limit.spend(self._loop.time(), work):
-                        await asyncio.sleep(wait_s)
+                if (work := self.handle(packet)) and (wait_s := self._rate_limit.spend(now, work)):
+                    await asyncio.sleep(wait_s)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
         return False
+
+    def handle(self, packet: Packet) -> int:
+        """Carry out a packet; returns how many messages' work it was. Raises MessageError if it may not come now."""
+        match packet:
+            case Publish():
+                self._handle_publish(packet)
+                return 1
+            case Answer(kind=codes.PUBREL):
+                self._handle_pubrel(packet.packet_id)
+            case Answer():
+                self._handle_answer(packet)
+            case Subscribe():
+                self._handle_subscribe(packet)
+                return len(packet.filters)
+            case Unsubscribe():
+                self._router.client_unsubscribes(self.session, packet.filters)
+                # No message is sent under these filters after UNSUBACK.
+                self._answer(encode_answer(UNSUBACK, packet.packet_id))
+                return len(packet.filters)
+            case _:
+                self._write(PINGRESP)
+        return 0
 
     def close(self, reason: str) -> None:
         """Cut the connection at once; unsent bytes are lost."""
@@ -120,7 +149,10 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
         """Send the answers that waited for changes up to this one; True if others still wait."""
         while self._held and self._held[0][0] <= upto:
             self._held.popleft()[1]()
-        return bool(self._held)
+        if self._held:
+            return True
+        self._held = None
+        return False
 
     def publish(self, topic: str, data: bytes, qos: int, *, retain: bool = False, number: int | None = None) -> bool:
         """Send a message without waiting; False if the client was or is now cut off, and did not get it.
@@ -139,137 +171,114 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
             self.dropped += 1
             DROPPED["slow"] += 1
             return True
-        message = Message(None, topic, qos, data, retain)
-        unacked = len(self.session.inflight_out) >= self._limits.max_unacked
-        if crowded or (qos and (unacked or self._unacked_bytes + cost(message) > self._limits.max_unacked_bytes)):
-            self.close("reads or acknowledges too slowly")
-            return False
+        packet_id = None
         if qos:
-            packet_id = message.packet_id = self.session.next_packet_id
-            message.number = number
-            self._unacked_bytes += cost(message)
+            message = Message(None, topic, qos, data, retain, number=number)
+            held = self._unacked_bytes + cost(message)
+            unacked = len(self.session.inflight_out) >= self._limits.max_unacked
+            if crowded or unacked or held > self._limits.max_unacked_bytes:
+                self.close("reads or acknowledges too slowly")
+                return False
+            packet_id = message.packet_id = self.session.next_packet_id()
+            self._unacked_bytes = held
             self.session.inflight_out[packet_id] = message
             if self.notes is not None:
                 self.notes.keep(message)
-        self._write(message.build_publish_packet())
+        self._transport.write(encode_publish(topic, data, qos, packet_id=packet_id, retain=retain))
         MESSAGES["sent"] += 1
         return True
 
     def resume(self) -> None:
         """Send what an earlier connection of this session left unacknowledged, then what was queued meanwhile."""
         self._unacked_bytes = sum(cost(message) for message in self.session.inflight_out.values())
-        for message in list(self.session.inflight_out.values()):
-            released = message.pubrec_packet is not None
-            self._write(PubrelPacket.build(message.packet_id) if released else message.build_publish_packet(dup=True))
-        queue = self.session.retained_messages
-        for waiting in [queue.get_nowait() for _ in range(queue.qsize())]:
+        for packet_id, message in list(self.session.inflight_out.items()):
+            self._write(encode_answer(PUBREL, packet_id) if message.released else _again(packet_id, message))
+        queue = self.session.queue
+        for waiting in [queue.take() for _ in range(len(queue))]:
             if not self.publish(waiting.topic, waiting.data, waiting.qos, number=waiting.number):
-                queue.put_nowait(waiting)
+                queue.put(waiting)
 
-    async def handle_publish(self, packet: Any) -> None:
+    def _handle_publish(self, packet: Publish) -> None:
         """Route, then acknowledge; QoS 2 is routed when its id comes first."""
         if packet.qos < 2:  # noqa: PLR2004  # QoS 2
             self._router.client_publishes(self.session, packet)
             if packet.qos:
-                self._answer(PubackPacket.build(packet.packet_id))
+                self._answer(encode_answer(PUBACK, packet.packet_id))
             return
         if packet.packet_id not in self.session.inflight_in:
             if len(self.session.inflight_in) >= self._limits.max_unacked:
                 raise MessageError("too many QoS 2 messages without PUBREL")
-            self.session.inflight_in[packet.packet_id] = None
+            self.session.inflight_in.add(packet.packet_id)
             if self.notes is not None:
                 self.notes.received(packet.packet_id)
             self._router.client_publishes(self.session, packet)
-        self._answer(PubrecPacket.build(packet.packet_id))
+        self._answer(encode_answer(PUBREC, packet.packet_id))
 
-    async def handle_pubrel(self, packet: Any) -> None:
+    def _handle_pubrel(self, packet_id: int) -> None:
         """The id of a QoS 2 message may be used again."""
-        if packet.packet_id in self.session.inflight_in:
-            del self.session.inflight_in[packet.packet_id]
+        if packet_id in self.session.inflight_in:
+            self.session.inflight_in.discard(packet_id)
             if self.notes is not None:
-                self.notes.completed(packet.packet_id)
-        self._answer(PubcompPacket.build(packet.packet_id))
+                self.notes.completed(packet_id)
+        self._answer(encode_answer(PUBCOMP, packet_id))
 
-    async def handle_puback(self, packet: Any) -> None:
-        """The client has acknowledged a QoS 1 message."""
-        self._done(self._expected(packet, qos=1))
-
-    async def handle_pubrec(self, packet: Any) -> None:
-        """The client has received a QoS 2 message."""
-        message = self.session.inflight_out.get(self._expected(packet, qos=2))
-        if message is not None:
-            message.pubrec_packet = packet
-            if self.notes is not None:
-                self.notes.keep(message, released=True)
-        self._answer(PubrelPacket.build(packet.packet_id))
-
-    async def handle_pubcomp(self, packet: Any) -> None:
-        """The id of a QoS 2 message is free again."""
-        packet_id = self._expected(packet, qos=2)
+    def _handle_answer(self, packet: Answer) -> None:
+        packet_id = packet.packet_id
         message = self.session.inflight_out.get(packet_id)
-        if message is not None and message.pubrec_packet is None:
+        if message is not None and message.qos != (1 if packet.kind == PUBACK else 2):
+            raise MessageError(f"packet type {packet.kind} for a message of QoS {message.qos}")
+        if packet.kind == PUBREC:
+            if message is not None:
+                message.released = True
+                if self.notes is not None:
+                    self.notes.keep(message, released=True)
+            self._answer(encode_answer(PUBREL, packet_id))
+            return
+        if message is None:
+            return
+        if packet.kind == PUBCOMP and not message.released:
             raise MessageError("PUBCOMP before PUBREC")
-        self._done(packet_id)
+        del self.session.inflight_out[packet_id]
+        self._unacked_bytes -= cost(message)
+        if self.notes is not None:
+            self.notes.drop(message)
 
-    async def handle_subscribe(self, packet: Any) -> None:
+    def _handle_subscribe(self, packet: Subscribe) -> None:
         """SUBACK first, then the retained messages for the filters of this packet, and of no other."""
-        filters = packet.payload.topics
-        codes = self._router.client_subscribes(self.session, filters)
-        granted = [(name, code) for (name, _), code in zip(filters, codes, strict=True) if code < 0x80]  # noqa: PLR2004
+        codes = self._router.client_subscribes(self.session, packet.filters)
+        granted = [(name, code) for (name, _), code in zip(packet.filters, codes, strict=True) if code < 0x80]  # noqa: PLR2004
 
         def answer() -> None:
-            self._write(SubackPacket.build(packet.variable_header.packet_id, codes))
+            self._write(encode_suback(packet.packet_id, codes))
             if self.is_open:
                 self._rate_limit.spend(self._loop.time(), self._router.replay_retained(self.session, granted))
 
         self._when_saved(answer)
 
-    async def handle_unsubscribe(self, packet: Any) -> None:
-        """No message is sent under these filters after UNSUBACK."""
-        self._router.client_unsubscribes(self.session, packet.payload.topics)
-        self._answer(UnsubackPacket.build(packet.variable_header.packet_id))
-
-    def _answer(self, packet: Any) -> None:
-        self._when_saved(lambda: self._write(packet))
+    def _answer(self, packet: bytes) -> None:
+        if self._held is None and self._router.changes() == self._changes:
+            self._write(packet)
+        else:
+            self._when_saved(lambda: self._write(packet))
 
     def _when_saved(self, action: Callable[[], None]) -> None:
         """Act when the changes of this packet are saved: at once if there are none, and in the order of the packets."""
         changes = self._router.changes()
         if changes != self._changes or self._held:
+            if self._held is None:
+                self._held = deque()
             self._held.append((changes if changes != self._changes else 0, action))
             self._router.call_when_saved(self)
         else:
             action()
 
-    def _expected(self, packet: Any, qos: int) -> int:
-        """The id in an acknowledgement; raises MessageError if that message was sent with another QoS."""
-        packet_id: int = packet.variable_header.packet_id
-        message = self.session.inflight_out.get(packet_id)
-        if message is not None and message.qos != qos:
-            raise MessageError(f"packet type {packet.fixed_header.packet_type} for a message of QoS {message.qos}")
-        return packet_id
-
-    def _done(self, packet_id: int) -> None:
-        message = self.session.inflight_out.pop(packet_id, None)
-        if message is None:
-            return
-        self._unacked_bytes -= cost(message)
-        if self.notes is not None:
-            self.notes.drop(message)
-
-    async def start(self) -> None:
-        """Does nothing: aMQTT would start a reading task here; `run` reads."""
-
     async def stop(self) -> None:
         """AMQTT calls it at shutdown for remaining clients."""
         abort_transport(self._transport)
 
-    async def _send_packet(self, packet: Any) -> None:
-        self._write(packet)
-
-    def _write(self, packet: Any) -> None:
+    def _write(self, packet: bytes) -> None:
         if self.is_open:
-            self._transport.write(packet.to_bytes())
+            self._transport.write(packet)
             if self._unsent_bytes() > 2 * self._limits.max_unsent_bytes:
                 self.close("reads no answers")
 
@@ -284,3 +293,9 @@ class Connection(BrokerProtocolHandler):  # type: ignore[misc]  # aMQTT has no t
             self.close("silent for 1.5 x its keep-alive")
         else:
             self._timer = self._loop.call_later(left_s, self._watch)
+
+
+def _again(packet_id: int, message: Message) -> bytes:
+    return encode_publish(
+        message.topic, message.data, message.qos, packet_id=packet_id, retain=message.retain, again=True
+    )

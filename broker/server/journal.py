@@ -8,22 +8,29 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from amqtt.session import OutgoingApplicationMessage
-
 Key: TypeAlias = tuple[str | int, ...]
 Row: TypeAlias = tuple[Any, ...]
 Rows: TypeAlias = dict[Key, Row | None]
 """By primary key, the rest of the row; None deletes the row."""
 
 
-class Message(OutgoingApplicationMessage):  # type: ignore[misc]  # aMQTT has no type information
-    """A message to one client; `number` is its row while it is stored."""
+@dataclass(slots=True, eq=False)
+class Message:
+    """A message to one client.
 
-    __slots__ = ("number",)
+    Attributes:
+    packet_id: None while it waits for an absent client.
+    released: the client has received this QoS 2 message, and must get PUBREL.
+    number: its row while it is stored.
+    """
 
-    def __init__(self, packet_id: int | None, topic: str, qos: int, data: bytes, retain: bool) -> None:
-        super().__init__(packet_id, topic, qos, data, retain)
-        self.number: int | None = None
+    packet_id: int | None
+    topic: str
+    qos: int
+    data: bytes
+    retain: bool
+    released: bool = False
+    number: int | None = None
 
 
 @dataclass(slots=True)

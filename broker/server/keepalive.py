@@ -6,6 +6,8 @@ FACTOR = 1.5
 class KeepAlive:
     """When a client counts as gone: after one and a half times its keep-alive without a packet; 0 means never."""
 
+    __slots__ = ("_heard_at", "limit_s")
+
     def __init__(self, keep_alive_s: float, now: float) -> None:
         self.limit_s = FACTOR * keep_alive_s
         self._heard_at = now

@@ -1,7 +1,6 @@
 """Stands in for the connection of a persistent session whose client is offline."""
 
-import asyncio
-
+from broker.server.ending import Ending
 from broker.server.journal import Notes
 
 
@@ -15,11 +14,11 @@ class OfflineClient:
     unacked_bytes: the cost of its unacknowledged messages.
     """
 
+    __slots__ = ("credential", "ended", "ended_at", "notes", "unacked_bytes")
     is_open = False
 
     def __init__(self, ended_at: float, credential: str | None, notes: Notes | None) -> None:
-        self.ended = asyncio.Event()
-        self.ended.set()
+        self.ended = Ending(is_set=True)
         self.ended_at = ended_at
         self.credential = credential
         self.notes = notes

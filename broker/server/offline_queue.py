@@ -1,6 +1,6 @@
 """Queues messages for offline clients, bounded in bytes."""
 
-import asyncio
+from collections import deque
 from dataclasses import dataclass
 
 from broker.server.journal import Message
@@ -21,41 +21,52 @@ class QueuedBytes:
     total: int = 0
 
 
-class OfflineQueue(asyncio.Queue[Message]):
-    """One client's messages, oldest first, in place of aMQTT's plain queue.
+class OfflineQueue:
+    """One client's messages, oldest first.
 
     Attributes:
     cost: of all messages in it, in bytes; part of `kept.total`, too.
     """
 
+    __slots__ = ("_kept", "_messages", "cost")
+
     def __init__(self, kept: QueuedBytes) -> None:
-        super().__init__()
         self.cost = 0
         self._kept = kept
+        self._messages: deque[Message] | None = None  # most clients are never absent, and an empty one takes 600 bytes
+
+    def __len__(self) -> int:
+        return len(self._messages or ())
+
+    def put(self, message: Message) -> None:
+        """Add a message, whatever the limits."""
+        if self._messages is None:
+            self._messages = deque()
+        self._messages.append(message)
+        self._add(cost(message))
+
+    def take(self) -> Message:
+        """Remove the oldest message and return it; raises IndexError if there is none."""
+        if not self._messages:
+            raise IndexError("the queue is empty")
+        message = self._messages.popleft()
+        self._add(-cost(message))
+        return message
 
     def keep(self, message: Message, *, max_count: int, max_cost: int) -> list[Message]:
         """Add a message; returns those that were dropped for it, oldest first, and itself if it alone is too large."""
         if cost(message) > max_cost or not max_count:
             return [message]
         dropped = []
-        while self.qsize() and (self.qsize() >= max_count or self.cost + cost(message) > max_cost):
-            dropped.append(self.get_nowait())
-        self.put_nowait(message)
+        while len(self) and (len(self) >= max_count or self.cost + cost(message) > max_cost):
+            dropped.append(self.take())
+        self.put(message)
         return dropped
 
     def clear(self) -> None:
         """Remove all messages."""
-        while self.qsize():
-            self.get_nowait()
-
-    def _put(self, item: Message) -> None:
-        super()._put(item)
-        self._add(cost(item))
-
-    def _get(self) -> Message:
-        item: Message = super()._get()
-        self._add(-cost(item))
-        return item
+        while len(self):
+            self.take()
 
     def _add(self, difference: int) -> None:
         self.cost += difference

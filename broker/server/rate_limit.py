@@ -7,6 +7,8 @@ MAX_WAIT_S = 1.0
 class RateLimit:
     """A bucket of two seconds' messages: beyond it a client is read only at its rate, so that it waits."""
 
+    __slots__ = ("_at", "_left", "_most", "_per_s")
+
     def __init__(self, per_s: float, now: float) -> None:
         self._per_s = per_s
         self._left = self._most = 2 * per_s

@@ -1,18 +1,18 @@
 """Routes a message to its subscribers, without aMQTT's broadcast queue and tasks."""
 
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
-from amqtt.broker import Broker, RetainedApplicationMessage
+from amqtt.broker import Broker
 from amqtt.contexts import BrokerConfig, ListenerConfig
-from amqtt.session import Session
 
 from broker.server.auth import Authorizer
-from broker.server.codec import MAX_QOS
+from broker.server.codec import MAX_QOS, Publish
 from broker.server.journal import Journal, Message
 from broker.server.limits import Limits
 from broker.server.metrics import DROPPED, MESSAGES
 from broker.server.offline_queue import QueuedBytes
+from broker.server.session import Session
 from broker.server.subscriptions import Subscriptions
 from broker.topic_filters import has_wildcard, matches, valid_filter, valid_topic
 
@@ -21,6 +21,13 @@ log = logging.getLogger(__name__)
 REFUSED = 0x80
 MATCHES_PER_MESSAGE = 50
 """This many comparisons of a filter with a topic cost as much as one message."""
+
+
+class Retained(NamedTuple):
+    """The retained message of a topic."""
+
+    data: bytes
+    qos: int
 
 
 class RoutingBroker(Broker):  # type: ignore[misc]  # aMQTT has no type information
@@ -66,9 +73,9 @@ class RoutingBroker(Broker):  # type: ignore[misc]  # aMQTT has no type informat
         if self.journal is not None:
             self._waiting = {each for each in tuple(self._waiting) if each.saved(self.journal.saved)}
 
-    def client_publishes(self, session: Session, packet: Any) -> None:
+    def client_publishes(self, session: Session, packet: Publish) -> None:
         """Route a PUBLISH; one without the right is dropped."""
-        self.publish_for(session, packet.topic_name, packet.data, packet.qos, retain=packet.retain_flag)
+        self.publish_for(session, packet.topic, packet.data, packet.qos, retain=packet.retain)
 
     def publish_for(self, session: Session, topic: str, data: bytes, qos: int, *, retain: bool) -> None:
         """Publish for a client, also its last will."""
@@ -129,9 +136,9 @@ class RoutingBroker(Broker):  # type: ignore[misc]  # aMQTT has no type informat
         return qos
 
     def _deliver(self, session: Session, connection: Any, topic: str, data: bytes, qos: int) -> None:
-        if connection.publish(topic, data, qos) or session.clean_session or not qos:
+        if connection.publish(topic, data, qos) or session.clean or not qos:
             return
-        waiting, notes = session.retained_messages, connection.notes
+        waiting, notes = session.queue, connection.notes
         message = Message(None, topic, qos, data, retain=False)
         dropped = waiting.keep(message, max_count=self.limits.max_offline, max_cost=self.limits.max_offline_bytes)
         DROPPED["queue_full"] += len(dropped)
@@ -139,7 +146,7 @@ class RoutingBroker(Broker):  # type: ignore[misc]  # aMQTT has no type informat
             return
         for each in dropped:
             notes.drop(each)
-        if all(each is not message for each in dropped):  # aMQTT compares messages by packet id
+        if message not in dropped:
             notes.keep(message)
 
     def _retain(self, topic: str, data: bytes, qos: int) -> None:
@@ -161,11 +168,11 @@ class RoutingBroker(Broker):  # type: ignore[misc]  # aMQTT has no type informat
         if data and fits:
             self.take_up_retained(topic, data, qos)
         if self.journal is not None and ((data and fits) or held is not None):
-            self.journal.retain(topic, (bytes(data), qos) if data and fits else None)
+            self.journal.retain(topic, (data, qos) if data and fits else None)
 
     def take_up_retained(self, topic: str, data: bytes, qos: int) -> None:
         """Set the retained message of a topic that has none."""
-        self._retained_messages[topic] = RetainedApplicationMessage(None, topic, data, qos)
+        self._retained_messages[topic] = Retained(data, qos)
         self._retained_bytes += len(topic) + len(data)
 
     async def _broadcast_message(

@@ -2,7 +2,8 @@
 
 from typing import Any, Protocol
 
-from amqtt.session import Session
+from broker.server.codec import Publish
+from broker.server.session import Session
 
 
 class Routing(Protocol):
@@ -16,7 +17,7 @@ class Routing(Protocol):
         """Call its `saved` each time that changes were saved, until it returns that it waits for none."""
         ...
 
-    def client_publishes(self, session: Session, packet: Any) -> None:
+    def client_publishes(self, session: Session, packet: Publish) -> None:
         """Route a PUBLISH."""
         ...
 

@@ -2,21 +2,19 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from amqtt.adapters import BufferReader, StreamWriterAdapter
-from amqtt.errors import AMQTTError, MQTTError, NoDataError
 from amqtt.mqtt.packet import CONNECT
-from amqtt.session import Session
 
 from broker.server import connect_packet as greeting
 from broker.server import metrics
 from broker.server.auth import Authorizer, ClientIdError
 from broker.server.closing import abort, hang_up, say_last
-from broker.server.codec import split
+from broker.server.codec import encode_connack, split
 from broker.server.connection import Connection, packets
 from broker.server.journal import Journal, Notes
 from broker.server.journal_writer import JournalWriter
@@ -24,6 +22,7 @@ from broker.server.limits import Limits
 from broker.server.offline_client import OfflineClient
 from broker.server.offline_queue import OfflineQueue, cost
 from broker.server.router import RoutingBroker
+from broker.server.session import Session
 from broker.server.store import Store, StoredSession
 from broker.server.tls import LaterTlsProtocol, ServerTls
 from contract.errors import MessageError
@@ -37,10 +36,12 @@ EXPIRY_SWEEP_S = 60.0
 RESERVE = 16
 """Connections reserved for the broker's own machine: the bridge, and an operator's tools."""
 
-NOT_SPOKEN = b"\x20\x02\0\1"
-"""CONNACK: this version is not supported."""
-WRONG_ID = b"\x20\x02\0\2"
-"""CONNACK: this client id is not allowed."""
+NOT_SPOKEN = encode_connack(present=False, code=1)
+"""This version is not supported."""
+WRONG_ID = encode_connack(present=False, code=2)
+"""This client id is not allowed."""
+NOT_ALLOWED = encode_connack(present=False, code=5)
+"""This user may not connect, or not with this client id."""
 
 
 class HardenedBroker(RoutingBroker):
@@ -72,7 +73,7 @@ class HardenedBroker(RoutingBroker):
     def count_queued(self) -> tuple[int, int]:
         """How many messages wait for absent sessions, and their cost in bytes."""
         absent = [self._sessions[client_id][0] for client_id in self._absent]
-        return sum(each.retained_messages.qsize() + len(each.inflight_out) for each in absent), self.kept.total
+        return sum(len(each.queue) + len(each.inflight_out) for each in absent), self.kept.total
 
     async def start(self) -> None:
         """Load the store, then start aMQTT's own tasks; raises StartError."""
@@ -172,22 +173,22 @@ class HardenedBroker(RoutingBroker):
         identity: str | None,
         let_in: Callable[[], None],
     ) -> None:
-        connection, session = await self._handshake(stream, writer)
-        connection.open(session, writer, self, self.limits)
+        session = await self._handshake(stream)
+        connection = Connection(session, writer.transport, self, self.limits)
         if not await self._admit(connection, session, identity):
-            await connection.mqtt_connack_authorize(authorize=False)
+            writer.write(NOT_ALLOWED)
             raise MessageError(f"user {session.username!r} may not connect as {session.client_id!r}")
         let_in()
         await self._claim(connection, session)
         goodbye = False
         try:
-            await connection.mqtt_connack_authorize(authorize=True)
+            writer.write(encode_connack(present=session.present, code=0))
             connection.resume()
             goodbye = await connection.run(stream)
         finally:
             self._leave(connection, session, goodbye=goodbye or self._stopping)
 
-    async def _admit(self, connection: Any, session: Session, identity: str | None) -> bool:
+    async def _admit(self, connection: Connection, session: Session, identity: str | None) -> bool:
         """Whether to accept a client; the name in its certificate counts, not the one in CONNECT."""
         if identity is not None:
             session.username = identity
@@ -197,32 +198,35 @@ class HardenedBroker(RoutingBroker):
             return self.access.may_connect_certified(session.client_id, identity)
         if self._tls is not None and self._tls.asks_for_certificates:
             return False
-        return await self.access.may_connect(session.client_id, session.username, session.password)
+        password, session.password = session.password, None
+        return await self.access.may_connect(session.client_id, session.username, password)
 
-    async def _handshake(
-        self, stream: AsyncGenerator[bytes, None], writer: asyncio.StreamWriter
-    ) -> tuple[Any, Session]:
-        """A connection and a session from the first packet, which aMQTT reads and this checks."""
+    async def _handshake(self, stream: AsyncGenerator[bytes, None]) -> Session:
+        """A session as the first packet asks for it; raises MessageError."""
         try:
             async with asyncio.timeout(self.limits.connect_timeout_s):
                 first = await anext(stream, b"")
-                if not first:
-                    raise ConnectionError("closed before CONNECT")
-                header, body = split(first)
-                if header.packet_type != CONNECT:
-                    raise MessageError(f"packet type {header.packet_type} before CONNECT")
-                greeting.check(body)
-                connection, session = await Connection.init_from_connect(
-                    BufferReader(first), StreamWriterAdapter(writer), self.plugins_manager
-                )
         except TimeoutError:
             raise MessageError(f"no CONNECT within {self.limits.connect_timeout_s:g} s") from None
-        except (AMQTTError, MQTTError, NoDataError, ValueError) as error:
-            raise MessageError(f"CONNECT refused: {error}") from error
-        session.retained_messages = OfflineQueue(self.kept)
-        return connection, session
+        if not first:
+            raise ConnectionError("closed before CONNECT")
+        kind, body = split(first)
+        if kind != CONNECT:
+            raise MessageError(f"packet type {kind} before CONNECT")
+        wanted = greeting.read(body)
+        if not wanted.client_id and not wanted.clean:
+            raise ClientIdError("CONNECT refused: it asks for a lasting session, and has no client id")
+        return Session(
+            wanted.client_id or f"unnamed/{secrets.token_hex(8)}",
+            wanted.username,
+            wanted.clean,
+            OfflineQueue(self.kept),
+            wanted.password,
+            wanted.keep_alive_s,
+            wanted.will,
+        )
 
-    async def _claim(self, connection: Any, session: Session) -> None:
+    async def _claim(self, connection: Connection, session: Session) -> None:
         """Take over the client id.
 
         When this returns, the older connection has ended, and its last will was published.
@@ -231,36 +235,31 @@ class HardenedBroker(RoutingBroker):
         while (held := self._sessions.get(client_id)) is not None and not held[1].ended.is_set():
             held[1].close("its client id has connected again")
             await held[1].ended.wait()
-        if held is not None and not session.clean_session:
+        if held is not None and not session.clean:
             session.inflight_out, session.inflight_in = held[0].inflight_out, held[0].inflight_in
-            session.retained_messages = held[0].retained_messages
-            session.parent = 1
+            session.queue = held[0].queue
+            session.present = True
             connection.notes = held[1].notes
             self._return(client_id, held[1])
         elif held is not None:
             self._forget(client_id)
-        if self.journal is not None and not session.clean_session:
+        if self.journal is not None and not session.clean:
             connection.notes = connection.notes or self.journal.session()
             connection.notes.owner(client_id, session.username, connection.credential)
         self._sessions[client_id] = (session, connection)
 
-    def _leave(self, connection: Any, session: Session, *, goodbye: bool) -> None:
+    def _leave(self, connection: Connection, session: Session, *, goodbye: bool) -> None:
         """Publish the last will of a client without DISCONNECT, and keep or delete its session."""
         if connection.dropped:
             log.warning("qos_0_dropped client_id=%s count=%d", session.client_id, connection.dropped)
         try:
-            if session.clean_session:
+            if session.clean:
                 self._forget(session.client_id)
             else:
                 self._set_absent(session, connection.credential, connection.notes)
-            if session.will_flag and not goodbye:
-                self.publish_for(
-                    session,
-                    session.will_topic,
-                    bytes(session.will_message),
-                    session.will_qos,
-                    retain=session.will_retain,
-                )
+            will, session.will = session.will, None
+            if will is not None and not goodbye:
+                self.publish_for(session, will.topic, will.data, will.qos, retain=will.retain)
         finally:
             connection.ended.set()
 
@@ -288,16 +287,13 @@ class HardenedBroker(RoutingBroker):
 
     def _restore(self, stored: StoredSession, journal: Journal) -> None:
         """A session as it was stored; its absence counts from now, because the broker itself was stopped."""
-        session = Session()
-        session.client_id, session.username, session.clean_session = stored.client_id, stored.username, False
-        session.retained_messages = OfflineQueue(self.kept)
-        for packet_id in stored.received:
-            session.inflight_in[packet_id] = None
+        session = Session(stored.client_id, stored.username, False, OfflineQueue(self.kept))
+        session.inflight_in.update(stored.received)
         for message, released in stored.messages:
             if message.packet_id is None:
-                session.retained_messages.put_nowait(message)
+                session.queue.put(message)
                 continue
-            message.pubrec_packet = released or None
+            message.released = released
             session.inflight_out[message.packet_id] = message
         for topic_filter, qos in stored.filters:
             self.filters.add(stored.client_id, topic_filter, qos)
@@ -311,7 +307,7 @@ class HardenedBroker(RoutingBroker):
             return
         if client_id in self._absent:
             self._return(client_id, held)
-        session.retained_messages.clear()
+        session.queue.clear()
         if held.notes is not None:
             held.notes.end()
 

@@ -23,7 +23,8 @@ BURST_S = 3.0
 
 def waiting(running: Running, name: str) -> int:
     """How many messages wait for a client that is away."""
-    size: int = running.broker._sessions[name][0].retained_messages.qsize()
+    session = running.broker._sessions[name][0]
+    size: int = len(session.queue) if running.ours else session.retained_messages.qsize()
     return size
 
 

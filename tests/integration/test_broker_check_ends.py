@@ -11,8 +11,10 @@ from broker.check.findings import GUARANTEES, Finding, verdict
 from broker.check.run import check
 from broker.check.target import Credential, Device, Target
 from broker.server.auth import OpenAuthorizer
+from broker.server.codec import Packet, Publish, Subscribe
 from broker.server.connection import Connection
 from broker.server.router import RoutingBroker
+from broker.server.session import Session
 from contract.errors import MessageError
 from tests.support.embedded import HOST, started
 from tests.support.foreign import Nats
@@ -58,14 +60,14 @@ class Cutting(OpenAuthorizer):
 
 
 def test_a_broker_that_hangs_up_is_probed_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    subscribe = Connection.handle_subscribe
+    handle = Connection.handle
 
-    async def strict(self: Connection, packet: Any) -> None:
-        if any(name.startswith("$share") for name, _ in packet.payload.topics):
+    def strict(self: Connection, packet: Packet) -> int:
+        if isinstance(packet, Subscribe) and any(name.startswith("$share") for name, _ in packet.filters):
             raise MessageError("no shared subscriptions")
-        await subscribe(self, packet)
+        return handle(self, packet)
 
-    monkeypatch.setattr(Connection, "handle_subscribe", strict)
+    monkeypatch.setattr(Connection, "handle", strict)
     device = Device("jetson", Credential("jetson", "secret"))
     with started(access=Cutting()) as running:
         users = target(running.port, bridge=Credential("boss", "secret"), device=device, rights=True)
@@ -95,8 +97,8 @@ def test_a_broker_that_dies_in_the_middle_leaves_a_finding_for_each_guarantee(tm
 def test_a_changed_prefix_is_told_and_all_else_is_probed_below_another(monkeypatch: pytest.MonkeyPatch) -> None:
     publish = RoutingBroker.client_publishes
 
-    def as_rabbitmq(self: RoutingBroker, session: Any, packet: Any) -> None:
-        packet.variable_header.topic_name = packet.topic_name.replace(".", "/")
+    def as_rabbitmq(self: RoutingBroker, session: Session, packet: Publish) -> None:
+        packet.topic = packet.topic.replace(".", "/")
         publish(self, session, packet)
 
     monkeypatch.setattr(RoutingBroker, "client_publishes", as_rabbitmq)

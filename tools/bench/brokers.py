@@ -1,7 +1,8 @@
 """What the embedded broker carries, beside Mosquitto: `python -m tools.bench.brokers [--json FILE]`.
 
-Each broker on a core of its own, the devices and the one who listens to them on another. Both keep retained messages
-and persistent sessions on disk. For each number of devices a fresh broker, in turn.
+With `--before DIR` beside the embedded broker of another checkout instead. Each broker runs on a core of its own, the
+devices and the one who listens to them on another. Both keep retained messages and persistent sessions on disk. For
+each number of devices a fresh broker, in turn.
 """
 
 import argparse
@@ -9,9 +10,10 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from tools.bench.processes import (
     too_many,
 )
 from tools.bench.report import cells, describe_machine, rounded, say_machine, titles, verdict
+from tools.bench.start import HERE, Checkout
 from tools.bench.systems import start_mosquitto
 
 STEPS = (10, 100, 1_000, 5_000)
@@ -64,13 +67,15 @@ class Plan:
 
 
 @contextmanager
-def embedded(folder: Path) -> Iterator[tuple[Process, int]]:
-    """`sarvis broker`."""
+def embedded(folder: Path, checkout: Path = HERE) -> Iterator[tuple[Process, int]]:
+    """`sarvis broker` of a checkout."""
+    built = Checkout("broker", checkout, folder)
+    built.describe()
     process = Process(
         "broker",
         [sys.executable, "-m", "sarvis", "broker", "--port", "0"],
         folder,
-        {"SARVIS_BROKER__DIR": str(folder / "broker")},
+        {**built.env, "SARVIS_BROKER__DIR": str(folder / "broker")},
     )
     try:
         yield process, int(process.said(rf"listening on mqtt://{HOST}:(\d+)"))
@@ -91,32 +96,33 @@ def mosquitto(folder: Path) -> Iterator[tuple[Process, int]]:
         process.stop()
 
 
-BROKERS = {"embedded": embedded, "mosquitto": mosquitto}
+Start = Callable[[Path], AbstractContextManager[tuple[Process, int]]]
+BROKERS: dict[str, Start] = {"embedded": embedded, "mosquitto": mosquitto}
 
 
-def run(plan: Plan, cores: Cores, file: Path | None) -> int:
+def run(plan: Plan, cores: Cores, brokers: Mapping[str, Start], file: Path | None) -> int:
     """Measure and tell; the exit code."""
     machine = describe_machine(cores, messages=plan.messages, outstanding=plan.outstanding)
     rows: list[dict[str, Any]] = []
     for devices in plan.steps:
-        for name in BROKERS:
+        for name in brokers:
             why = too_many(devices)
             if why is not None:
                 print(f"{name} with {devices:,} devices left out: {why}")
                 continue
             print(f"{name}: {devices:,} devices", file=sys.stderr, flush=True)
-            rows.append({"broker": name, "devices": devices, **_step(name, devices, plan, cores)})
+            rows.append({"broker": name, "devices": devices, **_step(name, brokers[name], devices, plan, cores)})
     _tell(machine, rows)
     if file is not None:
         file.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2, ensure_ascii=False) + "\n")
     return verdict(rows)
 
 
-def _step(name: str, devices: int, plan: Plan, cores: Cores) -> dict[str, Any]:
+def _step(name: str, start: Start, devices: int, plan: Plan, cores: Cores) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as running:
             with on_core(cores.system):
-                process, port = running.enter_context(BROKERS[name](Path(folder)))
+                process, port = running.enter_context(start(Path(folder)))
             with on_core(cores.load), Devices(port, name) as load:
                 return _measure(process.pid, load, devices, plan)
     except (Lost, AssertionError) as error:
@@ -196,12 +202,16 @@ def main() -> int:
     parser.add_argument("--messages", type=int, default=20_000)
     parser.add_argument("--outstanding", type=int, default=64, help="messages on their way at any time")
     parser.add_argument("--living", type=float, default=20.0, help="seconds of ordinary life")
+    parser.add_argument("--before", type=Path, help="another checkout, whose embedded broker takes Mosquitto's place")
     parser.add_argument("--json", type=Path, help="write everything to this file")
     arguments = parser.parse_args()
     allow_many_files()
     steps = tuple(int(step) for step in arguments.devices.split(","))
     plan = Plan(steps, arguments.messages, arguments.outstanding, arguments.living)
-    return run(plan, Cores.of_this_machine(), arguments.json)
+    brokers = BROKERS
+    if arguments.before is not None:
+        brokers = {"before": partial(embedded, checkout=arguments.before.resolve()), "now": embedded}
+    return run(plan, Cores.of_this_machine(), brokers, arguments.json)
 
 
 if __name__ == "__main__":

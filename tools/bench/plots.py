@@ -17,6 +17,7 @@ NAMES = {
     "sarvis_legacy": "SARVIS, documented protocol",
     "guide": "documented server",
     "node_ws": "Node.js, ws",
+    "node_confirmed": "Node.js, confirmed",
     "node_red": "Node-RED",
     "nats_ws": "NATS, no bridge",
     "mosquitto_ws": "Mosquitto, no bridge",

@@ -155,12 +155,11 @@ def start_guide(folder: Path, mqtt_port: int, apps: int) -> Running:
     return Running(process, port)
 
 
-def start_node(folder: Path, mqtt_port: int, apps: int) -> Running:
-    """The same on Node.js."""
+def start_node(folder: Path, mqtt_port: int, apps: int, *, mode: str = "documented") -> Running:
+    """The same on Node.js; with the mode "confirmed" it does what the bridge does on sarvis.v2."""
     del apps
-    process = Process(
-        "node", [node(), str(HERE / "node_server.mjs"), str(packages("mqtt", "ws")), str(mqtt_port), PREFIX], folder
-    )
+    given = [str(packages("mqtt", "ws")), str(mqtt_port), PREFIX, mode]
+    process = Process("node", [node(), str(HERE / "node_server.mjs"), *given], folder)
     port = int(process.said(rf"node listening on http://{HOST}:(\d+)"))
     process.said("(subscribed)")
     return Running(process, port)
@@ -228,6 +227,7 @@ SYSTEMS: dict[str, System] = {
         System("sarvis_legacy", start_sarvis, outcomes=("sent",)),
         System("guide", start_guide),
         System("node_ws", start_node),
+        System("node_confirmed", partial(start_node, mode="confirmed"), v2=True, outcomes=("sent", "acked")),
         System("node_red", start_node_red, NodeRedApp),
         System("nats_ws", start_nats, NatsApp, http=False),
         System("mosquitto_ws", start_mosquitto_ws, MqttApp, http=False),

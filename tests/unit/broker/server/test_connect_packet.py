@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.server import connect_packet as greeting
+from broker.server.session import Will
 from contract.errors import MessageError
 from tools.fuzz.rawmqtt import CONNECT, PUBLISH, packet, text
 
@@ -21,12 +22,12 @@ def body(flags: int, *fields: bytes, name: bytes = b"MQTT", level: int = 4) -> b
 )
 def test_what_is_well_formed_is_taken_and_cut_anywhere_it_is_not(flags: int, fields: list[bytes]) -> None:
     whole = body(flags, *fields)
-    greeting.check(whole)
+    greeting.read(whole)
     for end in range(len(whole)):
         with pytest.raises(MessageError):
-            greeting.check(whole[:end])
+            greeting.read(whole[:end])
     with pytest.raises(MessageError, match="more fields"):
-        greeting.check(whole + b"\0")
+        greeting.read(whole + b"\0")
 
 
 @pytest.mark.parametrize(
@@ -47,11 +48,26 @@ def test_what_is_well_formed_is_taken_and_cut_anywhere_it_is_not(flags: int, fie
 )
 def test_what_breaks_the_protocol_is_named(flags: int, fields: list[bytes], why: str) -> None:
     with pytest.raises(MessageError, match=why):
-        greeting.check(body(flags, *fields))
+        greeting.read(body(flags, *fields))
 
 
 def test_passwords_and_last_wills_are_bytes() -> None:
-    greeting.check(body(0xC6, TEXTS[0], TEXTS[1], text(b"\xff\0"), TEXTS[3], text(b"\xff\0")))
+    read = greeting.read(body(0xC6, TEXTS[0], TEXTS[1], text(b"\xff\0"), TEXTS[3], text(b"\xff\0")))
+    assert read.will == Will("a/b", b"\xff\0", 0, retain=False)
+    assert read.password == "\\xff\0"
+
+
+@pytest.mark.parametrize(
+    ("flags", "fields", "read"),
+    [
+        (0x02, TEXTS[:1], greeting.Connect("id", True, 60, None, None, None)),
+        (0xEE, TEXTS, greeting.Connect("id", True, 60, Will("a/b", b"will", 1, retain=True), "user", "pass")),
+        (0x14, TEXTS[:3], greeting.Connect("id", False, 60, Will("a/b", b"will", 2, retain=False), None, None)),
+        (0x80, [text(b""), TEXTS[3]], greeting.Connect("", False, 60, None, "user", None)),
+    ],
+)
+def test_all_fields_are_read(flags: int, fields: list[bytes], read: greeting.Connect) -> None:
+    assert greeting.read(body(flags, *fields)) == read
 
 
 @pytest.mark.parametrize(
@@ -95,13 +111,13 @@ def test_what_is_of_this_version_or_of_none_is_left_to_what_judges_the_rest(whol
 @pytest.mark.parametrize("name", [b"", b"mqtt", b"MQTTX", b"MQIsdp\0"])
 def test_a_name_that_is_none_is_malformed(name: bytes) -> None:
     with pytest.raises(MessageError, match="protocol name"):
-        greeting.check(body(2, TEXTS[0], name=name))
+        greeting.read(body(2, TEXTS[0], name=name))
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_well_formed_or_a_message_error(data: bytes) -> None:
     for given_bytes in (data, text(b"MQTT") + b"\4" + data):
         try:
-            greeting.check(given_bytes)
+            greeting.read(given_bytes)
         except MessageError as error:
             assert error.reason  # noqa: PT017  # either is right

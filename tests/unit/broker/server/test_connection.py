@@ -3,15 +3,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from amqtt.mqtt.packet import PINGREQ
 from amqtt.mqtt.pingreq import PingReqPacket
-from amqtt.plugins.manager import PluginManager
-from amqtt.session import Session
 
 from broker.server.auth import OpenAuthorizer
+from broker.server.codec import Bare
 from broker.server.connection import Connection, packets
 from broker.server.journal import Message
 from broker.server.limits import Limits
+from broker.server.offline_queue import OfflineQueue
 from broker.server.router import RoutingBroker
+from broker.server.session import Session
 
 LIMITS = Limits(max_unsent_bytes=1000, max_unacked=3)
 
@@ -36,25 +38,15 @@ class Transport:
         self.aborted = True
 
 
-class Writer:
-    def __init__(self) -> None:
-        self.transport = Transport()
-
-
 Opened = tuple[Any, Transport]
 
 
 @pytest.fixture
 async def opened() -> Opened:
     router = RoutingBroker(OpenAuthorizer(), LIMITS)
-    manager: Any = router.plugins_manager
-    assert isinstance(manager, PluginManager)
-    connection: Any = Connection(manager)
-    session = Session()
-    session.client_id = "x"
-    writer: Any = Writer()
-    connection.open(session, writer, router, LIMITS)
-    return connection, writer.transport
+    transport: Any = Transport()
+    session = Session("x", None, clean=True, queue=OfflineQueue(router.kept))
+    return Connection(session, transport, router, LIMITS), transport
 
 
 async def test_qos_0_is_dropped_while_too_much_is_unread(opened: Opened) -> None:
@@ -82,20 +74,20 @@ async def test_too_many_unacknowledged_messages_cut_the_connection(opened: Opene
 async def test_unread_answers_cut_the_connection(opened: Opened) -> None:
     connection, transport = opened
     for _ in range(1100):
-        await connection.handle_pingreq(PingReqPacket())
+        connection.handle(Bare(PINGREQ))
     assert transport.aborted
     assert len(transport.written) <= 2 * LIMITS.max_unsent_bytes + 2
 
 
 async def test_what_an_absent_client_missed_waits_on_when_it_is_cut_off_again(opened: Opened) -> None:
     connection, transport = opened
-    queue = connection.session.retained_messages
+    queue = connection.session.queue
     for data in (b"0", b"1", b"2", b"3", b"4"):
-        queue.put_nowait(Message(None, "m", 1, data, retain=False))
+        queue.put(Message(None, "m", 1, data, retain=False))
     connection.resume()
     assert transport.aborted
     assert [message.data for message in connection.session.inflight_out.values()] == [b"0", b"1", b"2"]
-    assert [queue.get_nowait().data for _ in range(queue.qsize())] == [b"3", b"4"]
+    assert [queue.take().data for _ in range(len(queue))] == [b"3", b"4"]
 
 
 async def test_nothing_is_written_to_a_closed_connection(opened: Opened) -> None:
@@ -103,7 +95,7 @@ async def test_nothing_is_written_to_a_closed_connection(opened: Opened) -> None
     connection.close("test")
     connection.close("test")
     assert not connection.publish("m", b"x", 0)
-    await connection.handle_pingreq(PingReqPacket())
+    connection.handle(Bare(PINGREQ))
     assert transport.written == b""
 
 

@@ -18,7 +18,7 @@ def test_the_newest_stay_as_many_as_fit_and_are_counted(one: list[int], other: l
     for backlog, sizes in zip(backlogs, (one, other), strict=True):
         told = [message(size) for size in sizes]
         gone = [dropped for each in told for dropped in backlog.keep(each, max_count=5, max_cost=6_000)]
-        stay = list(backlog._queue)  # type: ignore[attr-defined]  # asyncio's
+        stay = list(backlog._messages or ())
         assert {id(each) for each in [*gone, *stay]} == {id(each) for each in told}
         assert len(stay) <= 5
         assert backlog.cost == sum(cost(each) for each in stay) <= 6_000
