@@ -23,7 +23,7 @@ from tests.support.programs import need, needs
 from tests.support.sound_server import SoundServer
 
 # Frames begin anywhere in it: of the demo's clip the model hears 15 of 16 beginnings, of this one all, and by far.
-CLIP = Path(__file__).parents[2] / "tests" / "data" / "ssabiseu_bf_lily.wav"
+CLIP = Path(__file__).parents[2] / "sarvis" / "clips" / "ssabiseu.wav"
 TIMEOUT_S = 60.0
 
 

@@ -14,11 +14,13 @@ from edge_node.wakeword.hama_weights import RecogniserMissingError, read_weights
 from edge_node.wakeword.recogniser import BLOCKS, STATE_SIZE, Recogniser, states_of
 
 DATA = Path(__file__).parents[3] / "data"
+WORD = Path(__file__).parents[4] / "sarvis" / "clips" / "ssabiseu.wav"
+CLIPS = (DATA / "jarvis_near_miss.wav", WORD, DATA / "ssabiseu_em_alex.wav")
 
 
 def heard(number: int, length: int) -> npt.NDArray[np.int16]:
     """A clip in hiss."""
-    speech, _ = soundfile.read(sorted(DATA.glob("*.wav"))[number], dtype="int16")
+    speech, _ = soundfile.read(CLIPS[number], dtype="int16")
     samples = np.random.default_rng(number).normal(0.0, 60.0, length)
     samples[2000 : 2000 + len(speech)] += speech[: length - 2000]
     return np.clip(samples, -32768, 32767).astype(np.int16)
