@@ -17,6 +17,8 @@ from sarvis.up.screen import Screen
 from sarvis.up.voice import Voice
 
 WAKE_KEY = "w"
+LEAD_IN_S = 2.5
+"""From log-in until an edge can hear a word: its engine scores the last 2 s."""
 
 
 async def run(wanted: Wanted, word: Path, console: Console) -> None:
@@ -39,21 +41,22 @@ async def _serve(wanted: Wanted, voice: Voice, screen: Screen) -> None:
 
 
 async def _follow(running: House, voice: Voice, screen: Screen) -> None:
-    logged_in = False
+    now = asyncio.get_running_loop().time
+    logged_in_at: float | None = None
 
     def happened(line: Mapping[str, Any]) -> None:
-        nonlocal logged_in
+        nonlocal logged_in_at
         if line["event"] in {"logged_in", "logged_out"}:
-            logged_in = line["event"] == "logged_in"
+            logged_in_at = now() if line["event"] == "logged_in" else None
         screen.event(line)
 
     def pressed(key: str) -> None:
         if key != WAKE_KEY or running.wanted.source is not None:
             return
-        if not logged_in:
+        if logged_in_at is None:
             screen.waits(running.wanted.device_id)
         else:
-            screen.spoken(begins=voice.say())
+            screen.spoken(begins=voice.say(max(logged_in_at + LEAD_IN_S - now(), 0.0)))
 
     async with Tasks() as tasks:
         if (microphone := running.edge.process.stdin) is not None:

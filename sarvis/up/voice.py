@@ -2,6 +2,7 @@
 
 import array
 import asyncio
+import math
 import random
 from collections import deque
 
@@ -28,10 +29,11 @@ class Voice:
         self._word = [part + self._room[len(part) :] for part in cut]
         self._waiting: deque[bytes] = deque()
 
-    def say(self) -> bool:
-        """The word begins with the next frame; False while the word before it is still spoken."""
+    def say(self, after_s: float = 0.0) -> bool:
+        """The word begins after so many seconds of room; False while the word before it waits or is spoken."""
         if self._waiting:
             return False
+        self._waiting.extend([self._room] * math.ceil(after_s / FRAME_S))
         self._waiting.extend(self._word)
         return True
 

@@ -2,7 +2,7 @@
 
 import array
 
-from sarvis.up.voice import FRAME_SAMPLES, Voice
+from sarvis.up.voice import FRAME_S, FRAME_SAMPLES, Voice
 
 WORD = array.array("h", range(1, 2 * FRAME_SAMPLES)).tobytes()
 """Two frames, less one sample."""
@@ -20,6 +20,15 @@ def test_a_word_comes_whole_between_frames_of_a_quiet_room() -> None:
     assert heard[: len(WORD)] == WORD
     assert len(heard) == 2 * len(room)
     assert voice.frame() == room
+
+
+def test_a_word_may_wait_for_some_room() -> None:
+    voice = Voice(WORD)
+    room = voice.frame()
+    assert voice.say(2.5 * FRAME_S)
+    assert not voice.say()
+    assert [voice.frame() for _ in range(3)] == [room] * 3
+    assert (voice.frame() + voice.frame())[: len(WORD)] == WORD
 
 
 def test_a_word_is_not_begun_while_one_is_spoken() -> None:
