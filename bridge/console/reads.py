@@ -1,7 +1,8 @@
 """What the console's pages read from the ledger and from the stories; everything here blocks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf, nextafter
 from typing import Generic, TypeVar
 
 from bridge.operator.evidence import WRITTEN_LATER_S, collect, reader_of
@@ -68,24 +69,42 @@ def stories_of(settings: Settings) -> StoriesReader:
 
 
 def wakes(settings: Settings, now: float, before: float | None, uid: str, device_id: str) -> Page[Story]:
-    """Wakes of a user and of a device, or of all, newest first; those received before a time. Raises StoriesError."""
-    reader = stories_of(settings)
+    """Wakes of a user and of a device, or of all, newest first; those received before a time. Raises StoriesError.
+
+    Wakes that came at the same time are on one page, which is the shorter for it; it has more than ROWS only if more
+    came at once.
+    """
     until = now + 1.0 if before is None else before
     found: dict[str, Story] = {}
-    last = until
     # A story is written when there is news of it, at most a minute after its wake.
-    seen = reader.stories(now - settings.bridge.stories_days * DAY_S, until + WRITTEN_LATER_S)
-    for looked, story in enumerate(seen, 1):
-        last = time_of(story)
+    since, last = now - settings.bridge.stories_days * DAY_S, until + WRITTEN_LATER_S
+    for looked, (written_at, story) in enumerate(stories_of(settings).written(since, last), 1):
+        enough = len(found) > ROWS or looked > MOST_SEARCHED
+        if enough and looked > 1 and written_at < last:  # what follows came at this time or before
+            sure = _newest(found, written_at)
+            if len(sure) > ROWS:
+                return _page(sure)
+            if looked > MOST_SEARCHED and nextafter(written_at, inf) < until:
+                return Page(sure, repr(nextafter(written_at, inf)))
+        last = written_at
         meant = (not uid or story.uid == uid) and (not device_id or story.device_id == device_id)
-        if meant and last < until and story.id not in found:
-            found[story.id] = story
-        if len(found) > ROWS or looked >= MOST_SEARCHED:
-            break
-    else:
-        return Page(sorted(found.values(), key=time_of, reverse=True))
-    rows = sorted(found.values(), key=time_of, reverse=True)[:ROWS]
-    return Page(rows, f"{time_of(rows[-1]) if len(found) > ROWS else last:.6f}")
+        if meant and time_of(story) < until:
+            found.setdefault(story.id, story)
+    return _page(_newest(found, 0.0))
+
+
+def _page(rows: list[Story]) -> Page[Story]:
+    """The first page of these, which are all that came since the last of them; newest first."""
+    if len(rows) <= ROWS:
+        return Page(rows)
+    left_out = time_of(rows[ROWS])
+    shown = [one for one in rows[:ROWS] if time_of(one) > left_out] or [one for one in rows if time_of(one) >= left_out]
+    return Page(shown, repr(time_of(shown[-1])) if len(shown) < len(rows) else None)
+
+
+def _newest(found: Mapping[str, Story], after: float) -> list[Story]:
+    """Those that came after a time, newest first."""
+    return sorted((one for one in found.values() if time_of(one) > after), key=time_of, reverse=True)
 
 
 def wake(settings: Settings, now: float, wake_id: str, at: float | None) -> Answer | None:

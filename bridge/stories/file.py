@@ -209,14 +209,18 @@ class StoriesReader:
 
     def stories(self, since: float, until: float) -> Iterator[Story]:
         """Stories with news in this time (Unix time), newest first; of each only the last version of each bridge."""
+        return (story for _, story in self.written(since, until))
+
+    def written(self, since: float, until: float) -> Iterator[tuple[float, Story]]:
+        """As `stories`, each with the time of its news; no wake came after the news of it."""
         known: set[tuple[str, str]] = set()
-        query = "SELECT bridge, stories FROM chunks WHERE at >= ? AND at <= ? ORDER BY at DESC, number DESC"
-        for bridge, blob in self._rows(query, (since, until)):
+        query = "SELECT at, bridge, stories FROM chunks WHERE at >= ? AND at <= ? ORDER BY at DESC, number DESC"
+        for at, bridge, blob in self._rows(query, (since, until)):
             for story in reversed(_stories(blob)):
                 if (story.id, bridge) not in known:
                     known.add((story.id, bridge))
                     story.bridge = bridge
-                    yield story
+                    yield at, story
 
     def events(self, about: Iterable[str], since: float, until: float) -> list[Event]:
         """Events about these, oldest first."""

@@ -110,8 +110,8 @@ def test_wakes_are_read_to_the_end_page_by_page_of_a_user_or_of_a_device(
             return set(ids(read_all(bridge, "wakes", **asked), "id"))
 
         wait_for("all stories are written", lambda: told(uid=uid) == set(wakes))
-    assert len(page(bridge, "wakes", uid=uid)["rows"]) == 60
     newest = page(bridge, "wakes", uid=uid)
+    assert 0 < len(newest["rows"]) <= 60, "wakes of one millisecond are on one page"
     assert set(ids(page(bridge, "wakes", uid=uid, before=newest["next"])["rows"], "id")) == set(wakes) - set(
         ids(newest["rows"], "id")
     )

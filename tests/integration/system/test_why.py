@@ -179,8 +179,13 @@ def test_phone_asleep(bridge: House, mqtt: Mqtt) -> None:
     mqtt.wake(device, uid, ttl_ms=SHORT_LIFE_MS)
     assert bridge.names("phone_asleep", device)["text"] == f"no app of {uid} was connected"
     with bridge.app(uid, client="phone", acks=False):
-        mqtt.wake(device, uid, ttl_ms=SHORT_LIFE_MS)
-        wait_for("it is missed", lambda: (bridge.why(uid)[1]["wake"] or {}).get("state") == "missed")
+        wake_id = mqtt.wake(device, uid, ttl_ms=SHORT_LIFE_MS)
+
+        def is_missed() -> bool:
+            wake = bridge.why(uid)[1]["wake"] or {}
+            return (wake.get("id"), wake.get("state")) == (wake_id, "missed")  # not the wake before
+
+        wait_for("it is missed", is_missed)
         assert bridge.names("phone_asleep", uid)["about"] == "phone"
 
 
