@@ -28,6 +28,7 @@ from infra.settings.bridge import StoreSettings
 from tests.support.postgres import PASSWORD, Postgres
 from tests.support.postgres_bridges import beating, begin, database, rows, save
 from tests.support.programs import needs
+from tests.support.waiting import wait_until
 
 pytestmark = [needs("postgres"), pytest.mark.usefixtures("patient_ledger")]
 
@@ -297,19 +298,21 @@ async def test_a_log_out_is_posted_by_one_bridge_for_a_while(place: StoreSetting
         await store.close()
 
 
-async def test_a_bridge_that_only_looks_is_well_again_after_a_cut(
+async def test_connections_that_were_cut_while_they_waited_fail_no_request(
     place: StoreSettings, postgres_server: Postgres
 ) -> None:
     a = await begin(place, "a")
     await a.look(Beat())
+    async with a._engine.connect() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None
     await postgres_server.ask(
         "postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database(place)
     )
-    with pytest.raises(StoreError):
-        await a.look(Beat())
-    problem = a.problem
+    await wait_until("the driver hears of it", driver.is_closed)
     await a.look(Beat())
-    assert (problem is None, a.problem) == (False, None)
+    await save(a, Session("s1", "jetson", "alice", 1))
+    assert a.problem is None
     await a.close()
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bridge.storage.postgres import server
@@ -52,7 +54,18 @@ def make_engine(connect: server.Connect, *, holds: Holds) -> AsyncEngine:
 
     # A turn, a look, a heartbeat's deadline, and a read: each may be under way at the same time.
     connections = MOST_CONNECTIONS if holds == "a part" else 1
-    return create_async_engine("postgresql+asyncpg://", async_creator=create, pool_size=connections, max_overflow=0)
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=create, pool_size=connections, max_overflow=0)
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """A connection that the server has closed while it waited in the pool: the pool makes a new one in its place.
+
+    asyncpg knows it without asking, so this costs no round trip.
+    """
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 def unreachable(settings: StoreSettings, error: BaseException) -> StartError:
