@@ -30,7 +30,7 @@ class Voice:
         self._waiting: deque[bytes] = deque()
 
     def say(self, after_s: float = 0.0) -> bool:
-        """The word begins after so many seconds of room; False while the word before it waits or is spoken."""
+        """The word begins after these seconds of a quiet room; False while the word before it waits or is spoken."""
         if self._waiting:
             return False
         self._waiting.extend([self._room] * math.ceil(after_s / FRAME_S))
